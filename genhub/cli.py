@@ -1,0 +1,171 @@
+"""The command line: `genhub train | generate | push | recipes | doctor`. Each command calls one function of the package."""
+
+import argparse
+import sys
+
+import yaml
+
+EPILOG = {
+    "train": """examples:
+  genhub train ddpm-quick                                  the recipe as it is, into runs/ddpm-quick
+  genhub train ddpm-quick --data.source ./my_photos --data.size 28 --output_dir runs/mine
+  genhub train ddpm --training.batch_size 128 --optimizers.unet.lr 5e-4
+  genhub train --resume runs/ddpm-quick                    go on where a run was stopped or killed
+  accelerate launch scripts/train.py ddpm                  the same on several devices
+
+Any value of a recipe can be given as --section.key VALUE (VALUE is YAML). `genhub recipes` lists the recipes.""",
+    "generate": """examples:
+  genhub generate runs/ddpm-quick                          64 images into runs/ddpm-quick/generated.png
+  genhub generate user/name --count 16 --seed 7 --steps 100 --output grid.png
+  genhub generate runs/mine --count 1000 --folder images   one PNG file per image""",
+    "push": """examples:
+  genhub push runs/ddpm-quick user/ddpm-quick              needs a token: `hf auth login` or HF_TOKEN""",
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command and returns its exit code: 0 done, 1 an error of the user's, 2 wrong usage, 128 + n a signal."""
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    overrides = {}
+    try:
+        if rest and options.command != "train":
+            parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        overrides = parse_overrides(rest)
+        return options.run(options, overrides)
+    except KeyboardInterrupt:
+        print("genhub: stopped.", file=sys.stderr)
+        return 130
+    except (ValueError, OSError) as error:
+        print(f"genhub: error: {error}", file=sys.stderr)
+        return 1
+
+
+def parse_overrides(words: list[str]) -> dict[str, object]:
+    """Reads `--section.key value` and `--section.key=value`; values are YAML.
+
+    Raises:
+        ValueError: a word that is neither, or a key without a value.
+    """
+    overrides, words = {}, list(words)
+    while words:
+        word = words.pop(0)
+        if not word.startswith("--") or "." not in word.split("=")[0]:
+            known = "--output_dir, --resume, or --section.key VALUE"
+            raise ValueError(f"There is no option {word!r}; known are {known}.")
+        key, equals, value = word[2:].partition("=")
+        if not equals:
+            if not words:
+                raise ValueError(f"`--{key}` must be followed by a value.")
+            value = words.pop(0)
+        overrides[key] = parse_value(value)
+    return overrides
+
+
+def parse_value(text: str) -> object:
+    """Reads one value as YAML, with 1e-3 a number as everywhere but in YAML 1.1."""
+    try:
+        value = yaml.safe_load(text)
+        return float(value) if isinstance(value, str) and "e" in value.lower() else value
+    except (ValueError, yaml.YAMLError):
+        return text
+
+
+def _parser() -> argparse.ArgumentParser:
+    import genhub
+
+    parser = argparse.ArgumentParser("genhub", description="Generative models of small images in the Hugging Face ecosystem.")
+    parser.add_argument("--version", action="version", version=f"genhub {genhub.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+
+    def command(name: str, text: str, run) -> argparse.ArgumentParser:
+        formatter = argparse.RawDescriptionHelpFormatter
+        sub = commands.add_parser(name, help=text, description=text, epilog=EPILOG.get(name), formatter_class=formatter)
+        sub.set_defaults(run=run)
+        return sub
+
+    sub = command("train", "Train a recipe and save a repository of the Hub's format.", _train)
+    sub.add_argument("recipe", help="a recipe's name, a YAML file, a run's folder, or a repository of the Hub")
+    sub.add_argument("--output_dir", "--output-dir", help="where the repository goes (default: runs/<recipe>)")
+    sub.add_argument("--resume", action="store_true", help="go on from the newest checkpoint in the output folder")
+
+    sub = command("generate", "Generate images with a saved pipeline.", _generate)
+    sub.add_argument("repo", help="a folder or a repository of the Hub")
+    sub.add_argument("--count", type=int, default=64, help="number of images (default: 64)")
+    sub.add_argument("--seed", type=int, default=0, help="the same seed gives the same images (default: 0)")
+    sub.add_argument("--steps", type=int, help="sampling steps of a diffusion model (default: the pipeline's)")
+    sub.add_argument("--class_labels", "--class-labels", help="class of each image, or one for all: 3 or 0,1,2")
+    sub.add_argument("--batch_size", "--batch-size", type=int, default=64, help="images at a time (default: 64)")
+    sub.add_argument("--output", help="file of the grid (default: generated.png in the folder, or here)")
+    sub.add_argument("--folder", help="also write each image to a PNG file in this folder")
+    sub.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: the best there is)")
+
+    sub = command("push", "Upload a saved repository to the Hub, with its card.", _push)
+    sub.add_argument("folder", help="a saved repository")
+    sub.add_argument("repo_id", help="user/name on the Hub; created if it does not exist")
+    sub.add_argument("--private", action="store_true", help="create it private")
+
+    command("recipes", "List the recipes.", _recipes)
+    command("doctor", "Print what this machine really gives: devices, processes, arithmetic, versions.", _doctor)
+    return parser
+
+
+def _train(options, overrides: dict) -> int:
+    from genhub.training.train import TrainingStopped, train
+
+    try:
+        folder = train(options.recipe, options.output_dir, options.resume, overrides)
+    except TrainingStopped as stop:
+        print(f"genhub: {stop}", file=sys.stderr)
+        return stop.exit_code
+    from accelerate import PartialState
+
+    if PartialState().is_main_process:
+        print(f"Saved the repository {folder}\n  card     {folder / 'README.md'}\n  samples  {folder / 'samples.png'}")
+        print(f"Next: genhub generate {folder}    or: genhub push {folder} YOUR_NAME/{folder.name}")
+    return 0
+
+
+def _generate(options, overrides: dict) -> int:
+    from genhub.generate import generate
+
+    labels = None if options.class_labels is None else [int(label) for label in options.class_labels.split(",")]
+    path = generate(
+        options.repo,
+        count=options.count,
+        seed=options.seed,
+        steps=options.steps,
+        class_labels=labels,
+        batch_size=options.batch_size,
+        output=options.output,
+        folder=options.folder,
+        device=options.device,
+    )
+    print(f"Wrote {path}")
+    return 0
+
+
+def _push(options, overrides: dict) -> int:
+    from genhub.hub import push
+
+    print(f"Uploaded to {push(options.folder, options.repo_id, options.private)}")
+    return 0
+
+
+def _recipes(options, overrides: dict) -> int:
+    from genhub.training.recipe import describe, recipe_names
+
+    for name in recipe_names():
+        print(f"{name:16} {describe(name)}")
+    return 0
+
+
+def _doctor(options, overrides: dict) -> int:
+    from genhub.doctor import report
+
+    print(report())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,65 @@
+"""Images from a saved pipeline, in batches."""
+
+from pathlib import Path
+
+import torch
+
+from genhub import figures
+from genhub.hub import AutoPipeline
+from genhub.randomness import fold
+
+
+def generate(
+    repo: str,
+    count: int = 64,
+    seed: int = 0,
+    steps: int | None = None,
+    class_labels: list[int] | None = None,
+    batch_size: int = 64,
+    output: str | None = None,
+    folder: str | None = None,
+    device: str | None = None,
+) -> Path:
+    """Generates `count` images with the pipeline of `repo` and writes them as one grid; returns its path.
+
+    Image i is a function of (seed, i): neither the batch size nor the number of images changes it.
+
+    Args:
+        steps: sampling steps of a diffusion model; the pipeline's own number where it is not given.
+        class_labels: class of each image, or one for all.
+        output: file of the grid; `generated.png` in a local repository, or in the working directory.
+        folder: where each image also goes as a PNG file of its own.
+
+    Raises:
+        ValueError: there is no such repository, or the pipeline does not take these arguments.
+    """
+    if count < 1 or batch_size < 1:
+        raise ValueError(f"`count` and `batch_size` must be at least 1, got {count} and {batch_size}.")
+    if class_labels is not None and len(class_labels) not in (1, count):
+        raise ValueError(f"`class_labels` must hold 1 or {count} entries, got {len(class_labels)}.")
+    path = Path(output or (Path(repo) if Path(repo).is_dir() else Path()) / "generated.png")
+    if not path.parent.is_dir():
+        raise ValueError(f"`output` must lie in an existing folder, got {path}.")
+    pipeline = AutoPipeline.from_pretrained(repo).to(device or best_device())
+    arguments = {} if steps is None else {"num_inference_steps": steps}
+    images = []
+    for start in range(0, count, batch_size):
+        places = range(start, min(start + batch_size, count))
+        if class_labels is not None:
+            arguments["class_labels"] = [class_labels[i if len(class_labels) > 1 else 0] for i in places]
+        generators = [torch.Generator().manual_seed(fold("image", seed, i)) for i in places]
+        images.append(pipeline(batch_size=len(places), generator=generators, output_type="pt", **arguments).images.cpu())
+    images = torch.cat(images)
+    figures.grid(images).save(path)
+    if folder is not None:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        for place, image in enumerate(images):
+            figures.grid(image[None], scale=1, gap=0).save(Path(folder) / f"{place:05d}.png")
+    return path
+
+
+def best_device() -> str:
+    """Returns the device that PyTorch would train on: cuda, mps or cpu."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"

@@ -1,0 +1,258 @@
+"""The cosine noise schedule of Nichol & Dhariwal (2021, arXiv 2102.09672, Eq. 17), reversed step by step as in
+Ho et al. (2020, arXiv 2006.11239).
+
+Equation numbers 17-5 to 17-8 are those of Géron, *Hands-On Machine Learning*, 3rd ed., chapter 17. The book counts
+t = 1..T; as in all of diffusers an index here is t - 1 and runs over 0..T-1.
+
+The first step of sampling (t = T) is delicate. The cap on beta leaves alpha_T = 1 - 0.999, so Eq. 17-8 multiplies the
+network's error by 1 / sqrt(alpha_T) = 31.6 (by 2 one step later, by 1.3 after that). Three things keep it harmless:
+`clip_sample` (on by default, as in Ho et al.'s code) bounds the implied x_0, whose weight in the mean is then only
+sqrt(alpha_bar_{T-1}) = 4e-4; the arithmetic is float32 whatever the dtype of the sample, because the implied x_0 reaches
+1 / sqrt(alpha_bar_T) = 8e4, beyond float16; and `timestep_spacing="leading"` or `timesteps=` can start below T.
+"""
+
+import inspect
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from diffusers import ConfigMixin, DDPMScheduler, SchedulerMixin
+from diffusers.configuration_utils import register_to_config
+from diffusers.schedulers.scheduling_utils import KarrasDiffusionSchedulers
+from diffusers.utils import BaseOutput
+from diffusers.utils.torch_utils import randn_tensor
+
+PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
+VARIANCE_TYPES = ("fixed_small", "fixed_large")
+TIMESTEP_SPACINGS = ("leading", "trailing", "linspace")
+
+
+@dataclass
+class CosineDDPMSchedulerOutput(BaseOutput):
+    """`prev_sample` is x_{t-1}, `pred_original_sample` the x_0 that the prediction implies; both (B, C, H, W)."""
+
+    prev_sample: torch.Tensor
+    pred_original_sample: torch.Tensor | None = None
+
+
+def cosine_betas(num_train_timesteps: int, s: float = 0.008, beta_max: float = 0.999) -> torch.Tensor:
+    """Returns beta_1..beta_T, (T,): beta_t = 1 - alpha_bar_t / alpha_bar_{t-1}, at most `beta_max` (Eq. 17-7)."""
+
+    def alpha_bar(t: int) -> float:
+        return math.cos((t / num_train_timesteps + s) / (1 + s) * math.pi / 2) ** 2
+
+    betas = (1 - alpha_bar(t) / alpha_bar(t - 1) for t in range(1, num_train_timesteps + 1))
+    return torch.tensor([min(beta, beta_max) for beta in betas], dtype=torch.float32)
+
+
+class CosineDDPMScheduler(SchedulerMixin, ConfigMixin):
+    """Adds noise to images by the cosine schedule, and takes one step of the way back.
+
+    Every option that it shares with `DDPMScheduler(beta_schedule="squaredcos_cap_v2")` has the same name, the same
+    default (but for `num_train_timesteps`) and gives the same numbers, so `DDIMScheduler.from_config(scheduler.config)`
+    and its like sample from the same network, and `CosineDDPMScheduler.from_config` reads theirs.
+
+    Args:
+        s: offset that keeps beta small near t = 0.
+        beta_max: cap on beta; only t = T reaches it at the defaults.
+        prediction_type: what the network predicts: "epsilon", "v_prediction" (Salimans & Ho 2022) or "sample".
+        variance_type: "fixed_large" is beta_t, as in Eq. 17-8; "fixed_small" the posterior variance (Ho et al., Eq. 7),
+            better with few steps.
+        clip_sample: clamp the implied x_0 to +-`clip_sample_range` at every step.
+        timestep_spacing: "leading", "trailing" or "linspace" (Lin et al. 2023, Table 2).
+        trained_betas: the noise levels themselves, over the formula. The constructor fills it in where `s` or `beta_max`
+            are not the standard ones, so that `from_config` of another scheduler gets the same noise levels.
+    """
+
+    _compatibles = [e.name for e in KarrasDiffusionSchedulers]
+    order = 1
+
+    @register_to_config
+    def __init__(
+        self,
+        num_train_timesteps: int = 4000,
+        s: float = 0.008,
+        beta_max: float = 0.999,
+        prediction_type: str = "epsilon",
+        variance_type: str = "fixed_small",
+        clip_sample: bool = True,
+        clip_sample_range: float = 1.0,
+        timestep_spacing: str = "leading",
+        steps_offset: int = 0,
+        beta_schedule: str = "squaredcos_cap_v2",
+        trained_betas: list[float] | None = None,
+    ):
+        if num_train_timesteps < 1:
+            raise ValueError(f"`num_train_timesteps` must be at least 1, got {num_train_timesteps}.")
+        if not 0 <= s < math.inf:
+            raise ValueError(f"`s` must be at least 0, got {s}.")
+        if not 0 < beta_max < 1:
+            raise ValueError(f"`beta_max` must lie between 0 and 1, got {beta_max}.")
+        if clip_sample_range <= 0:
+            raise ValueError(f"`clip_sample_range` must be above 0, got {clip_sample_range}.")
+        _check_choice("prediction_type", prediction_type, PREDICTION_TYPES)
+        _check_choice("variance_type", variance_type, VARIANCE_TYPES)
+        _check_choice("timestep_spacing", timestep_spacing, TIMESTEP_SPACINGS)
+        _check_choice("beta_schedule", beta_schedule, ("squaredcos_cap_v2",))
+
+        # The noise levels (Eq. 17-7), each (T,)
+        self.betas = cosine_betas(num_train_timesteps, s, beta_max)
+        if (s, beta_max) != (0.008, 0.999):
+            if trained_betas is not None and not torch.allclose(torch.as_tensor(trained_betas), self.betas):
+                raise ValueError(f"`trained_betas` must be the cosine schedule of s={s}, beta_max={beta_max}, or None.")
+            self.register_to_config(trained_betas=self.betas.tolist())
+        elif trained_betas is not None:
+            self.betas = torch.tensor(trained_betas, dtype=torch.float32)
+        self.alphas = 1.0 - self.betas
+        self.alphas_cumprod = torch.cumprod(self.alphas, dim=0)  # alpha_bar
+
+        # Another scheduler reads this config and must not put its own defaults in place of ours
+        if "_use_default_values" in self.config:
+            ours = sorted({"s", "beta_max"} & set(self.config["_use_default_values"]))
+            self.register_to_config(_use_default_values=ours)
+
+        self.init_noise_sigma = 1.0
+        self.num_inference_steps = None
+        self.timesteps = torch.arange(num_train_timesteps - 1, -1, -1)
+
+    @classmethod
+    def extract_init_dict(cls, config_dict, **kwargs):
+        """Reads a compatible scheduler's config, its defaults included, and refuses one that means something else."""
+        for key in ("rescale_betas_zero_snr", "thresholding"):
+            if config_dict.get(key):
+                raise ValueError(f"`{key}` must be off: CosineDDPMScheduler has no such option.")
+        said = {k: v for k, v in config_dict.items() if v is not None and k != "_use_default_values"}
+        init_dict, unused_kwargs, hidden_dict = super().extract_init_dict(said, **kwargs)
+        if "_use_default_values" in config_dict:
+            ours = sorted({"s", "beta_max"} & set(config_dict["_use_default_values"]))
+            hidden_dict["_use_default_values"] = ours
+        return init_dict, unused_kwargs, hidden_dict
+
+    def to_diffusers(self) -> DDPMScheduler | None:
+        """Returns diffusers' own scheduler of the same numbers, None where `s` or `beta_max` are not its own."""
+        if self.config.trained_betas is not None:
+            return None
+        shared = inspect.signature(DDPMScheduler).parameters
+        return DDPMScheduler(**{name: value for name, value in self.config.items() if name in shared})
+
+    def __len__(self) -> int:
+        return self.config.num_train_timesteps
+
+    def set_timesteps(
+        self,
+        num_inference_steps: int | None = None,
+        device: str | torch.device | None = None,
+        timesteps: list[int] | None = None,
+    ):
+        """Chooses the T' <= T noise levels to visit: a number of them, or falling `timesteps` of your own."""
+        total = self.config.num_train_timesteps
+        if (num_inference_steps is None) == (timesteps is None):
+            raise ValueError("Pass exactly one of `num_inference_steps` and `timesteps`.")
+        if timesteps is not None:
+            steps = np.array(timesteps, dtype=np.int64)
+            if not len(steps) or (np.diff(steps) >= 0).any() or steps[-1] < 0 or steps[0] >= total:
+                raise ValueError(f"`timesteps` must fall strictly within {total - 1}..0, got {list(timesteps)}.")
+        else:
+            if not 1 <= num_inference_steps <= total:
+                raise ValueError(f"`num_inference_steps` must lie between 1 and {total}, got {num_inference_steps}.")
+            steps = self._spaced(num_inference_steps)
+            if steps[0] >= total:
+                raise ValueError(f"`steps_offset` must leave the first timestep below {total}, got {steps[0]}.")
+        self.num_inference_steps = len(steps)
+        self.timesteps = torch.from_numpy(steps).to(device)
+
+    def _spaced(self, count: int) -> np.ndarray:
+        """Returns `count` falling indices (Lin et al. 2023, arXiv 2305.08891, Table 2)."""
+        total, spacing = self.config.num_train_timesteps, self.config.timestep_spacing
+        if spacing == "leading":
+            return np.arange(count)[::-1] * (total // count) + self.config.steps_offset
+        if spacing == "trailing":  # the slice drops an extra index that rounding of the step can give
+            return np.round(np.arange(total, 0, -total / count)).astype(np.int64)[:count] - 1
+        return np.linspace(0, total - 1, count).round()[::-1].astype(np.int64)
+
+    def scale_model_input(self, sample: torch.Tensor, timestep: int | torch.Tensor | None = None) -> torch.Tensor:
+        """Returns `sample`: this schedule preserves variance, so the network sees it unscaled."""
+        return sample
+
+    def previous_timestep(self, timestep: int) -> int:
+        """Returns the index that follows `timestep` on the way to 0, -1 at the end."""
+        if self.num_inference_steps is None:
+            return timestep - 1
+        place = (self.timesteps == timestep).nonzero()
+        if not len(place):
+            raise ValueError(f"`timestep` must be one of `scheduler.timesteps`, got {timestep}.")
+        return int(self.timesteps[place[0] + 1]) if place[0] + 1 < len(self.timesteps) else -1
+
+    def step(
+        self,
+        model_output: torch.Tensor,
+        timestep: int | torch.Tensor,
+        sample: torch.Tensor,
+        generator: torch.Generator | list[torch.Generator] | None = None,
+        return_dict: bool = True,
+    ) -> CosineDDPMSchedulerOutput | tuple[torch.Tensor, torch.Tensor]:
+        """Goes from x_t to x_{t-1}, or to the next of the respaced steps (Eq. 17-8; Ho et al. 2020, Eq. 7)."""
+        t = int(timestep)
+        previous = self.previous_timestep(t)
+        x_t, prediction = sample.float(), model_output.float()
+        alpha_bar = self.alphas_cumprod[t].to(sample.device)
+        alpha_bar_previous = self.alphas_cumprod[previous].to(sample.device) if previous >= 0 else torch.tensor(1.0)
+        alpha = alpha_bar / alpha_bar_previous  # alpha_t of the respaced chain
+        beta = 1 - alpha
+
+        # x_0 from the prediction (Eq. 17-6 solved for x_0; Salimans & Ho 2022, Sec. 4)
+        if self.config.prediction_type == "epsilon":
+            x_0 = (x_t - (1 - alpha_bar) ** 0.5 * prediction) / alpha_bar**0.5
+        elif self.config.prediction_type == "v_prediction":
+            x_0 = alpha_bar**0.5 * x_t - (1 - alpha_bar) ** 0.5 * prediction
+        else:
+            x_0 = prediction
+        if self.config.clip_sample:
+            x_0 = x_0.clamp(-self.config.clip_sample_range, self.config.clip_sample_range)
+
+        # The mean of q(x_{t-1} | x_t, x_0) (Ho et al. 2020, Eq. 7): that of Eq. 17-8 where x_0 is not clipped
+        x_0_weight = alpha_bar_previous**0.5 * beta / (1 - alpha_bar)
+        x_t_weight = alpha**0.5 * (1 - alpha_bar_previous) / (1 - alpha_bar)
+        x_previous = x_0_weight * x_0 + x_t_weight * x_t
+
+        # The noise (last term of Eq. 17-8); none on the way to t = 0
+        if t > 0:
+            variance = beta
+            if self.config.variance_type == "fixed_small":
+                variance = ((1 - alpha_bar_previous) / (1 - alpha_bar) * beta).clamp(min=1e-20)
+            z = randn_tensor(sample.shape, generator=generator, device=sample.device, dtype=model_output.dtype)
+            x_previous = x_previous + variance**0.5 * z
+
+        x_previous, x_0 = x_previous.to(sample.dtype), x_0.to(sample.dtype)
+        if not return_dict:
+            return x_previous, x_0
+        return CosineDDPMSchedulerOutput(prev_sample=x_previous, pred_original_sample=x_0)
+
+    def _signal_and_noise(self, sample: torch.Tensor, timesteps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns sqrt(alpha_bar_t) and sqrt(1 - alpha_bar_t), each (B, 1, ..., 1) like `sample`."""
+        self.alphas_cumprod = self.alphas_cumprod.to(sample.device)
+        alpha_bar = self.alphas_cumprod[timesteps.to(sample.device)].reshape(-1, *[1] * (sample.ndim - 1))
+        return (alpha_bar**0.5).to(sample.dtype), ((1 - alpha_bar) ** 0.5).to(sample.dtype)
+
+    def add_noise(
+        self, original_samples: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor
+    ) -> torch.Tensor:
+        """Returns x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps (Eq. 17-6)."""
+        signal_weight, noise_weight = self._signal_and_noise(original_samples, timesteps)
+        return signal_weight * original_samples + noise_weight * noise
+
+    def get_velocity(self, sample: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+        """Returns v = sqrt(alpha_bar_t) eps - sqrt(1 - alpha_bar_t) x_0 (Salimans & Ho 2022, arXiv 2202.00512, Sec. 4)."""
+        signal_weight, noise_weight = self._signal_and_noise(sample, timesteps)
+        return signal_weight * noise - noise_weight * sample
+
+    def snr(self, timesteps: torch.Tensor) -> torch.Tensor:
+        """Returns the signal-to-noise ratio alpha_bar_t / (1 - alpha_bar_t), shaped like `timesteps`."""
+        alpha_bar = self.alphas_cumprod.to(timesteps.device)[timesteps]
+        return alpha_bar / (1 - alpha_bar)
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]):
+    if value not in choices:
+        raise ValueError(f"`{name}` must be one of {', '.join(choices)}, got {value!r}.")

@@ -1,0 +1,154 @@
+"""Checkpoints that a crash cannot spoil: written beside, checked, renamed; each file is recorded with its SHA-256."""
+
+import hashlib
+import json
+import logging
+import os
+import random
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+
+logger = logging.getLogger(__name__)
+MANIFEST = "manifest.json"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be written or read."""
+
+
+def save_checkpoint(accelerator: Accelerator, folder: Path, step: int, state: dict, keep: int) -> Path:
+    """Writes `state` (of the main process) and every process's random state as `folder/step-<step>`; all processes call it.
+
+    Raises:
+        CheckpointError: the disk is full or not writable; what was there before is untouched.
+    """
+    path = folder / f"step-{step:08d}"
+    scratch = folder / f".{path.name}.part"
+    failure = None
+    if accelerator.is_main_process:
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(parents=True, exist_ok=True)
+    accelerator.wait_for_everyone()
+    try:
+        _write(scratch / f"rng-{accelerator.process_index}.pt", random_state())
+        if accelerator.is_main_process:
+            _write(scratch / "state.pt", state)
+    except (OSError, RuntimeError) as error:  # torch's writer turns a full disk into a RuntimeError
+        failure = error
+    failed = torch.tensor(float(failure is not None), device=accelerator.device)
+    if accelerator.reduce(failed, "sum").item():  # also waits for every process's file
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise CheckpointError(
+            f"The checkpoint of step {step} could not be written to {folder} ({failure or 'another process failed'}). "
+            "The checkpoints written before are whole; make room and resume."
+        )
+    if accelerator.is_main_process:
+        try:
+            files = {p.name: {"bytes": p.stat().st_size, "sha256": _sha256(p)} for p in sorted(scratch.iterdir())}
+            manifest = {"step": step, "world_size": accelerator.num_processes, "files": files}
+            with open(scratch / MANIFEST, "w") as file:
+                json.dump(manifest, file, indent=2)
+                file.flush()
+                os.fsync(file.fileno())
+            shutil.rmtree(path, ignore_errors=True)  # the same step, written before a resume
+            scratch.rename(path)
+            _sync_folder(folder)
+        except OSError as error:
+            failure = error
+        else:
+            for old in list_checkpoints(folder)[keep:]:
+                shutil.rmtree(old, ignore_errors=True)
+    if accelerator.reduce(torch.tensor(float(failure is not None), device=accelerator.device), "sum").item():
+        raise CheckpointError(f"The checkpoint of step {step} could not be completed in {folder} ({failure}).")
+    return path
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """Returns the finished checkpoints under `folder`, newest first."""
+    return sorted(folder.glob("step-*"), reverse=True)
+
+
+def load_newest(accelerator: Accelerator, folder: Path) -> dict | None:
+    """Returns the state of the newest whole checkpoint, and puts this process's random state back; None if there is none.
+
+    A damaged one is reported and the one before it used.
+    """
+    for path in list_checkpoints(folder):
+        try:
+            _verify(path)
+            state = torch.load(path / "state.pt", map_location="cpu", weights_only=True)
+            rng_file = path / f"rng-{accelerator.process_index}.pt"
+            if rng_file.exists():  # absent for a process that the saving run did not have
+                set_random_state(torch.load(rng_file, map_location="cpu", weights_only=True))
+        except CheckpointError as damage:
+            logger.warning("The checkpoint %s is damaged (%s); using the one before it.", path, damage)
+            continue
+        logger.info("Resuming from %s.", path)
+        return state
+    return None
+
+
+def _verify(path: Path):
+    """Compares every file of a checkpoint with its manifest."""
+    try:
+        manifest = json.loads((path / MANIFEST).read_text())
+        for name, recorded in manifest["files"].items():
+            if (path / name).stat().st_size != recorded["bytes"] or _sha256(path / name) != recorded["sha256"]:
+                raise CheckpointError(f"{name} is not what was written")
+    except (OSError, ValueError, KeyError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(str(error)) from error
+
+
+def _write(path: Path, content: object):
+    with open(path, "wb") as file:
+        torch.save(content, file)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path):
+    """Makes a rename survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
+
+
+def _digest(file) -> str:  # Python 3.10
+    digest = hashlib.sha256()
+    while chunk := file.read(1 << 20):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def random_state() -> dict:
+    """Returns the state of every global random number generator of this process."""
+    name, keys, *rest = np.random.get_state()
+    return {
+        "python": random.getstate(),
+        "numpy": [name, torch.from_numpy(keys.astype(np.int64)), *rest],
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def set_random_state(state: dict):
+    """Puts back what `random_state` returned."""
+    random.setstate(tuple(tuple(part) if isinstance(part, list | tuple) else part for part in state["python"]))
+    name, keys, *rest = state["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])

@@ -1,0 +1,298 @@
+"""The training loop. It moves the weights that an objective's phases name, and knows no family of models.
+
+One step: for each phase that is due, walk through this process's share of the batch, add up gradients, check that they are
+finite, move. What a step does is a function of (recipe, step) and of the state that a checkpoint holds.
+"""
+
+import contextlib
+import json
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from diffusers.training_utils import EMAModel
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from tqdm.auto import tqdm
+
+from genhub.objectives.objective import Batch, Objective, Phase, Step
+from genhub.randomness import Draws, fold
+from genhub.training.recipe import TrainingConfig
+
+
+class TrainingStopped(Exception):
+    """Training ended before its last step; the message says why and where the state is."""
+
+    def __init__(self, message: str, exit_code: int = 1):
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+@dataclass
+class Progress:
+    """Where training stands: step 0..`steps` of a stage, and totals over all stages."""
+
+    stage: int = 0
+    step: int = 0
+    total_steps: int = 0
+    images: int = 0
+    seconds: float = 0.0
+
+
+class Loop:
+    """Runs one stage of training after the other, on the process that `accelerator` stands for.
+
+    Args:
+        modules: all trainable components by name, prepared by `accelerator`.
+        averages: component -> moving average of its weights.
+        log: called with one record of numbers, on the main process.
+        save: called with the loop where a checkpoint is due; returns its path.
+        watch: (every, action) pairs: what else to do after how many steps, on all processes.
+    """
+
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        modules: dict[str, nn.Module],
+        averages: dict[str, EMAModel],
+        log: Callable[[dict], None],
+        save: Callable[["Loop"], Path],
+        watch: list[tuple[int, Callable[["Loop"], None]]],
+    ):
+        self.accelerator, self.modules, self.averages = accelerator, modules, averages
+        self.log, self.save, self.watch = log, save, watch
+        self.progress = Progress()
+        self.signal: int | None = None
+        self._out_of_time = False
+
+    def run(
+        self,
+        objective: Objective,
+        optimizers: dict[str, torch.optim.Optimizer],
+        schedules: dict[str, object],
+        batches: Iterator[Batch],
+        config: TrainingConfig,
+        steps: int,
+        bar: tqdm,
+    ):
+        """Trains one stage from where `progress` stands to `steps`, and goes on to the next stage.
+
+        Raises:
+            TrainingStopped: a loss or gradient is not finite, or a signal came.
+        """
+        self.objective, self.optimizers, self.schedules, self.config = objective, optimizers, schedules, config
+        progress, window = self.progress, _Window()
+        began = time.monotonic() - progress.seconds
+        while progress.step < steps and not self._out_of_time:
+            torch.manual_seed(fold("global", config.seed, progress.stage, progress.step, self.accelerator.process_index))
+            share = [next(batches) for _ in range(config.gradient_accumulation)]
+            numbers = {}
+            for number, phase in enumerate(objective.phases):
+                if progress.step % phase.every == 0:
+                    numbers |= self.move(phase, number, share, progress.step / steps)
+            for name, average in self.averages.items():
+                self.modules[name].requires_grad_(True)  # EMAModel copies what is frozen instead of averaging it
+                average.step(self.modules[name].parameters())
+
+            progress.step += 1
+            progress.total_steps += 1
+            progress.images += config.batch_size
+            progress.seconds = time.monotonic() - began
+            window.add(numbers, config.batch_size)
+            bar.update()
+            paused = 0.0
+            if progress.total_steps % config.log_every == 0 or progress.step == steps:
+                record = window.close()
+                self.log(self._position() | record)
+                bar.set_postfix({"loss": f"{record['loss']:.4f}", "img/s": f"{record['images_per_second']:.0f}"})
+            for every, action in self.watch:
+                if every and progress.total_steps % every == 0:
+                    paused += self._timed(action)
+            if config.checkpoint_every and progress.total_steps % config.checkpoint_every == 0:
+                paused += self._timed(self.save)
+            began += paused
+            window.start += paused
+            self._leave_if_asked(numbers["stop"])
+        progress.stage, progress.step = progress.stage + 1, 0
+
+    def move(self, phase: Phase, number: int, share: list[Batch], progress: float) -> dict[str, float]:
+        """Takes one step of one phase, and returns its terms, averaged over the batch and all processes."""
+        root, _, part = phase.trains.partition(".")
+        for module in self.objective.modules.values():
+            module.requires_grad_(False)
+        module, optimizer = self.objective.modules[root], self.optimizers[phase.trains]
+        moved = self.accelerator.unwrap_model(module).get_submodule(part).requires_grad_(True)
+        sums: dict[str, torch.Tensor] = {}
+        for part, batch in enumerate(share):
+            last = part == len(share) - 1
+            with self.accelerator.no_sync(module) if not last else contextlib.nullcontext(), attention_backend(self.accelerator):
+                terms = phase.loss(batch, self.step_of(number, part, len(batch["pixel_values"]), progress))
+                self.accelerator.backward(sum(terms.values()) / len(share))
+            for name, term in terms.items():
+                sums[name] = sums.get(name, 0) + term.detach().float() / len(share)
+        norm = self.accelerator.clip_grad_norm_(moved.parameters(), self.config.max_grad_norm or float("inf"))
+
+        # One exchange and one wait per phase: the terms, the gradient's norm, and whether any process was asked to stop
+        late = self.config.max_minutes is not None and self.progress.seconds > 60 * self.config.max_minutes
+        row = [*sums.values(), norm, self.signal is not None, late]
+        row = torch.stack([torch.as_tensor(value, device=self.accelerator.device).float() for value in row])
+        *values, norm, stop, late = self.accelerator.reduce(row, "mean").tolist()
+        self._out_of_time = late > 0
+        numbers = dict(zip(sums, values, strict=True))
+        self._check_finite(phase, numbers, norm)
+
+        optimizer.step()
+        if phase.trains in self.schedules and not optimizer.step_was_skipped:
+            self.schedules[phase.trains].step()
+        optimizer.zero_grad()
+        numbers = {name if len(self.objective.phases) == 1 else f"{phase.trains}/{name}": v for name, v in numbers.items()}
+        return numbers | {"grad_norm": norm, "lr": optimizer.param_groups[0]["lr"], "stop": stop}
+
+    def step_of(self, phase: int, part: int, size: int, progress: float) -> Step:
+        """Returns the place in training of one part of a batch, with its random numbers."""
+        first = (part * self.accelerator.num_processes + self.accelerator.process_index) * size
+        key = ("training", self.config.seed, self.progress.stage, self.progress.step, phase)
+        rows = range(first, first + size)
+        draws = Draws(*key, rows=rows, total=self.config.batch_size, device=self.accelerator.device)
+        return Step(self.progress.step, progress, draws)
+
+    def state_dict(self) -> dict:
+        """Returns all that a run needs to go on as if it had never stopped, but for the global random state."""
+        unwrap = self.accelerator.unwrap_model
+        return {
+            "progress": asdict(self.progress),
+            "modules": {name: unwrap(module).state_dict() for name, module in self.modules.items()},
+            "averages": {name: average.state_dict() for name, average in self.averages.items()},
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+            "schedules": {name: schedule.state_dict() for name, schedule in self.schedules.items()},
+            "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler else {},
+            "objective": self.objective.state_dict(),
+        }
+
+    def ask_to_stop(self, number: int, frame=None):
+        """Handles a signal: the step in hand is finished first. A second one ends the process at once."""
+        if self.signal is not None:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        self.signal = number
+
+    def _leave_if_asked(self, stop: float):
+        """Writes a checkpoint and leaves, if a signal came to any process."""
+        if stop == 0:
+            return
+        path, number = self.save(self), self.signal or signal.SIGTERM
+        raise TrainingStopped(
+            f"Stopped by {signal.Signals(number).name} at step {self.progress.total_steps}; the state is in {path}. "
+            "Go on with --resume.",
+            exit_code=128 + number,
+        )
+
+    def _check_finite(self, phase: Phase, numbers: dict[str, float], norm: float):
+        """Stops before weights are spoiled. An infinite gradient under fp16 is what its scaler is for."""
+        finite = torch.isfinite(torch.tensor([*numbers.values(), *([] if self.accelerator.scaler else [norm])])).all()
+        if finite:
+            return
+        for optimizer in self.optimizers.values():
+            optimizer.zero_grad()
+        path = self.save(self)
+        bad = ", ".join(f"{name} = {value}" for name, value in {**numbers, "gradient norm": norm}.items())
+        raise TrainingStopped(
+            f"The loss of {phase.trains} is not finite at step {self.progress.total_steps + 1} ({bad}). The state before "
+            f"this step is in {path}. A lower learning rate, `training.max_grad_norm` or mixed_precision=no may help."
+        )
+
+    def _position(self) -> dict:
+        p = self.progress
+        return {"step": p.total_steps, "stage": p.stage, "images": p.images, "seconds": round(p.seconds, 3)}
+
+    def _timed(self, action: Callable) -> float:
+        """Runs `action` and returns the seconds that it took: they do not count as training."""
+        start = time.monotonic()
+        action(self)
+        return time.monotonic() - start
+
+
+class _Window:
+    """Averages of what happened since the last record."""
+
+    def __init__(self):
+        self.sums, self.counts, self.images, self.start = {}, {}, 0, time.monotonic()
+
+    def add(self, numbers: dict[str, float], images: int):
+        for name, value in numbers.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+            self.counts[name] = self.counts.get(name, 0) + 1
+        self.images += images
+
+    def close(self) -> dict[str, float]:
+        means = {name: self.sums[name] / self.counts[name] for name in self.sums if name != "stop"}
+        terms = [value for name, value in means.items() if name not in ("lr", "grad_norm")]
+        rate = self.images / (time.monotonic() - self.start)
+        self.__init__()
+        return {"loss": sum(terms), **means, "images_per_second": round(rate, 2)}
+
+
+def attention_backend(accelerator: Accelerator):
+    """PyTorch's fused attention has a slow backward pass on CPUs (half of a bf16 step here); plain products are faster."""
+    return sdpa_kernel(SDPBackend.MATH) if accelerator.device.type == "cpu" else contextlib.nullcontext()
+
+
+@torch.no_grad()
+def validate(
+    accelerator: Accelerator,
+    objective: Objective,
+    batch_of: Callable[[slice], Batch],
+    count: int,
+    batch_size: int,
+    seed: int,
+) -> dict[str, float]:
+    """Returns the mean of each term over `count` held-out images, with the same random numbers every time."""
+    prepared, objective.modules = objective.modules, {k: accelerator.unwrap_model(m) for k, m in objective.modules.items()}
+    training = {name: module.training for name, module in objective.modules.items()}
+    for module in objective.modules.values():
+        module.eval()
+    sums: dict[str, torch.Tensor] = {}
+    for start in range(0, count, batch_size):
+        total = min(batch_size, count - start)
+        bounds = [total * rank // accelerator.num_processes for rank in range(accelerator.num_processes + 1)]
+        rows = range(bounds[accelerator.process_index], bounds[accelerator.process_index + 1])
+        if not rows:
+            continue
+        draws = Draws("validation", seed, start, rows=rows, total=total, device=accelerator.device)
+        terms = objective.validate(batch_of(slice(start + rows.start, start + rows.stop)), Step(0, 0.0, draws))
+        for name, term in terms.items():
+            sums[name] = sums.get(name, 0) + term.float() * len(rows)
+    objective.modules = prepared
+    for name, module in objective.modules.items():
+        module.train(training[name])
+    names = sorted(sums)
+    row = accelerator.reduce(torch.stack([sums[name] for name in names]), "sum") / count
+    return dict(zip(names, row.tolist(), strict=True))
+
+
+@contextlib.contextmanager
+def averaged(accelerator: Accelerator, modules: dict[str, nn.Module], averages: dict[str, EMAModel]):
+    """Puts the moving averages in place of the weights, for as long as the block lasts."""
+    with contextlib.ExitStack() as stack:
+        for name, average in averages.items():
+            parameters = list(accelerator.unwrap_model(modules[name]).parameters())
+            average.store(parameters)
+            average.copy_to(parameters)
+            stack.callback(average.restore, parameters)
+        yield
+
+
+def truncate_log(path: Path, last_step: int):
+    """Drops the records that a resumed run will write again, and a line that a crash left unfinished."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text().splitlines():
+        with contextlib.suppress(json.JSONDecodeError):
+            if json.loads(line).get("step", 0) <= last_step:
+                kept.append(line)
+    path.write_text("".join(line + "\n" for line in kept))

@@ -1,0 +1,417 @@
+"""A recipe: one experiment as YAML. Class paths and constructor arguments, checked before any work starts.
+
+Sections: `data` (`DataConfig`), `components` (name -> class and arguments: the parts of the pipeline), `objective`,
+`optimizers` (component -> class and arguments, with an optional `schedule`), `pipeline`, `training` (`TrainingConfig`)
+and, for training in several stages, `stages`: a list whose entries override `objective`, `optimizers` and `training`.
+
+A constructor's parameter that bears the name of a component is given that component. `in_channels`, `out_channels` and
+`sample_size` are filled in from the data where a recipe leaves them out, and so are `num_training_steps`, `total_steps`
+and `T_max` of learning-rate schedules.
+"""
+
+import copy
+import dataclasses
+import difflib
+import importlib
+import inspect
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FunctionType
+
+import torch
+import yaml
+from diffusers import DiffusionPipeline, ModelMixin, SchedulerMixin
+from jsonargparse import ArgumentError, ArgumentParser
+
+from genhub.data import DataConfig, Shape
+from genhub.objectives.objective import Objective
+
+RECIPES = Path(__file__).parent.parent / "recipes"
+SECTIONS = ("data", "components", "objective", "optimizers", "pipeline", "training", "stages")
+FROM_DATA = ("in_channels", "out_channels", "sample_size")
+FROM_LENGTH = ("num_training_steps", "total_steps", "T_max")
+STAGE_SECTIONS = ("objective", "optimizers", "training")
+PER_STAGE = ("batch_size", "gradient_accumulation", "epochs", "max_steps", "max_grad_norm")
+CHANGEABLE_ON_RESUME = (
+    *("epochs", "max_steps", "max_minutes", "log_every", "validate_every", "sample_every", "checkpoint_every"),
+    *("keep_checkpoints", "num_samples", "trackers", "compile"),
+)
+
+
+@dataclass
+class TrainingConfig:
+    """How long, in which arithmetic, and what to write down on the way. Every `*_every` counts steps; 0 means never.
+
+    Args:
+        batch_size: images per optimizer step, over all processes and accumulated batches.
+        gradient_accumulation: parts in which a process walks through its share of a batch, to save memory.
+        epochs: passes through the training images; `max_steps` steps or `max_minutes` end training earlier.
+        mixed_precision: "no" (float32), "bf16" or "fp16".
+        max_grad_norm: gradients are scaled down to this norm; None leaves them alone.
+        ema: component -> decay of the moving average of its weights, which is what is sampled and saved.
+        channels_last: memory format of images and convolutions, faster with bf16 and fp16.
+        keep_checkpoints: how many of the newest checkpoints stay on disk.
+        trackers: those of accelerate (tensorboard, trackio, wandb, ...), beside the plain `metrics.jsonl`.
+    """
+
+    seed: int = 0
+    batch_size: int = 64
+    gradient_accumulation: int = 1
+    epochs: float = 1.0
+    max_steps: int | None = None
+    max_minutes: float | None = None
+    mixed_precision: str = "no"
+    max_grad_norm: float | None = None
+    ema: dict[str, float] = field(default_factory=dict)
+    compile: bool = False
+    channels_last: bool = False
+    log_every: int = 10
+    validate_every: int = 0
+    sample_every: int = 0
+    checkpoint_every: int = 0
+    keep_checkpoints: int = 2
+    num_samples: int = 64
+    trackers: list[str] = field(default_factory=list)
+
+    def __post_init__(self):
+        for name in ("batch_size", "gradient_accumulation", "log_every", "keep_checkpoints", "num_samples"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"`training.{name}` must be at least 1, got {getattr(self, name)}.")
+        for name in ("validate_every", "sample_every", "checkpoint_every", "seed"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"`training.{name}` must be at least 0, got {getattr(self, name)}.")
+        for name in ("epochs", "max_steps", "max_minutes", "max_grad_norm"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise ValueError(f"`training.{name}` must be above 0, got {value}.")
+        if self.mixed_precision not in ("no", "bf16", "fp16"):
+            raise ValueError(f"`training.mixed_precision` must be no, bf16 or fp16, got {self.mixed_precision!r}.")
+        for name, decay in self.ema.items():
+            if not 0 <= decay < 1:
+                raise ValueError(f"`training.ema.{name}` must lie in [0, 1), got {decay}.")
+
+    def steps(self, num_images: int) -> int:
+        """Returns the number of optimizer steps on `num_images` training images."""
+        steps = math.ceil(self.epochs * num_images / self.batch_size)
+        return steps if self.max_steps is None else min(steps, self.max_steps)
+
+
+class Spec:
+    """A class or function of a recipe, and its arguments: checked here, called later."""
+
+    def __init__(self, section: str, entry: dict, kind: type | tuple[type, ...], given: tuple[str, ...] = ()):
+        if not isinstance(entry, dict) or not isinstance(entry.get("class"), str):
+            raise ValueError(f"`{section}` must name a `class` and its arguments, got {entry!r}.")
+        self.section, self.path = section, entry["class"]
+        self.cls = _import(section, self.path)
+        is_kind = isinstance(self.cls, FunctionType) if kind is FunctionType else inspect.isclass(self.cls) and issubclass(self.cls, kind)
+        if not is_kind:
+            names = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
+            raise ValueError(f"`{section}.class` must be a {names}, got {self.path}.")
+        self.parameters = inspect.signature(self.cls).parameters
+        arguments = {key: value for key, value in entry.items() if key != "class"}
+        given = tuple(name for name in given if name in self.parameters)
+        self.arguments = check_arguments(section, self.cls, arguments, given)
+        self.given = given
+
+    def lacks(self, name: str) -> bool:
+        """Whether the class takes `name` and the recipe leaves it open."""
+        return name in self.parameters and name not in self.arguments and name not in self.given
+
+    def build(self, *positional, **given):
+        """Calls the class with the recipe's arguments and those of `given` that it takes."""
+        given = {name: value for name, value in given.items() if name in self.parameters}
+        try:
+            return self.cls(*positional, **{**given, **self.arguments})
+        except (TypeError, NotImplementedError, AssertionError) as error:
+            raise ValueError(f"`{self.section}` cannot be built: {error}") from error
+        except ValueError as error:
+            raise ValueError(f"`{self.section}`: {error}") from error
+
+
+@dataclass
+class Stage:
+    """One stretch of training with an objective and optimizers of its own."""
+
+    objective: Spec
+    optimizers: dict[str, tuple[Spec, Spec | None]]  # component -> optimizer and learning-rate schedule
+    training: TrainingConfig
+
+
+class Recipe:
+    """A checked recipe. `text` is its YAML as published: comment first, every section, nothing left to a default file."""
+
+    def __init__(self, sections: dict, name: str, comment: str = ""):
+        self.sections, self.name, self.comment = sections, name, comment
+        _refuse_unknown("section", sections, SECTIONS)
+        missing = {"components", "objective", "optimizers", "pipeline"} - set(sections)
+        if missing:
+            raise ValueError(f"The recipe {name} must have the section(s) {', '.join(sorted(missing))}.")
+        self.data = _config("data", DataConfig, sections.get("data"))
+        self.training = _config("training", TrainingConfig, sections.get("training"))
+        self.components = {
+            name: Spec(f"components.{name}", entry, (ModelMixin, SchedulerMixin))
+            for name, entry in _mapping("components", sections["components"]).items()
+        }
+        names = tuple(self.components)
+        self.pipeline = Spec("pipeline", sections["pipeline"], DiffusionPipeline, given=names)
+        missing = set(_required(self.pipeline)) - set(names)
+        if missing:
+            raise ValueError(f"`components` must hold {', '.join(sorted(missing))}: {self.pipeline.path} is made of it.")
+        _refuse_unknown("training.ema", self.training.ema, names)
+        self.stages = [self._stage(number, entry) for number, entry in enumerate(sections.get("stages") or [{}])]
+
+    def _stage(self, number: int, entry: dict) -> Stage:
+        section = f"stages.{number}" if self.sections.get("stages") else ""
+        _refuse_unknown(section, _mapping(section, entry), STAGE_SECTIONS)
+        _refuse_unknown(f"{section}.training", entry.get("training") or {}, PER_STAGE)
+        merged = {part: merge(self.sections.get(part) or {}, entry.get(part) or {}) for part in STAGE_SECTIONS}
+        names = tuple(self.components)
+        optimizers = {}
+        for name, optimizer in merged["optimizers"].items():
+            where = f"optimizers.{name}"
+            rest = {key: value for key, value in optimizer.items() if key != "schedule"} if isinstance(optimizer, dict) else optimizer
+            spec = Spec(where, rest, torch.optim.Optimizer, given=("params",))
+            schedule = optimizer.get("schedule")
+            if schedule is not None:
+                schedule = Spec(f"{where}.schedule", schedule, _schedule_kind(schedule), given=("optimizer", *FROM_LENGTH))
+            optimizers[name] = (spec, schedule)
+        training = _config("training", TrainingConfig, merged["training"])
+        return Stage(Spec("objective", merged["objective"], Objective, given=names), optimizers, training)
+
+    def build_components(self, shape: Shape) -> dict[str, ModelMixin | SchedulerMixin]:
+        """Builds the parts of the pipeline for images of `shape`; what the recipe left open is written into it."""
+        size = shape.height if shape.height == shape.width else (shape.height, shape.width)
+        fitting = {"in_channels": shape.channels, "out_channels": shape.channels, "sample_size": size}
+        components = {}
+        for name, spec in self.components.items():
+            filled = {key: value for key, value in fitting.items() if spec.lacks(key)}
+            components[name] = spec.build(**filled)
+            for key, value in filled.items():
+                self.sections["components"][name][key] = list(value) if isinstance(value, tuple) else value
+            _check_fit(name, components[name], shape)
+        return components
+
+    def build_pipeline(self, components: dict) -> DiffusionPipeline:
+        """Builds the pipeline of `components`."""
+        return self.pipeline.build(**components)
+
+    @property
+    def text(self) -> str:
+        """The recipe as YAML."""
+        return self.comment + yaml.safe_dump(self.sections, sort_keys=False, default_flow_style=None, width=110)
+
+
+def load_recipe(source: str | Path, overrides: dict[str, object] | None = None) -> Recipe:
+    """Loads a recipe by the name of a published one, or from a YAML file, a run's folder or a repository of the Hub.
+
+    Args:
+        overrides: dotted key -> value, e.g. `{"training.max_steps": 100}`.
+
+    Raises:
+        ValueError: no such recipe, a key that does not exist, a value of another type or out of range.
+    """
+    path = find_recipe(str(source))
+    text = path.read_text()
+    comment = "".join(line + "\n" for line in _leading_comment(text))
+    try:
+        sections = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not YAML: {error}") from error
+    sections = copy.deepcopy(_mapping(str(path), sections))
+    for key, value in (overrides or {}).items():
+        _override(sections, key, value)
+    name = path.stem if path.name != "recipe.yaml" else _recipe_name(comment) or path.parent.name
+    return Recipe(sections, name, comment)
+
+
+def find_recipe(source: str) -> Path:
+    """Returns the file of a recipe: its name, a YAML file, a folder that holds `recipe.yaml`, or a Hub repository."""
+    if (RECIPES / f"{source}.yaml").is_file():
+        return RECIPES / f"{source}.yaml"
+    path = Path(source).expanduser()
+    if path.is_file():
+        return path
+    if path.is_dir():
+        if (path / "recipe.yaml").is_file():
+            return path / "recipe.yaml"
+        raise ValueError(f"The folder {path} has no recipe.yaml.")
+    if source.count("/") == 1 and not source.startswith((".", "/", "~")) and path.suffix not in (".yaml", ".yml"):
+        from genhub.hub import download
+
+        return download(source, allow_patterns=["recipe.yaml"], required="recipe.yaml") / "recipe.yaml"
+    hint = _nearest(source, recipe_names())
+    raise ValueError(f"There is no recipe {source!r}{hint}. `genhub recipes` lists them; a YAML file works too.")
+
+
+def recipe_names() -> list[str]:
+    """Returns the names of the published recipes."""
+    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
+
+
+def describe(name: str) -> str:
+    """Returns the first line of a recipe: what it is."""
+    return " ".join(_leading_comment((RECIPES / f"{name}.yaml").read_text())[:1]).lstrip("# ")
+
+
+def check_arguments(section: str, cls, arguments: dict, given: tuple[str, ...] = ()) -> dict:
+    """Returns `arguments` in the types of the annotations of `cls`, or refuses what it does not take."""
+    parser = ArgumentParser(exit_on_error=False)
+    add = parser.add_function_arguments if inspect.isfunction(cls) else parser.add_class_arguments
+    positional = [name for name in given if name in ("params", "optimizer")]
+    add(cls, fail_untyped=False, sub_configs=False, skip={*given, *positional})
+    known = [action.dest for action in parser._actions if action.dest != "help"]
+    _refuse_unknown(section, arguments, known)
+    for key, value in arguments.items():
+        try:
+            arguments[key] = getattr(parser.parse_object({**_fillers(cls, given, key), key: value}), key)
+        except (ArgumentError, SystemExit) as error:
+            kind = inspect.signature(cls).parameters[key].annotation
+            kind = getattr(kind, "__name__", None) if inspect.isclass(kind) else str(kind)
+            raise ValueError(f"`{section}.{key}` must be {kind}, got {value!r}.") from error
+    return arguments
+
+
+def _fillers(cls, given: tuple[str, ...], but: str) -> dict:
+    """Returns placeholders for required parameters, so that one argument can be checked by itself."""
+    required = [
+        name
+        for name, p in inspect.signature(cls).parameters.items()
+        if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD and name not in given and name not in (but, "self")
+    ]
+    return {name: 1 for name in required}
+
+
+def merge(base: dict, over: dict) -> dict:
+    """Returns `base` with the entries of `over` in place, level by level; another `class` starts afresh."""
+    if "class" in over and over["class"] != base.get("class"):
+        return copy.deepcopy(over)
+    merged = copy.deepcopy(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = merge(merged[key], value) if both else copy.deepcopy(value)
+    return merged
+
+
+def same_experiment(saved: dict, now: dict) -> list[str]:
+    """Returns the dotted keys in which two recipes differ and which may not change when a run is resumed."""
+    a, b = _flatten(saved), _flatten(now)
+    free = {f"training.{name}" for name in CHANGEABLE_ON_RESUME}
+    return [key for key in sorted(a.keys() | b.keys()) if key not in free and a.get(key) != b.get(key)]
+
+
+def _flatten(sections: dict, prefix: str = "") -> dict:
+    flat = {}
+    for key, value in sections.items():
+        nested = isinstance(value, dict) and value
+        flat.update(_flatten(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": json.dumps(value)})
+    return flat
+
+
+def _override(sections: dict, dotted: str, value: object):
+    """Sets one value; keys are checked with the recipe."""
+    keys = dotted.split(".")
+    _refuse_unknown("section", keys[:1], SECTIONS)
+    place = sections
+    for depth, key in enumerate(keys[:-1]):
+        if isinstance(place, list):
+            if not key.isdigit() or int(key) >= len(place):
+                raise ValueError(f"`{'.'.join(keys[:depth])}` has entries 0..{len(place) - 1}, got {key!r}.")
+            place = place[int(key)]
+            continue
+        if depth == 1 and keys[0] in ("components", "optimizers"):
+            _refuse_unknown(keys[0], [key], place)
+        place = place.setdefault(key, {})
+        if not isinstance(place, dict | list):
+            raise ValueError(f"`{'.'.join(keys[: depth + 1])}` is a value, so `{dotted}` does not exist.")
+    if len(keys) == 2 and keys[0] in ("data", "training"):
+        config = DataConfig if keys[0] == "data" else TrainingConfig
+        _refuse_unknown(keys[0], keys[1:], [f.name for f in dataclasses.fields(config)])
+    place[keys[-1]] = value
+
+
+def _config(section: str, cls, entries: dict | None):
+    entries = _mapping(section, entries or {})
+    return cls(**check_arguments(section, cls, dict(entries)))
+
+
+def _mapping(section: str, entries: object) -> dict:
+    if not isinstance(entries, dict):
+        raise ValueError(f"`{section}` must be a mapping, got {entries!r}.")
+    return entries
+
+
+def _refuse_unknown(section: str, keys, known):
+    for key in keys:
+        if key not in known:
+            where = f"{section} {key!r}" if section == "section" else f"`{section}.{key}`"
+            raise ValueError(f"There is no {where}{_nearest(str(key), list(known))}. Known: {', '.join(known)}.")
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _import(section: str, path: str):
+    """Returns what a dotted path names, or says which part of it does not exist and what is near."""
+    parts = path.split(".")
+    if len(parts) < 2:
+        raise ValueError(f"`{section}.class` must be a dotted path such as torch.optim.AdamW, got {path!r}.")
+    try:
+        found = importlib.import_module(parts[0])
+    except ImportError as error:
+        raise ValueError(f"`{section}.class` is {path!r}, and there is no package {parts[0]!r}.") from error
+    for depth, part in enumerate(parts[1:], start=1):
+        try:
+            found = getattr(found, part)
+        except AttributeError:
+            try:
+                found = importlib.import_module(".".join(parts[: depth + 1]))
+            except ImportError:
+                hint = _nearest(part, dir(found))
+                raise ValueError(f"`{section}.class` is {path!r}, and {'.'.join(parts[:depth])} has no {part!r}{hint}.") from None
+    return found
+
+
+def _schedule_kind(entry: object):
+    function = isinstance(entry, dict) and str(entry.get("class", "")).startswith("diffusers.optimization.")
+    return FunctionType if function else torch.optim.lr_scheduler.LRScheduler
+
+
+def _required(spec: Spec) -> list[str]:
+    return [
+        name
+        for name, p in spec.parameters.items()
+        if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD and name not in spec.arguments
+    ]
+
+
+def _check_fit(name: str, component, shape: Shape):
+    """Refuses a model that is made for other images."""
+    config = component.config
+    size, channels = config.get("sample_size"), config.get("in_channels")
+    sizes = (size, size) if isinstance(size, int) else size
+    if channels is not None and channels != shape.channels:
+        raise ValueError(f"`components.{name}.in_channels` is {channels}, the images have {shape.channels} channel(s).")
+    if sizes is not None and tuple(sizes) != (shape.height, shape.width):
+        raise ValueError(f"`components.{name}.sample_size` is {size}, the images are {shape.height}x{shape.width}.")
+    known, classes = config.get("num_class_embeds"), len(shape.class_names or ())
+    if known is not None and known < classes:
+        raise ValueError(f"`components.{name}.num_class_embeds` is {known}, the data set has {classes} classes.")
+
+
+def _leading_comment(text: str) -> list[str]:
+    lines = []
+    for line in text.splitlines():
+        if not line.startswith("#"):
+            break
+        lines.append(line)
+    return lines
+
+
+def _recipe_name(comment: str) -> str | None:
+    first = comment.splitlines()[0] if comment else ""
+    return first.removeprefix("# ").split(":")[0] if ":" in first else None

@@ -1,0 +1,383 @@
+"""From a recipe to a trained repository: the parts are built here, the loop moves them."""
+
+import json
+import logging
+import os
+import platform
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import accelerate
+import diffusers
+import torch
+import yaml
+from accelerate import Accelerator
+from accelerate.utils import DistributedType, ProjectConfiguration
+from diffusers.training_utils import EMAModel
+from torch import nn
+from tqdm.auto import tqdm
+
+from genhub import card, data, figures
+from genhub.hub import save_repo
+from genhub.objectives.objective import Objective
+from genhub.randomness import fold, keyed_generator
+from genhub.training.checkpoint import load_newest, save_checkpoint
+from genhub.training.loop import Loop, Progress, TrainingStopped, averaged, truncate_log, validate
+from genhub.training.recipe import Recipe, Stage, load_recipe, same_experiment
+
+logger = logging.getLogger(__name__)
+STATE = "training"  # the folder, beside the repository's files, of what only training needs
+SUPPORTED = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU, DistributedType.MULTI_XPU)
+
+
+def train(
+    recipe: str | Path,
+    output_dir: str | Path | None = None,
+    resume: bool = False,
+    overrides: dict[str, object] | None = None,
+) -> Path:
+    """Trains a recipe and saves a repository of the Hub's format; under `accelerate launch`, on all its processes.
+
+    Args:
+        recipe: name of a published recipe, a YAML file, a run's folder or a repository of the Hub.
+        output_dir: where the repository goes, with checkpoints, samples and logs in its folder `training`;
+            `runs/<recipe>` where it is not given.
+        resume: go on from the newest whole checkpoint in `output_dir`; `recipe` may be the run's folder itself.
+        overrides: dotted key -> value, over the recipe's.
+
+    Returns:
+        The folder of the repository.
+
+    Raises:
+        ValueError: a mistake in the recipe, the data or the folder, before anything is written.
+        TrainingStopped: training ended early: a signal, or a loss that is not finite.
+    """
+    run_folder = Path(recipe)
+    if resume and (run_folder / STATE).is_dir():
+        output_dir = output_dir or run_folder
+    recipe = load_recipe(recipe, overrides)
+    folder = Path(output_dir or Path("runs") / recipe.name)
+    return Run(recipe, folder, resume).train()
+
+
+class Run:
+    """One training run: a recipe, a folder, and the processes that `accelerate` gives."""
+
+    def __init__(self, recipe: Recipe, folder: Path, resume: bool):
+        self.recipe, self.folder, self.config = recipe, folder, recipe.training
+        self._check_folder(resume)
+        self.accelerator = _accelerator(self.config, folder)
+        device = self.accelerator.device
+        with self.accelerator.main_process_first():  # one process decodes, the others read what it cached
+            self.images = data.load(recipe.data, "train")
+            self.held_out = data.load(recipe.data, "val") if recipe.data.val_size else None
+        self.shares = [_share(stage, self.images, self.accelerator) for stage in recipe.stages]
+
+        torch.manual_seed(fold("weights", self.config.seed))
+        self.components = recipe.build_components(self.images.shape)
+        self.modules = {name: part for name, part in self.components.items() if isinstance(part, nn.Module)}
+        for module in self.modules.values():
+            module.to(device, memory_format=torch.channels_last if self.config.channels_last else torch.preserve_format)
+        for name, stage in enumerate(recipe.stages):  # every stage is tried before any work
+            self._objective(stage, name)
+        recipe.build_pipeline(self.components)
+        self.averages = {
+            name: EMAModel(self.modules[name].parameters(), decay=decay, foreach=True)
+            for name, decay in self.config.ema.items()
+        }
+        self.resume = resume
+
+    def train(self) -> Path:
+        """Runs all stages from where the run stands, and saves the repository."""
+        state = self._open_folder()
+        loop = Loop(self.accelerator, self.modules, self.averages, self._log, self._save_checkpoint, self._watch())
+        if state is not None:
+            loop.progress = Progress(**state["progress"])
+            for name, module in self.modules.items():
+                module.load_state_dict(state["modules"][name])
+            for name, average in self.averages.items():
+                average.load_state_dict(state["averages"][name])
+        for average in self.averages.values():
+            average.to(self.accelerator.device)
+        if self.config.compile:
+            for module in self.modules.values():
+                module.compile()
+        lengths = [stage.training.steps(len(self.images)) for stage in self.recipe.stages]
+        bar = tqdm(
+            total=sum(lengths),
+            initial=loop.progress.total_steps,
+            desc=self.recipe.name,
+            unit="step",
+            disable=not self.accelerator.is_main_process,
+            mininterval=0.5 if sys.stderr.isatty() else 15,
+        )
+        with bar, _signals_to(loop):
+            for number, stage in enumerate(self.recipe.stages):
+                if number >= loop.progress.stage:
+                    self._run_stage(loop, number, stage, lengths[number], state, bar)
+                    state = None
+        return self._finish(loop)
+
+    def _run_stage(self, loop: Loop, number: int, stage: Stage, steps: int, state: dict | None, bar: tqdm):
+        """Prepares one stage's objective and optimizers, takes back their state, and runs it."""
+        objective = self._objective(stage, number)
+        moved = {phase.trains: _target(objective, phase.trains) for phase in objective.phases}
+        for module in objective.modules.values():
+            module.requires_grad_(False)
+        for module in moved.values():  # what no phase of this stage moves stays out of the gradient exchange
+            module.requires_grad_(True)
+        optimizers, schedules = {}, {}
+        for name, (spec, schedule) in stage.optimizers.items():
+            optimizers[name] = spec.build(moved[name].parameters())
+            if schedule is not None:
+                length = {key: steps for key in ("num_training_steps", "total_steps", "T_max") if schedule.lacks(key)}
+                schedules[name] = schedule.build(optimizers[name], **length)
+        objective.modules = {name: self.accelerator.prepare(module) for name, module in objective.modules.items()}
+        optimizers = {name: self.accelerator.prepare(optimizer) for name, optimizer in optimizers.items()}
+        if state is not None:
+            for name, optimizer in optimizers.items():
+                optimizer.load_state_dict(state["optimizers"][name])
+            for name, schedule in schedules.items():
+                schedule.load_state_dict(state["schedules"][name])
+            if self.accelerator.scaler:
+                self.accelerator.scaler.load_state_dict(state["scaler"])
+            objective.load_state_dict(state["objective"])
+        share, world = self.shares[number], self.accelerator.num_processes
+        start = loop.progress.images + self.accelerator.process_index * share
+        batches = self.images.batches(share, start, share * world, self.config.seed, self.accelerator.device)
+        loop.run(objective, optimizers, schedules, batches, stage.training, steps, bar)
+        self.accelerator.free_memory()
+        for module in self.modules.values():
+            module.requires_grad_(True)
+
+    def _objective(self, stage: Stage, number: int) -> Objective:
+        """Builds the objective of a stage, and checks that its phases and the optimizers name the same modules."""
+        objective = stage.objective.build(**self.components)
+        trains = {phase.trains for phase in objective.phases}
+        for name in trains:
+            _target(objective, name)
+        if trains != set(stage.optimizers):
+            raise ValueError(
+                f"`optimizers` must be for {', '.join(sorted(trains))}, which {stage.objective.path} moves, "
+                f"got {', '.join(sorted(stage.optimizers)) or 'none'}."
+            )
+        if self.modules and any((m.config.get("num_class_embeds") and not self.images.shape.class_names) for m in self.modules.values()):
+            raise ValueError("A model has `num_class_embeds`, and the data set has no labels with class names.")
+        return objective
+
+    def _watch(self) -> list:
+        """What else to do while training, and after how many steps."""
+        return [(self.config.validate_every if self.held_out else 0, self._validate), (self.config.sample_every, self._sample)]
+
+    def _validate(self, loop: Loop):
+        """Logs the validation terms, of the averaged weights where there are."""
+        self._log({"step": loop.progress.total_steps} | self.validation(loop))
+
+    def validation(self, loop: Loop) -> dict[str, float]:
+        """Returns the validation terms by name, `val_...`."""
+        with averaged(self.accelerator, self.modules, self.averages):
+            held = self.held_out
+            held = data.Images(held.images.to(self.accelerator.device), None if held.labels is None else held.labels.to(self.accelerator.device))
+            terms = validate(self.accelerator, loop.objective, held.batch, len(held), 250, self.config.seed)
+        return {f"val_{name}": value for name, value in terms.items()}
+
+    def _sample(self, loop: Loop):
+        """Draws the images of fixed seeds, on the main process, into `training/samples`."""
+        if self.accelerator.is_main_process:
+            path = self.folder / STATE / "samples" / f"step-{loop.progress.total_steps:08d}.png"
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(figures.png(figures.grid(self.samples()[0])))
+        self.accelerator.wait_for_everyone()
+
+    def samples(self) -> tuple[torch.Tensor, float]:
+        """Returns `num_samples` images (N, C, H, W) in [0, 1] of the averaged weights, and the seconds that they took."""
+        count = self.config.num_samples
+        generator = keyed_generator("samples", self.config.seed, device="cpu")
+        training = {name: module.training for name, module in self.modules.items()}
+        start = time.monotonic()
+        with averaged(self.accelerator, self.modules, self.averages):
+            for module in self.modules.values():
+                module.eval()
+            pipeline = self.recipe.build_pipeline(self.components)
+            pipeline.set_progress_bar_config(disable=True)
+            arguments = {"batch_size": count}
+            classes = len(self.images.shape.class_names or ())
+            if classes and any(module.config.get("num_class_embeds") for module in self.modules.values()):
+                arguments["class_labels"] = [place % classes for place in range(count)]
+            images = pipeline(**arguments, generator=generator, output_type="pt").images
+            for name, module in self.modules.items():
+                module.train(training[name])
+        return images.cpu(), time.monotonic() - start
+
+    def _save_checkpoint(self, loop: Loop) -> Path:
+        folder = self.folder / STATE / "checkpoints"
+        state = loop.state_dict() if self.accelerator.is_main_process else {}
+        return save_checkpoint(self.accelerator, folder, loop.progress.total_steps, state, self.config.keep_checkpoints)
+
+    def _log(self, record: dict):
+        """Writes one line of metrics.jsonl, and tells the trackers."""
+        if not self.accelerator.is_main_process:
+            return
+        with open(self.folder / STATE / "metrics.jsonl", "a") as file:
+            file.write(json.dumps(record) + "\n")
+        if self.config.trackers:
+            self.accelerator.log({k: v for k, v in record.items() if k != "step"}, step=record["step"])
+
+    def _check_folder(self, resume: bool):
+        """Refuses a folder that cannot be written or holds something else, before any work."""
+        folder, saved = self.folder, self.folder / "recipe.yaml"
+        if resume:
+            if not saved.is_file() or not (folder / STATE).is_dir():
+                raise ValueError(f"The folder {folder} holds no run to resume.")
+            changed = same_experiment(yaml.safe_load(saved.read_text()), self.recipe.sections)
+            changed = [key for key in changed if key.split(".")[-1] not in ("in_channels", "out_channels", "sample_size")]
+            if changed:
+                raise ValueError(f"`{changed[0]}` differs from the run in {folder}; it may not change on resume.")
+        elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise ValueError(f"The folder {folder} is not empty. Add --resume to go on with its run, or give another --output_dir.")
+        existing = next(parent for parent in [folder, *folder.absolute().parents] if parent.exists())
+        if not existing.is_dir() or not os.access(existing, os.W_OK):
+            raise ValueError(f"The folder {folder} cannot be written.")
+
+    def _open_folder(self) -> dict | None:
+        """Makes the folder, or returns the state of the run in it."""
+        state = None
+        if self.resume:
+            state = load_newest(self.accelerator, self.folder / STATE / "checkpoints")
+        if self.accelerator.is_main_process:
+            (self.folder / STATE / "checkpoints").mkdir(parents=True, exist_ok=True)
+            (self.folder / "recipe.yaml").write_text(self.recipe.text)
+            truncate_log(self.folder / STATE / "metrics.jsonl", state["progress"]["total_steps"] if state else 0)
+        self.accelerator.wait_for_everyone()
+        if self.config.trackers:
+            self.accelerator.init_trackers("genhub", config={"recipe": self.recipe.name})
+        return state
+
+    def _finish(self, loop: Loop) -> Path:
+        """Saves the trained pipeline with its card; the last checkpoint stays, so that training can go on."""
+        self._save_checkpoint(loop)
+        results = self.validation(loop) if self.held_out else {}
+        if results:
+            self._log({"step": loop.progress.total_steps} | results)
+        if self.accelerator.is_main_process:
+            images, sampling_seconds = self.samples()
+            with averaged(self.accelerator, self.modules, self.averages):
+                for name, module in self.modules.items():
+                    self.components[name] = self.accelerator.unwrap_model(module, keep_fp32_wrapper=False).eval()
+                pipeline = self.recipe.build_pipeline(self.components)
+                metrics = self._metrics(loop, results, sampling_seconds)
+                documents = {
+                    "recipe.yaml": self.recipe.text,
+                    "metrics.json": json.dumps(metrics, indent=2) + "\n",
+                    "samples.png": figures.png(figures.grid(images)),
+                }
+                documents["README.md"] = card.write(self.recipe, pipeline, metrics)
+                save_repo(pipeline, self.folder, documents)
+        self.accelerator.wait_for_everyone()
+        self.accelerator.end_training()
+        return self.folder
+
+    def _metrics(self, loop: Loop, results: dict[str, float], sampling_seconds: float) -> dict:
+        """Returns what was measured in this run, and on what."""
+        p, device = loop.progress, self.accelerator.device
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+        return {
+            "results": [
+                {"name": key, "value": value, "split": "val", "images": len(self.held_out), "seeds": 1}
+                for key, value in results.items()
+            ],
+            "training": {
+                "steps": p.total_steps,
+                "images": p.images,
+                "seconds": round(p.seconds, 1),
+                "images_per_second": round(p.images / max(p.seconds, 1e-9), 1),
+                "parameters": {k: sum(x.numel() for x in m.parameters()) for k, m in self.modules.items()},
+                "train_images": len(self.images),
+                "seed": self.config.seed,
+            },
+            "sampling": {"images": self.config.num_samples, "seconds": round(sampling_seconds, 1)},
+            "hardware": {"device": name, "processes": self.accelerator.num_processes, "threads": torch.get_num_threads()},
+            "versions": {
+                "genhub": __import__("genhub").__version__,
+                "torch": torch.__version__,
+                "diffusers": diffusers.__version__,
+                "accelerate": accelerate.__version__,
+                "python": platform.python_version(),
+            },
+        }
+
+
+def _accelerator(config, folder: Path) -> Accelerator:
+    """Returns the accelerator, after refusing what it would silently get wrong."""
+    launched = int(os.environ.get("WORLD_SIZE", 1))
+    try:
+        accelerator = Accelerator(
+            mixed_precision=config.mixed_precision,
+            log_with=config.trackers or None,
+            project_config=ProjectConfiguration(project_dir=folder / STATE, logging_dir=folder / STATE),
+        )
+    except (ValueError, ImportError) as error:
+        raise ValueError(f"`training.mixed_precision={config.mixed_precision}` or `training.trackers`: {error}") from error
+    if accelerator.num_processes != launched:
+        raise ValueError(
+            f"{launched} processes were launched, and each believes to be alone. On CPUs set ACCELERATE_USE_CPU=true; "
+            "`genhub doctor` shows what this machine gives."
+        )
+    if accelerator.distributed_type not in SUPPORTED:
+        raise ValueError(f"genhub trains on one process or with data parallelism, not with {accelerator.distributed_type}.")
+    if config.mixed_precision == "fp16" and accelerator.device.type == "cpu":
+        raise ValueError("`training.mixed_precision` must be bf16 or no on a CPU, got fp16.")
+    return accelerator
+
+
+def _share(stage: Stage, images, accelerator: Accelerator) -> int:
+    """Returns how many images one process takes at a time."""
+    config, parts = stage.training, accelerator.num_processes * stage.training.gradient_accumulation
+    if config.batch_size % parts:
+        raise ValueError(
+            f"`training.batch_size` must be divisible by {parts} ({accelerator.num_processes} process(es) x "
+            f"{config.gradient_accumulation} accumulated), got {config.batch_size}."
+        )
+    if len(images) < config.batch_size:
+        raise ValueError(f"`training.batch_size` must be at most the {len(images)} training images, got {config.batch_size}.")
+    return config.batch_size // parts
+
+
+def _target(objective: Objective, trains: str) -> nn.Module:
+    """Returns the module that a phase moves: one of the objective's, or a part of it by its dotted name."""
+    root, _, part = trains.partition(".")
+    try:
+        return objective.modules[root].get_submodule(part)
+    except (KeyError, AttributeError) as error:
+        raise ValueError(f"A phase of {type(objective).__name__} trains {trains!r}, which is not one of its modules.") from error
+
+
+@contextmanager
+def _signals_to(loop: Loop):
+    """Lets Ctrl-C and SIGTERM finish the step in hand and write a checkpoint."""
+    import signal
+    import threading
+
+    if threading.current_thread() is not threading.main_thread():  # a notebook's or a server's thread cannot
+        yield
+        return
+    before = {number: signal.signal(number, loop.ask_to_stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _processor() -> str:
+    """Returns the name of the processor, where the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+__all__ = ["Run", "TrainingStopped", "train"]
