@@ -1,16 +1,16 @@
 """The classic generative models of small images as first-class citizens of the Hugging Face ecosystem.
 
-    a recipe (recipes/*.yaml)                       one experiment: data, components, objective, optimizers, pipeline
-      -> data.py            images, uint8 -> [-1, 1]
-      -> models/            a model computes
-      -> objectives/        an objective judges
-      -> training/          the loop moves the weights
-      -> pipelines/         a pipeline generates
-      -> hub.py             weights, source and card: a repository that loads without us
+a recipe (recipes/*.yaml)                       one experiment: data, components, objective, optimizers, pipeline
+  -> data.py            images, uint8 -> [-1, 1]
+  -> models/            a model computes
+  -> objectives/        an objective judges
+  -> training/          the loop moves the weights
+  -> pipelines/         a pipeline generates
+  -> hub.py             weights, source and card: a repository that loads without us
 
-    genhub.train("ddpm-quick")                      # the same as `genhub train ddpm-quick`
-    pipe = genhub.AutoPipeline.from_pretrained("runs/ddpm-quick")
-    pipe(batch_size=16).images[0].save("one.png")
+genhub.train("ddpm-quick")                      # the same as `genhub train ddpm-quick`
+pipe = genhub.AutoPipeline.from_pretrained("runs/ddpm-quick")
+pipe(batch_size=16).images[0].save("one.png")
 """
 
 import importlib

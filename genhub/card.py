@@ -4,7 +4,6 @@ import shlex
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-import genhub
 from genhub.training.recipe import Recipe
 
 

@@ -74,13 +74,17 @@ def parse_value(text: str) -> object:
 def _parser() -> argparse.ArgumentParser:
     import genhub
 
-    parser = argparse.ArgumentParser("genhub", description="Generative models of small images in the Hugging Face ecosystem.")
+    parser = argparse.ArgumentParser(
+        "genhub", description="Generative models of small images in the Hugging Face ecosystem."
+    )
     parser.add_argument("--version", action="version", version=f"genhub {genhub.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
 
     def command(name: str, text: str, run) -> argparse.ArgumentParser:
         formatter = argparse.RawDescriptionHelpFormatter
-        sub = commands.add_parser(name, help=text, description=text, epilog=EPILOG.get(name), formatter_class=formatter)
+        sub = commands.add_parser(
+            name, help=text, description=text, epilog=EPILOG.get(name), formatter_class=formatter
+        )
         sub.set_defaults(run=run)
         return sub
 

@@ -48,7 +48,9 @@ def generate(
         if class_labels is not None:
             arguments["class_labels"] = [class_labels[i if len(class_labels) > 1 else 0] for i in places]
         generators = [torch.Generator().manual_seed(fold("image", seed, i)) for i in places]
-        images.append(pipeline(batch_size=len(places), generator=generators, output_type="pt", **arguments).images.cpu())
+        images.append(
+            pipeline(batch_size=len(places), generator=generators, output_type="pt", **arguments).images.cpu()
+        )
     images = torch.cat(images)
     figures.grid(images).save(path)
     if folder is not None:

@@ -98,7 +98,14 @@ def download(name_or_path: str | os.PathLike, required: str = "model_index.json"
         raise RepositoryError(f"{name!r} is neither an existing folder nor a repository of the Hub (user/name).")
     try:
         folder = Path(snapshot_download(name, ignore_patterns=["*.py", "*.bin", "*.pt", "*.pkl"], **kwargs))
-    except (RepositoryNotFoundError, HFValidationError, EntryNotFoundError, LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+    except (
+        RepositoryNotFoundError,
+        HFValidationError,
+        EntryNotFoundError,
+        LocalEntryNotFoundError,
+        HfHubHTTPError,
+        OSError,
+    ) as error:
         missing = isinstance(error, RepositoryNotFoundError | HFValidationError)
         what = "does not exist or is private" if missing else "could not be reached"
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -120,14 +127,18 @@ def find_class(name: str) -> type:
         if name in getattr(package, "__all__", ()) or package is diffusers:
             with contextlib.suppress(AttributeError):
                 return getattr(package, name)
-    raise RepositoryError(f"Neither genhub {genhub.__version__} nor diffusers {diffusers.__version__} has a class {name}.")
+    raise RepositoryError(
+        f"Neither genhub {genhub.__version__} nor diffusers {diffusers.__version__} has a class {name}."
+    )
 
 
 def resolve(folder: Path, index: dict):
     """Names in `index` (of model_index.json) the installed classes, after checking that the folder's weights fit them."""
     ours = index.pop("_genhub", {})
     if ours.get("format", FORMAT) > FORMAT:
-        raise RepositoryError(f"{folder} was written by a newer genhub ({ours.get('version')}): `pip install -U genhub`.")
+        raise RepositoryError(
+            f"{folder} was written by a newer genhub ({ours.get('version')}): `pip install -U genhub`."
+        )
     for name, digest in ours.get("sha256", {}).items():
         if not (folder / name).is_file():
             raise RepositoryError(f"{folder} lacks {name}.")
@@ -177,7 +188,9 @@ def check_weights(component: type[ModelMixin], folder: Path):
             )
 
 
-def save_repo(pipeline: DiffusionPipeline, folder: str | os.PathLike, documents: dict[str, str | bytes] | None = None) -> Path:
+def save_repo(
+    pipeline: DiffusionPipeline, folder: str | os.PathLike, documents: dict[str, str | bytes] | None = None
+) -> Path:
     """Saves `pipeline` as a repository that plain diffusers loads, with `documents` (file name -> content) beside it.
 
     Everything is written to a scratch folder first and then moved, so a failure leaves what was there before.
@@ -237,7 +250,12 @@ def repo_files(folder: Path) -> list[str]:
     """Returns the files of a saved repository, relative to it: what is shared, and not what training left beside it."""
     index = _read_json(folder / "model_index.json")
     components = [name for name, entry in index.items() if isinstance(entry, list) and not name.startswith("_")]
-    inside = [path for name in components for path in (folder / name).rglob("*") if path.suffix in (".json", ".safetensors", ".py")]
+    inside = [
+        path
+        for name in components
+        for path in (folder / name).rglob("*")
+        if path.suffix in (".json", ".safetensors", ".py")
+    ]
     beside = [folder / name for name in ("model_index.json", *DOCUMENTS) if (folder / name).is_file()]
     return sorted(path.relative_to(folder).as_posix() for path in [*beside, *folder.glob("*.py"), *inside])
 
@@ -269,7 +287,9 @@ def push(folder: str | os.PathLike, repo_id: str, private: bool = False, revisio
         )
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise RepositoryError(f"Could not upload to {repo_id} ({first}). Check the name, the network and `HF_TOKEN`.") from error
+        raise RepositoryError(
+            f"Could not upload to {repo_id} ({first}). Check the name, the network and `HF_TOKEN`."
+        ) from error
     return str(url)
 
 

@@ -44,7 +44,9 @@ class PatchUNet2DModel(ModelMixin, ConfigMixin):
         height, width = (sample_size, sample_size) if isinstance(sample_size, int) else sample_size
         coarsest = patch_size * 2 ** (len(block_out_channels) - 1)
         if height % coarsest or width % coarsest:
-            raise ValueError(f"`sample_size` must be divisible by {coarsest} (patches, then levels), got {sample_size}.")
+            raise ValueError(
+                f"`sample_size` must be divisible by {coarsest} (patches, then levels), got {sample_size}."
+            )
         self.unet = UNet2DModel(
             sample_size=(height // patch_size, width // patch_size),
             in_channels=in_channels * patch_size**2,

@@ -42,7 +42,11 @@ class NoisePrediction(Objective):
 
         prediction = self.modules["unet"](x_t, timesteps, self.classes(batch, step)).sample
 
-        target = {"epsilon": lambda: eps, "sample": lambda: x_0, "v_prediction": lambda: self.velocity(x_0, eps, timesteps)}
+        target = {
+            "epsilon": lambda: eps,
+            "sample": lambda: x_0,
+            "v_prediction": lambda: self.velocity(x_0, eps, timesteps),
+        }
         return {"loss": self.loss(prediction.float(), target[self.scheduler.config.prediction_type]())}
 
     def velocity(self, x_0: torch.Tensor, eps: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:

@@ -85,7 +85,9 @@ class CosineDDPMPipeline(DiffusionPipeline):
         self.maybe_free_model_hooks()
         return ImagePipelineOutput(images=images) if return_dict else (images,)
 
-    def _predict(self, sample: torch.Tensor, t: torch.Tensor, classes: torch.Tensor | None, scale: float) -> torch.Tensor:
+    def _predict(
+        self, sample: torch.Tensor, t: torch.Tensor, classes: torch.Tensor | None, scale: float
+    ) -> torch.Tensor:
         """Calls the network, with classifier-free guidance where `scale` is not 1 (Ho & Salimans 2022, Eq. 6)."""
         if classes is None:
             return self.unet(sample, t).sample

@@ -100,7 +100,9 @@ class CosineDDPMScheduler(SchedulerMixin, ConfigMixin):
         self.betas = cosine_betas(num_train_timesteps, s, beta_max)
         if (s, beta_max) != (0.008, 0.999):
             if trained_betas is not None and not torch.allclose(torch.as_tensor(trained_betas), self.betas):
-                raise ValueError(f"`trained_betas` must be the cosine schedule of s={s}, beta_max={beta_max}, or None.")
+                raise ValueError(
+                    f"`trained_betas` must be the cosine schedule of s={s}, beta_max={beta_max}, or None."
+                )
             self.register_to_config(trained_betas=self.betas.tolist())
         elif trained_betas is not None:
             self.betas = torch.tensor(trained_betas, dtype=torch.float32)
@@ -235,9 +237,7 @@ class CosineDDPMScheduler(SchedulerMixin, ConfigMixin):
         alpha_bar = self.alphas_cumprod[timesteps.to(sample.device)].reshape(-1, *[1] * (sample.ndim - 1))
         return (alpha_bar**0.5).to(sample.dtype), ((1 - alpha_bar) ** 0.5).to(sample.dtype)
 
-    def add_noise(
-        self, original_samples: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor
-    ) -> torch.Tensor:
+    def add_noise(self, original_samples: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
         """Returns x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps (Eq. 17-6)."""
         signal_weight, noise_weight = self._signal_and_noise(original_samples, timesteps)
         return signal_weight * original_samples + noise_weight * noise

@@ -88,7 +88,9 @@ class Loop:
         progress, window = self.progress, _Window()
         began = time.monotonic() - progress.seconds
         while progress.step < steps and not self._out_of_time:
-            torch.manual_seed(fold("global", config.seed, progress.stage, progress.step, self.accelerator.process_index))
+            torch.manual_seed(
+                fold("global", config.seed, progress.stage, progress.step, self.accelerator.process_index)
+            )
             share = [next(batches) for _ in range(config.gradient_accumulation)]
             numbers = {}
             for number, phase in enumerate(objective.phases):
@@ -129,7 +131,10 @@ class Loop:
         sums: dict[str, torch.Tensor] = {}
         for part, batch in enumerate(share):
             last = part == len(share) - 1
-            with self.accelerator.no_sync(module) if not last else contextlib.nullcontext(), attention_backend(self.accelerator):
+            with (
+                self.accelerator.no_sync(module) if not last else contextlib.nullcontext(),
+                attention_backend(self.accelerator),
+            ):
                 terms = phase.loss(batch, self.step_of(number, part, len(batch["pixel_values"]), progress))
                 self.accelerator.backward(sum(terms.values()) / len(share))
             for name, term in terms.items():
@@ -149,7 +154,9 @@ class Loop:
         if phase.trains in self.schedules and not optimizer.step_was_skipped:
             self.schedules[phase.trains].step()
         optimizer.zero_grad()
-        numbers = {name if len(self.objective.phases) == 1 else f"{phase.trains}/{name}": v for name, v in numbers.items()}
+        numbers = {
+            name if len(self.objective.phases) == 1 else f"{phase.trains}/{name}": v for name, v in numbers.items()
+        }
         return numbers | {"grad_norm": norm, "lr": optimizer.param_groups[0]["lr"], "stop": stop}
 
     def step_of(self, phase: int, part: int, size: int, progress: float) -> Step:
@@ -251,7 +258,10 @@ def validate(
     seed: int,
 ) -> dict[str, float]:
     """Returns the mean of each term over `count` held-out images, with the same random numbers every time."""
-    prepared, objective.modules = objective.modules, {k: accelerator.unwrap_model(m) for k, m in objective.modules.items()}
+    prepared, objective.modules = (
+        objective.modules,
+        {k: accelerator.unwrap_model(m) for k, m in objective.modules.items()},
+    )
     training = {name: module.training for name, module in objective.modules.items()}
     for module in objective.modules.values():
         module.eval()

@@ -11,9 +11,6 @@ and `T_max` of learning-rate schedules.
 
 import copy
 import dataclasses
-import difflib
-import importlib
-import inspect
 import json
 import math
 from dataclasses import dataclass, field
@@ -23,10 +20,10 @@ from types import FunctionType
 import torch
 import yaml
 from diffusers import DiffusionPipeline, ModelMixin, SchedulerMixin
-from jsonargparse import ArgumentError, ArgumentParser
 
 from genhub.data import DataConfig, Shape
 from genhub.objectives.objective import Objective
+from genhub.training.spec import Spec, as_mapping, check_arguments, nearest, refuse_unknown
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 SECTIONS = ("data", "components", "objective", "optimizers", "pipeline", "training", "stages")
@@ -98,39 +95,6 @@ class TrainingConfig:
         return steps if self.max_steps is None else min(steps, self.max_steps)
 
 
-class Spec:
-    """A class or function of a recipe, and its arguments: checked here, called later."""
-
-    def __init__(self, section: str, entry: dict, kind: type | tuple[type, ...], given: tuple[str, ...] = ()):
-        if not isinstance(entry, dict) or not isinstance(entry.get("class"), str):
-            raise ValueError(f"`{section}` must name a `class` and its arguments, got {entry!r}.")
-        self.section, self.path = section, entry["class"]
-        self.cls = _import(section, self.path)
-        is_kind = isinstance(self.cls, FunctionType) if kind is FunctionType else inspect.isclass(self.cls) and issubclass(self.cls, kind)
-        if not is_kind:
-            names = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
-            raise ValueError(f"`{section}.class` must be a {names}, got {self.path}.")
-        self.parameters = inspect.signature(self.cls).parameters
-        arguments = {key: value for key, value in entry.items() if key != "class"}
-        given = tuple(name for name in given if name in self.parameters)
-        self.arguments = check_arguments(section, self.cls, arguments, given)
-        self.given = given
-
-    def lacks(self, name: str) -> bool:
-        """Whether the class takes `name` and the recipe leaves it open."""
-        return name in self.parameters and name not in self.arguments and name not in self.given
-
-    def build(self, *positional, **given):
-        """Calls the class with the recipe's arguments and those of `given` that it takes."""
-        given = {name: value for name, value in given.items() if name in self.parameters}
-        try:
-            return self.cls(*positional, **{**given, **self.arguments})
-        except (TypeError, NotImplementedError, AssertionError) as error:
-            raise ValueError(f"`{self.section}` cannot be built: {error}") from error
-        except ValueError as error:
-            raise ValueError(f"`{self.section}`: {error}") from error
-
-
 @dataclass
 class Stage:
     """One stretch of training with an objective and optimizers of its own."""
@@ -145,7 +109,7 @@ class Recipe:
 
     def __init__(self, sections: dict, name: str, comment: str = ""):
         self.sections, self.name, self.comment = sections, name, comment
-        _refuse_unknown("section", sections, SECTIONS)
+        refuse_unknown("section", sections, SECTIONS)
         missing = {"components", "objective", "optimizers", "pipeline"} - set(sections)
         if missing:
             raise ValueError(f"The recipe {name} must have the section(s) {', '.join(sorted(missing))}.")
@@ -153,30 +117,38 @@ class Recipe:
         self.training = _config("training", TrainingConfig, sections.get("training"))
         self.components = {
             name: Spec(f"components.{name}", entry, (ModelMixin, SchedulerMixin))
-            for name, entry in _mapping("components", sections["components"]).items()
+            for name, entry in as_mapping("components", sections["components"]).items()
         }
         names = tuple(self.components)
         self.pipeline = Spec("pipeline", sections["pipeline"], DiffusionPipeline, given=names)
         missing = set(_required(self.pipeline)) - set(names)
         if missing:
-            raise ValueError(f"`components` must hold {', '.join(sorted(missing))}: {self.pipeline.path} is made of it.")
-        _refuse_unknown("training.ema", self.training.ema, names)
+            raise ValueError(
+                f"`components` must hold {', '.join(sorted(missing))}: {self.pipeline.path} is made of it."
+            )
+        refuse_unknown("training.ema", self.training.ema, names)
         self.stages = [self._stage(number, entry) for number, entry in enumerate(sections.get("stages") or [{}])]
 
     def _stage(self, number: int, entry: dict) -> Stage:
         section = f"stages.{number}" if self.sections.get("stages") else ""
-        _refuse_unknown(section, _mapping(section, entry), STAGE_SECTIONS)
-        _refuse_unknown(f"{section}.training", entry.get("training") or {}, PER_STAGE)
+        refuse_unknown(section, as_mapping(section, entry), STAGE_SECTIONS)
+        refuse_unknown(f"{section}.training", entry.get("training") or {}, PER_STAGE)
         merged = {part: merge(self.sections.get(part) or {}, entry.get(part) or {}) for part in STAGE_SECTIONS}
         names = tuple(self.components)
         optimizers = {}
         for name, optimizer in merged["optimizers"].items():
             where = f"optimizers.{name}"
-            rest = {key: value for key, value in optimizer.items() if key != "schedule"} if isinstance(optimizer, dict) else optimizer
+            rest = (
+                {key: value for key, value in optimizer.items() if key != "schedule"}
+                if isinstance(optimizer, dict)
+                else optimizer
+            )
             spec = Spec(where, rest, torch.optim.Optimizer, given=("params",))
             schedule = optimizer.get("schedule")
             if schedule is not None:
-                schedule = Spec(f"{where}.schedule", schedule, _schedule_kind(schedule), given=("optimizer", *FROM_LENGTH))
+                schedule = Spec(
+                    f"{where}.schedule", schedule, _schedule_kind(schedule), given=("optimizer", *FROM_LENGTH)
+                )
             optimizers[name] = (spec, schedule)
         training = _config("training", TrainingConfig, merged["training"])
         return Stage(Spec("objective", merged["objective"], Objective, given=names), optimizers, training)
@@ -220,7 +192,7 @@ def load_recipe(source: str | Path, overrides: dict[str, object] | None = None) 
         sections = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is not YAML: {error}") from error
-    sections = copy.deepcopy(_mapping(str(path), sections))
+    sections = copy.deepcopy(as_mapping(str(path), sections))
     for key, value in (overrides or {}).items():
         _override(sections, key, value)
     name = path.stem if path.name != "recipe.yaml" else _recipe_name(comment) or path.parent.name
@@ -242,7 +214,7 @@ def find_recipe(source: str) -> Path:
         from genhub.hub import download
 
         return download(source, allow_patterns=["recipe.yaml"], required="recipe.yaml") / "recipe.yaml"
-    hint = _nearest(source, recipe_names())
+    hint = nearest(source, recipe_names())
     raise ValueError(f"There is no recipe {source!r}{hint}. `genhub recipes` lists them; a YAML file works too.")
 
 
@@ -254,34 +226,6 @@ def recipe_names() -> list[str]:
 def describe(name: str) -> str:
     """Returns the first line of a recipe: what it is."""
     return " ".join(_leading_comment((RECIPES / f"{name}.yaml").read_text())[:1]).lstrip("# ")
-
-
-def check_arguments(section: str, cls, arguments: dict, given: tuple[str, ...] = ()) -> dict:
-    """Returns `arguments` in the types of the annotations of `cls`, or refuses what it does not take."""
-    parser = ArgumentParser(exit_on_error=False)
-    add = parser.add_function_arguments if inspect.isfunction(cls) else parser.add_class_arguments
-    positional = [name for name in given if name in ("params", "optimizer")]
-    add(cls, fail_untyped=False, sub_configs=False, skip={*given, *positional})
-    known = [action.dest for action in parser._actions if action.dest != "help"]
-    _refuse_unknown(section, arguments, known)
-    for key, value in arguments.items():
-        try:
-            arguments[key] = getattr(parser.parse_object({**_fillers(cls, given, key), key: value}), key)
-        except (ArgumentError, SystemExit) as error:
-            kind = inspect.signature(cls).parameters[key].annotation
-            kind = getattr(kind, "__name__", None) if inspect.isclass(kind) else str(kind)
-            raise ValueError(f"`{section}.{key}` must be {kind}, got {value!r}.") from error
-    return arguments
-
-
-def _fillers(cls, given: tuple[str, ...], but: str) -> dict:
-    """Returns placeholders for required parameters, so that one argument can be checked by itself."""
-    required = [
-        name
-        for name, p in inspect.signature(cls).parameters.items()
-        if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD and name not in given and name not in (but, "self")
-    ]
-    return {name: 1 for name in required}
 
 
 def merge(base: dict, over: dict) -> dict:
@@ -313,7 +257,7 @@ def _flatten(sections: dict, prefix: str = "") -> dict:
 def _override(sections: dict, dotted: str, value: object):
     """Sets one value; keys are checked with the recipe."""
     keys = dotted.split(".")
-    _refuse_unknown("section", keys[:1], SECTIONS)
+    refuse_unknown("section", keys[:1], SECTIONS)
     place = sections
     for depth, key in enumerate(keys[:-1]):
         if isinstance(place, list):
@@ -322,58 +266,19 @@ def _override(sections: dict, dotted: str, value: object):
             place = place[int(key)]
             continue
         if depth == 1 and keys[0] in ("components", "optimizers"):
-            _refuse_unknown(keys[0], [key], place)
+            refuse_unknown(keys[0], [key], place)
         place = place.setdefault(key, {})
         if not isinstance(place, dict | list):
             raise ValueError(f"`{'.'.join(keys[: depth + 1])}` is a value, so `{dotted}` does not exist.")
     if len(keys) == 2 and keys[0] in ("data", "training"):
         config = DataConfig if keys[0] == "data" else TrainingConfig
-        _refuse_unknown(keys[0], keys[1:], [f.name for f in dataclasses.fields(config)])
+        refuse_unknown(keys[0], keys[1:], [f.name for f in dataclasses.fields(config)])
     place[keys[-1]] = value
 
 
 def _config(section: str, cls, entries: dict | None):
-    entries = _mapping(section, entries or {})
+    entries = as_mapping(section, entries or {})
     return cls(**check_arguments(section, cls, dict(entries)))
-
-
-def _mapping(section: str, entries: object) -> dict:
-    if not isinstance(entries, dict):
-        raise ValueError(f"`{section}` must be a mapping, got {entries!r}.")
-    return entries
-
-
-def _refuse_unknown(section: str, keys, known):
-    for key in keys:
-        if key not in known:
-            where = f"{section} {key!r}" if section == "section" else f"`{section}.{key}`"
-            raise ValueError(f"There is no {where}{_nearest(str(key), list(known))}. Known: {', '.join(known)}.")
-
-
-def _nearest(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else ""
-
-
-def _import(section: str, path: str):
-    """Returns what a dotted path names, or says which part of it does not exist and what is near."""
-    parts = path.split(".")
-    if len(parts) < 2:
-        raise ValueError(f"`{section}.class` must be a dotted path such as torch.optim.AdamW, got {path!r}.")
-    try:
-        found = importlib.import_module(parts[0])
-    except ImportError as error:
-        raise ValueError(f"`{section}.class` is {path!r}, and there is no package {parts[0]!r}.") from error
-    for depth, part in enumerate(parts[1:], start=1):
-        try:
-            found = getattr(found, part)
-        except AttributeError:
-            try:
-                found = importlib.import_module(".".join(parts[: depth + 1]))
-            except ImportError:
-                hint = _nearest(part, dir(found))
-                raise ValueError(f"`{section}.class` is {path!r}, and {'.'.join(parts[:depth])} has no {part!r}{hint}.") from None
-    return found
 
 
 def _schedule_kind(entry: object):
@@ -395,7 +300,9 @@ def _check_fit(name: str, component, shape: Shape):
     size, channels = config.get("sample_size"), config.get("in_channels")
     sizes = (size, size) if isinstance(size, int) else size
     if channels is not None and channels != shape.channels:
-        raise ValueError(f"`components.{name}.in_channels` is {channels}, the images have {shape.channels} channel(s).")
+        raise ValueError(
+            f"`components.{name}.in_channels` is {channels}, the images have {shape.channels} channel(s)."
+        )
     if sizes is not None and tuple(sizes) != (shape.height, shape.width):
         raise ValueError(f"`components.{name}.sample_size` is {size}, the images are {shape.height}x{shape.width}.")
     known, classes = config.get("num_class_embeds"), len(shape.class_names or ())

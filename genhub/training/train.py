@@ -79,7 +79,9 @@ class Run:
         self.components = recipe.build_components(self.images.shape)
         self.modules = {name: part for name, part in self.components.items() if isinstance(part, nn.Module)}
         for module in self.modules.values():
-            module.to(device, memory_format=torch.channels_last if self.config.channels_last else torch.preserve_format)
+            module.to(
+                device, memory_format=torch.channels_last if self.config.channels_last else torch.preserve_format
+            )
         for name, stage in enumerate(recipe.stages):  # every stage is tried before any work
             self._objective(stage, name)
         recipe.build_pipeline(self.components)
@@ -163,13 +165,18 @@ class Run:
                 f"`optimizers` must be for {', '.join(sorted(trains))}, which {stage.objective.path} moves, "
                 f"got {', '.join(sorted(stage.optimizers)) or 'none'}."
             )
-        if self.modules and any((m.config.get("num_class_embeds") and not self.images.shape.class_names) for m in self.modules.values()):
+        if self.modules and any(
+            (m.config.get("num_class_embeds") and not self.images.shape.class_names) for m in self.modules.values()
+        ):
             raise ValueError("A model has `num_class_embeds`, and the data set has no labels with class names.")
         return objective
 
     def _watch(self) -> list:
         """What else to do while training, and after how many steps."""
-        return [(self.config.validate_every if self.held_out else 0, self._validate), (self.config.sample_every, self._sample)]
+        return [
+            (self.config.validate_every if self.held_out else 0, self._validate),
+            (self.config.sample_every, self._sample),
+        ]
 
     def _validate(self, loop: Loop):
         """Logs the validation terms, of the averaged weights where there are."""
@@ -179,7 +186,10 @@ class Run:
         """Returns the validation terms by name, `val_...`."""
         with averaged(self.accelerator, self.modules, self.averages):
             held = self.held_out
-            held = data.Images(held.images.to(self.accelerator.device), None if held.labels is None else held.labels.to(self.accelerator.device))
+            held = data.Images(
+                held.images.to(self.accelerator.device),
+                None if held.labels is None else held.labels.to(self.accelerator.device),
+            )
             terms = validate(self.accelerator, loop.objective, held.batch, len(held), 250, self.config.seed)
         return {f"val_{name}": value for name, value in terms.items()}
 
@@ -214,7 +224,9 @@ class Run:
     def _save_checkpoint(self, loop: Loop) -> Path:
         folder = self.folder / STATE / "checkpoints"
         state = loop.state_dict() if self.accelerator.is_main_process else {}
-        return save_checkpoint(self.accelerator, folder, loop.progress.total_steps, state, self.config.keep_checkpoints)
+        return save_checkpoint(
+            self.accelerator, folder, loop.progress.total_steps, state, self.config.keep_checkpoints
+        )
 
     def _log(self, record: dict):
         """Writes one line of metrics.jsonl, and tells the trackers."""
@@ -232,11 +244,15 @@ class Run:
             if not saved.is_file() or not (folder / STATE).is_dir():
                 raise ValueError(f"The folder {folder} holds no run to resume.")
             changed = same_experiment(yaml.safe_load(saved.read_text()), self.recipe.sections)
-            changed = [key for key in changed if key.split(".")[-1] not in ("in_channels", "out_channels", "sample_size")]
+            changed = [
+                key for key in changed if key.split(".")[-1] not in ("in_channels", "out_channels", "sample_size")
+            ]
             if changed:
                 raise ValueError(f"`{changed[0]}` differs from the run in {folder}; it may not change on resume.")
         elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise ValueError(f"The folder {folder} is not empty. Add --resume to go on with its run, or give another --output_dir.")
+            raise ValueError(
+                f"The folder {folder} is not empty. Add --resume to go on with its run, or give another --output_dir."
+            )
         existing = next(parent for parent in [folder, *folder.absolute().parents] if parent.exists())
         if not existing.is_dir() or not os.access(existing, os.W_OK):
             raise ValueError(f"The folder {folder} cannot be written.")
@@ -298,7 +314,11 @@ class Run:
                 "seed": self.config.seed,
             },
             "sampling": {"images": self.config.num_samples, "seconds": round(sampling_seconds, 1)},
-            "hardware": {"device": name, "processes": self.accelerator.num_processes, "threads": torch.get_num_threads()},
+            "hardware": {
+                "device": name,
+                "processes": self.accelerator.num_processes,
+                "threads": torch.get_num_threads(),
+            },
             "versions": {
                 "genhub": __import__("genhub").__version__,
                 "torch": torch.__version__,
@@ -319,14 +339,18 @@ def _accelerator(config, folder: Path) -> Accelerator:
             project_config=ProjectConfiguration(project_dir=folder / STATE, logging_dir=folder / STATE),
         )
     except (ValueError, ImportError) as error:
-        raise ValueError(f"`training.mixed_precision={config.mixed_precision}` or `training.trackers`: {error}") from error
+        raise ValueError(
+            f"`training.mixed_precision={config.mixed_precision}` or `training.trackers`: {error}"
+        ) from error
     if accelerator.num_processes != launched:
         raise ValueError(
             f"{launched} processes were launched, and each believes to be alone. On CPUs set ACCELERATE_USE_CPU=true; "
             "`genhub doctor` shows what this machine gives."
         )
     if accelerator.distributed_type not in SUPPORTED:
-        raise ValueError(f"genhub trains on one process or with data parallelism, not with {accelerator.distributed_type}.")
+        raise ValueError(
+            f"genhub trains on one process or with data parallelism, not with {accelerator.distributed_type}."
+        )
     if config.mixed_precision == "fp16" and accelerator.device.type == "cpu":
         raise ValueError("`training.mixed_precision` must be bf16 or no on a CPU, got fp16.")
     return accelerator
@@ -341,7 +365,9 @@ def _share(stage: Stage, images, accelerator: Accelerator) -> int:
             f"{config.gradient_accumulation} accumulated), got {config.batch_size}."
         )
     if len(images) < config.batch_size:
-        raise ValueError(f"`training.batch_size` must be at most the {len(images)} training images, got {config.batch_size}.")
+        raise ValueError(
+            f"`training.batch_size` must be at most the {len(images)} training images, got {config.batch_size}."
+        )
     return config.batch_size // parts
 
 
@@ -351,7 +377,9 @@ def _target(objective: Objective, trains: str) -> nn.Module:
     try:
         return objective.modules[root].get_submodule(part)
     except (KeyError, AttributeError) as error:
-        raise ValueError(f"A phase of {type(objective).__name__} trains {trains!r}, which is not one of its modules.") from error
+        raise ValueError(
+            f"A phase of {type(objective).__name__} trains {trains!r}, which is not one of its modules."
+        ) from error
 
 
 @contextmanager

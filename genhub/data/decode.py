@@ -85,7 +85,9 @@ def to_array(
 
 
 def _workers(count: int) -> int:
-    return max(1, min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(), count // 500))
+    return max(
+        1, min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(), count // 500)
+    )
 
 
 def _fork(work, parts: list[np.ndarray]):

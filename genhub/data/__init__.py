@@ -1,0 +1,104 @@
+"""Any `datasets` image data set -> uint8 images -> batches in [-1, 1].
+
+Order is a function of (seed, epoch), and batches follow one another through an endless stream of shuffled epochs, so a
+place in the data is one position, or two integers: epoch and offset. Nothing is dropped; a batch may span two epochs.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from genhub.data.cache import decode_cached
+from genhub.data.config import DataConfig
+from genhub.data.idx import idx_files, read_idx
+from genhub.data.images import Images, Order, Shape, to_model_range
+from genhub.data.lazy import Lazy
+from genhub.data.sources import find_columns, open_dataset
+
+__all__ = ["DataConfig", "Images", "Lazy", "Order", "Shape", "load", "to_model_range"]
+
+SAMPLE = Path(__file__).parent.parent / "sample"
+
+
+def load(config: DataConfig, split: str = "train") -> Images | Lazy:
+    """Returns `split`: "train" (all but the last `val_size` of the training file), "val" (those) or "test".
+
+    Raises:
+        ValueError: the source does not exist, cannot be read or reached, is empty, or its images do not fit together.
+    """
+    if split not in ("train", "val", "test"):
+        raise ValueError(f"`split` must be train, val or test, got {split!r}.")
+    file_split = "test" if split == "test" else "train"
+    folder = SAMPLE if config.source == "sample" else Path(config.source).expanduser()
+    if (idx := idx_files(folder, file_split)) is not None:
+        everything = _load_idx(*idx, config)
+    else:
+        everything = _load_dataset(folder, file_split, config)
+    if split == "test":
+        return everything
+    return _cut(everything, split, config.val_size)
+
+
+def _cut(everything: Images | Lazy, split: str, val_size: int) -> Images | Lazy:
+    """Returns the part of the training file that `split` names."""
+    total = len(everything)
+    if val_size >= total:
+        raise ValueError(f"`data.val_size` must be below the {total} images of the training file, got {val_size}.")
+    keep = slice(total - val_size, total) if split == "val" else slice(0, total - val_size)
+    if isinstance(everything, Images):
+        return everything[keep]
+    rows, count = everything.rows, keep.stop - keep.start
+    if not everything.config.streaming:
+        part = rows.select(range(keep.start, keep.stop))
+    else:
+        part = rows.skip(keep.start) if split == "val" else rows.take(count)
+    if split == "val":  # small, and looked at again and again
+        return Lazy(part, count, everything.columns, everything.config, everything.class_names)._to_images(list(part))
+    return Lazy(part, count, everything.columns, everything.config, everything.class_names)
+
+
+def _load_dataset(folder: Path, split: str, config: DataConfig) -> Images | Lazy:
+    """Reads a split by `datasets`, into memory if it fits."""
+    import datasets  # slow to import, and not needed for idx files
+
+    dataset = open_dataset(folder, split, config)
+    image, label = find_columns(dataset.features, config.source)
+    class_names = getattr(dataset.features[label], "names", None) if label else None
+    class_names = None if class_names is None else tuple(class_names)
+    dataset = dataset.cast_column(image, datasets.Image(decode=False))
+    if config.streaming:
+        info = (dataset.info.splits or {}).get(split)
+        if info is None or not info.num_examples:
+            raise ValueError(f"`data.streaming` must be off: {config.source} does not say how many images it has.")
+        return Lazy(dataset, info.num_examples, (image, label), config, class_names)
+    if not len(dataset):
+        raise ValueError(f"The data set {config.source} has no image in its split {split}.")
+    probe = Lazy(dataset, len(dataset), (image, label), config, class_names)
+    bytes_in_memory = len(dataset) * probe.shape.channels * probe.shape.height * probe.shape.width
+    if bytes_in_memory > config.memory_limit_gb * 2**30:
+        return probe
+
+    table = dataset.with_format("arrow")[:]
+    column = table[image].combine_chunks()
+    encoded, paths = column.field("bytes").to_pylist(), column.field("path").to_pylist()
+    encoded = [png if png is not None else Path(path).read_bytes() for png, path in zip(encoded, paths, strict=True)]
+    labels = None if label is None else torch.from_numpy(table[label].to_numpy().astype(np.int64))
+
+    def place(index: int) -> str:
+        return f"image {index} ({paths[index] or 'without a name'}) of {config.source}"
+
+    return Images(decode_cached(encoded, config, place), labels, class_names)
+
+
+def _load_idx(image_file: Path, label_file: Path, config: DataConfig) -> Images:
+    """Reads images and labels in the format of MNIST (LeCun)."""
+    images = torch.from_numpy(read_idx(image_file, 3))[:, None]  # (N, 1, H, W)
+    labels = torch.from_numpy(read_idx(label_file, 1)).long()
+    if len(images) != len(labels):
+        raise ValueError(f"{image_file} holds {len(images)} images, {label_file} {len(labels)} labels.")
+    if not len(images):
+        raise ValueError(f"{image_file} holds no image.")
+    if config.size not in (None, images.shape[-1]) or config.channels == 3:
+        raise ValueError("`data.size` and `data.channels` must be unset for idx files, which are used as they are.")
+    return Images(images, labels, None)

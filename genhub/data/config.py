@@ -1,0 +1,37 @@
+"""What a recipe says about its data."""
+
+from dataclasses import dataclass
+
+
+@dataclass
+class DataConfig:
+    """Which images, and in which shape.
+
+    Args:
+        source: `sample`, a Hub id, a folder of parquet files, of images (one subfolder a class) or of the four idx files.
+        val_size: images at the end of the training split that are kept for validation.
+        size: centre-crop and resize to this many pixels; None keeps the images as they are.
+        channels: 1 or 3 to convert; None keeps grey grey and colour colour.
+        streaming: read the data set while training instead of loading it first.
+        memory_limit_gb: a larger set is decoded by `workers` processes while training.
+        shuffle_buffer: images that a streamed set is shuffled within.
+    """
+
+    source: str = "zalando-datasets/fashion_mnist"
+    val_size: int = 5000
+    size: int | None = None
+    channels: int | None = None
+    streaming: bool = False
+    memory_limit_gb: float = 4.0
+    workers: int = 2
+    shuffle_buffer: int = 10_000
+
+    def __post_init__(self):
+        if self.val_size < 0:
+            raise ValueError(f"`data.val_size` must be at least 0, got {self.val_size}.")
+        if self.size is not None and self.size < 1:
+            raise ValueError(f"`data.size` must be at least 1, got {self.size}.")
+        if self.channels not in (None, 1, 3):
+            raise ValueError(f"`data.channels` must be 1 or 3, got {self.channels}.")
+        if self.workers < 1 or self.shuffle_buffer < 1:
+            raise ValueError("`data.workers` and `data.shuffle_buffer` must be at least 1.")

@@ -1,0 +1,78 @@
+"""Images in memory, the order in which they are seen, and the range in which models see them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from genhub.randomness import keyed_generator
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a model has to fit: channels, height and width of the images, and the names of their classes."""
+
+    channels: int
+    height: int
+    width: int
+    class_names: tuple[str, ...] | None = None
+
+
+@dataclass
+class Images:
+    """A data set in memory: `images` uint8 (N, C, H, W), `labels` int64 (N,) or None."""
+
+    images: torch.Tensor
+    labels: torch.Tensor | None = None
+    class_names: tuple[str, ...] | None = None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def shape(self) -> Shape:
+        return Shape(*self.images.shape[1:], self.class_names)
+
+    def __getitem__(self, part: slice) -> "Images":
+        return Images(self.images[part], None if self.labels is None else self.labels[part], self.class_names)
+
+    def batch(self, index: torch.Tensor | slice) -> dict[str, torch.Tensor]:
+        """Returns `pixel_values` in [-1, 1] and `labels`, on the device that the images are on."""
+        batch = {"pixel_values": to_model_range(self.images[index])}
+        if self.labels is not None:
+            batch["labels"] = self.labels[index]
+        return batch
+
+    def batches(self, batch_size: int, start: int, stride: int, seed: int, device) -> Iterator[dict]:
+        """Yields without end the batches at positions `start`, `start + stride`, ... of the shuffled stream."""
+        held = Images(
+            self.images.to(device), None if self.labels is None else self.labels.to(device), self.class_names
+        )
+        order = Order(len(self), seed)
+        while True:
+            yield held.batch(order(start, batch_size).to(device))
+            start += stride
+
+
+class Order:
+    """Maps positions of the endless stream to places in the data set, one permutation an epoch."""
+
+    def __init__(self, length: int, seed: int):
+        self.length, self.seed = length, seed
+        self.epochs: dict[int, torch.Tensor] = {}
+
+    def __call__(self, start: int, count: int) -> torch.Tensor:
+        """Returns the places of positions `start`..`start + count - 1`, (count,)."""
+        first, last = start // self.length, (start + count - 1) // self.length
+        self.epochs = {epoch: self.epochs[epoch] for epoch in self.epochs if first <= epoch <= last}
+        for epoch in range(first, last + 1):
+            if epoch not in self.epochs:
+                generator = keyed_generator("order", self.seed, epoch)
+                self.epochs[epoch] = torch.randperm(self.length, generator=generator)
+        stream = torch.cat([self.epochs[epoch] for epoch in range(first, last + 1)])
+        return stream[start - first * self.length :][:count]
+
+
+def to_model_range(images: torch.Tensor) -> torch.Tensor:
+    """Maps uint8 0..255 to float [-1, 1]: the one place where this is done."""
+    return images.float().div_(127.5).sub_(1)
