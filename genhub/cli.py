@@ -1,6 +1,7 @@
 """The command line: `genhub train | generate | push | recipes | doctor`. Each command calls one function of the package."""
 
 import argparse
+import re
 import sys
 
 import yaml
@@ -66,9 +67,9 @@ def parse_value(text: str) -> object:
     """Reads one value as YAML, with 1e-3 a number as everywhere but in YAML 1.1."""
     try:
         value = yaml.safe_load(text)
-        return float(value) if isinstance(value, str) and "e" in value.lower() else value
-    except (ValueError, yaml.YAMLError):
+    except yaml.YAMLError:
         return text
+    return float(value) if isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value) else value
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -13,8 +13,8 @@ from genhub.data.cache import decode_cached
 from genhub.data.config import DataConfig
 from genhub.data.idx import idx_files, read_idx
 from genhub.data.images import Images, Order, Shape, to_model_range
-from genhub.data.lazy import Lazy
-from genhub.data.sources import find_columns, open_dataset
+from genhub.data.lazy import Lazy, read_encoded
+from genhub.data.sources import find_columns, one_clear_error, open_dataset
 
 __all__ = ["DataConfig", "Images", "Lazy", "Order", "Shape", "load", "to_model_range"]
 
@@ -43,6 +43,8 @@ def load(config: DataConfig, split: str = "train") -> Images | Lazy:
 def _cut(everything: Images | Lazy, split: str, val_size: int) -> Images | Lazy:
     """Returns the part of the training file that `split` names."""
     total = len(everything)
+    if split == "val" and not val_size:
+        raise ValueError("`data.val_size` must be above 0 for the split val, got 0.")
     if val_size >= total:
         raise ValueError(f"`data.val_size` must be below the {total} images of the training file, got {val_size}.")
     keep = slice(total - val_size, total) if split == "val" else slice(0, total - val_size)
@@ -54,7 +56,7 @@ def _cut(everything: Images | Lazy, split: str, val_size: int) -> Images | Lazy:
     else:
         part = rows.skip(keep.start) if split == "val" else rows.take(count)
     if split == "val":  # small, and looked at again and again
-        return Lazy(part, count, everything.columns, everything.config, everything.class_names)._to_images(list(part))
+        return everything.to_images(list(part))
     return Lazy(part, count, everything.columns, everything.config, everything.class_names)
 
 
@@ -66,15 +68,23 @@ def _load_dataset(folder: Path, split: str, config: DataConfig) -> Images | Lazy
     image, label = find_columns(dataset.features, config.source)
     class_names = getattr(dataset.features[label], "names", None) if label else None
     class_names = None if class_names is None else tuple(class_names)
-    dataset = dataset.cast_column(image, datasets.Image(decode=False))
     if config.streaming:
+        dataset = dataset.decode(False)  # a cast would not undo the decoding that image files of the Hub come with
         info = (dataset.info.splits or {}).get(split)
-        if info is None or not info.num_examples:
+        length = info.num_examples if info else None
+        if length is None and folder.exists():
+            with one_clear_error(folder, config):
+                length = sum(len(rows[image]) for rows in dataset.iter(1000))
+        if length is None:
             raise ValueError(f"`data.streaming` must be off: {config.source} does not say how many images it has.")
-        return Lazy(dataset, info.num_examples, (image, label), config, class_names)
-    if not len(dataset):
+    else:
+        dataset = dataset.cast_column(image, datasets.Image(decode=False))
+        length = len(dataset)
+    if not length:
         raise ValueError(f"The data set {config.source} has no image in its split {split}.")
-    probe = Lazy(dataset, len(dataset), (image, label), config, class_names)
+    probe = Lazy(dataset, length, (image, label), config, class_names)
+    if config.streaming:
+        return probe
     bytes_in_memory = len(dataset) * probe.shape.channels * probe.shape.height * probe.shape.width
     if bytes_in_memory > config.memory_limit_gb * 2**30:
         return probe
@@ -82,11 +92,13 @@ def _load_dataset(folder: Path, split: str, config: DataConfig) -> Images | Lazy
     table = dataset.with_format("arrow")[:]
     column = table[image].combine_chunks()
     encoded, paths = column.field("bytes").to_pylist(), column.field("path").to_pylist()
-    encoded = [png if png is not None else Path(path).read_bytes() for png, path in zip(encoded, paths, strict=True)]
+    encoded = [read_encoded(content, path) for content, path in zip(encoded, paths, strict=True)]
+    if label is not None and table[label].null_count:
+        raise ValueError(f"{config.source} has images without a label: its column {label} has gaps.")
     labels = None if label is None else torch.from_numpy(table[label].to_numpy().astype(np.int64))
 
     def place(index: int) -> str:
-        return f"image {index} ({paths[index] or 'without a name'}) of {config.source}"
+        return f"Image {index} ({paths[index] or 'without a name'}) of {config.source}"
 
     return Images(decode_cached(encoded, config, place), labels, class_names)
 
@@ -99,6 +111,6 @@ def _load_idx(image_file: Path, label_file: Path, config: DataConfig) -> Images:
         raise ValueError(f"{image_file} holds {len(images)} images, {label_file} {len(labels)} labels.")
     if not len(images):
         raise ValueError(f"{image_file} holds no image.")
-    if config.size not in (None, images.shape[-1]) or config.channels == 3:
+    if (config.size is not None and images.shape[-2:] != (config.size, config.size)) or config.channels == 3:
         raise ValueError("`data.size` and `data.channels` must be unset for idx files, which are used as they are.")
     return Images(images, labels, None)

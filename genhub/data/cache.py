@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -22,16 +23,15 @@ def decode_cached(encoded: list[bytes], config: DataConfig, place: Callable[[int
     path = cache_folder() / "images" / f"{digest.hexdigest()}.safetensors"
     try:
         with safe_open(path, "pt") as file:
-            return file.get_tensor("images")
-    except (FileNotFoundError, SafetensorError):  # not there yet, or left half-written by an older crash
+            images, written = file.get_tensor("images"), file.metadata() or {}
+        if written.get("hash") == _hash(images):
+            return images
+    except (OSError, SafetensorError):  # not there yet, or damaged
         pass
     try:
         images = torch.from_numpy(decode(encoded, config.size, config.channels))
     except DecodeError as error:
-        hint = (
-            " Give `data.size` (and `data.channels`) to bring all to one shape." if "first one" in error.reason else ""
-        )
-        raise ValueError(f"{place(error.index).capitalize()} {error.reason}.{hint}") from error
+        raise ValueError(f"{place(error.index)} {error.reason}.") from error
     _write_beside(path, images)
     return images
 
@@ -41,10 +41,15 @@ def _write_beside(path: Path, images: torch.Tensor):
     scratch = path.with_suffix(f".{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({"images": images}, scratch)
+        save_file({"images": images}, scratch, {"hash": _hash(images)})
         scratch.replace(path)
     except (OSError, SafetensorError):
-        scratch.unlink(missing_ok=True)
+        with suppress(OSError):
+            scratch.unlink()
+
+
+def _hash(images: torch.Tensor) -> str:
+    return xxhash.xxh3_128_hexdigest(images.numpy())
 
 
 def cache_folder() -> Path:

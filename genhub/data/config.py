@@ -8,7 +8,7 @@ class DataConfig:
     """Which images, and in which shape.
 
     Args:
-        source: `sample`, a Hub id, a folder of parquet files, of images (one subfolder a class) or of the four idx files.
+        source: `sample`, a Hub id, a folder of parquet files, of images (a subfolder a class), of the four idx files.
         val_size: images at the end of the training split that are kept for validation.
         size: centre-crop and resize to this many pixels; None keeps the images as they are.
         channels: 1 or 3 to convert; None keeps grey grey and colour colour.

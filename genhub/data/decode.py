@@ -1,8 +1,8 @@
 """Encoded images to one uint8 array, in parallel.
 
-A data set of small images spends its time in the overhead of a decoder, not in decoding. PNG files of one shape, which is
-what the Hub's small sets hold, take a fast way: zlib one by one, then the filters of PNG (W3C PNG, Sec. 9) undone for
-all images at once. Everything else goes through pillow.
+A data set of small images spends its time in the overhead of a decoder, not in decoding. PNG files of one shape, which
+is what the Hub's small sets hold, take a fast way: zlib one by one, then the filters of PNG (W3C PNG, Sec. 9) undone
+for all images at once. Everything else goes through pillow.
 """
 
 import io
@@ -15,9 +15,10 @@ import zlib
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 MODES = {1: "L", 3: "RGB"}
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_CHANNELS = {0: 1, 2: 3}  # colour type -> channels, of 8-bit images
 
 
@@ -29,17 +30,23 @@ class DecodeError(ValueError):
         self.index, self.reason = index, reason
 
 
-def decode(encoded: list[bytes], size: int | None = None, channels: int | None = None) -> np.ndarray:
+def decode(
+    encoded: list[bytes],
+    size: int | None = None,
+    channels: int | None = None,
+    like: tuple[int, int, int] | None = None,
+) -> np.ndarray:
     """Decodes `encoded` images to uint8 (N, C, H, W), on all cores.
 
     Args:
-        size: centre-crop to a square and resize to this many pixels; None keeps the images, which must then be of one size.
+        size: centre-crop to a square and resize to this many pixels; None keeps the images, all of one size.
         channels: 1 or 3 to convert; None keeps grey grey and colour colour.
+        like: the shape (C, H, W) that all must have; None takes it from the first.
 
     Raises:
         DecodeError: an image cannot be read, or differs from the first in size or channels.
     """
-    first = to_array(encoded[0], 0, size, channels)
+    first = to_array(encoded[0], 0, size, channels, like)
     shape = (len(encoded), *first.shape)
     pixels = np.frombuffer(mmap.mmap(-1, max(1, int(np.prod(shape)))), np.uint8)[: int(np.prod(shape))].reshape(shape)
     quick = _is_quick_png(encoded[0]) and size is None and channels in (None, first.shape[0])
@@ -63,13 +70,18 @@ def to_array(
     encoded: bytes, index: int, size: int | None, channels: int | None, like: tuple[int, int, int] | None = None
 ) -> np.ndarray:
     """Decodes one image to uint8 (C, H, W); `index` is for the message where it fails."""
+    if not encoded:
+        raise DecodeError(index, "is empty")
     try:
         image = Image.open(io.BytesIO(encoded))
         image.load()
+        ImageOps.exif_transpose(image, in_place=True)  # as `datasets` does
     except Exception as error:  # pillow raises OSError, SyntaxError, ValueError, struct.error, ... for a broken file
-        raise DecodeError(index, f"is not a readable image ({error})") from error
-    if image.mode in ("I", "F") or image.mode.startswith("I;"):
-        raise DecodeError(index, f"has pixels of mode {image.mode}, which is more than 8 bits")
+        cause = "of no format that pillow knows" if isinstance(error, UnidentifiedImageError) else error
+        raise DecodeError(index, f"is not a readable image ({cause})") from error
+    wide_png = encoded[:8] == _PNG_SIGNATURE and encoded[24] == 16  # pillow would cut its colours to 8 bits
+    if wide_png or image.mode in ("I", "F") or image.mode.startswith("I;"):
+        raise DecodeError(index, f"has pixels of more than 8 bits (mode {image.mode})")
     wanted = channels or (1 if image.mode in ("1", "L", "LA") else 3)
     if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:  # what is transparent shows black
         image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image.convert("RGBA"))
@@ -80,18 +92,24 @@ def to_array(
     array = array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
     if like is not None and array.shape != like:
         (c, h, w), (c0, h0, w0) = array.shape, like
-        raise DecodeError(index, f"is {w}x{h} with {c} channel(s), the first one {w0}x{h0} with {c0}")
+        raise DecodeError(
+            index,
+            f"is {w}x{h} with {c} channel(s), the first one {w0}x{h0} with {c0}; "
+            "`data.size` and `data.channels` bring all to one shape",
+        )
     return array
 
 
 def _workers(count: int) -> int:
+    if multiprocessing.current_process().daemon:  # a worker of a DataLoader, which may not have children
+        return 1
     return max(
         1, min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(), count // 500)
     )
 
 
 def _fork(work, parts: list[np.ndarray]):
-    """Runs `work` on each part in a forked process: small images are bound by the interpreter, where threads do not help."""
+    """Runs `work` on each part in a forked process: threads do not help where the interpreter takes the time."""
     context = multiprocessing.get_context("fork")
     failures = context.SimpleQueue()
 
@@ -115,7 +133,7 @@ def _fork(work, parts: list[np.ndarray]):
 def _is_quick_png(encoded: bytes) -> bool:
     """8 bits, grey or RGB, not interlaced, and with no chunk between header and pixels."""
     return (
-        encoded[:8] == b"\x89PNG\r\n\x1a\n"
+        encoded[:8] == _PNG_SIGNATURE
         and encoded[24:25] == b"\x08"
         and encoded[25] in _PNG_CHANNELS
         and encoded[28:29] == b"\x00"
@@ -128,8 +146,10 @@ def _decode_png(encoded: list[bytes], pixels: np.ndarray) -> bool:
     n, c, h, w = pixels.shape
     header, raw = encoded[0][:33], []
     for png in encoded:
+        if png[:33] != header or png[37:41] != b"IDAT":
+            return False
         (length,) = struct.unpack(">I", png[33:37])
-        if png[:33] != header or png[37:41] != b"IDAT" or png[45 + length + 4 : 45 + length + 8] != b"IEND":
+        if png[45 + length + 4 : 45 + length + 8] != b"IEND":
             return False
         try:
             raw.append(zlib.decompress(png[41 : 41 + length]))

@@ -31,7 +31,9 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
     magic = bytes((0, 0, 8, dimensions))
     if content[:4] != magic:
         raise ValueError(f"{path} must begin with the bytes {magic.hex(' ')}, got {content[:4].hex(' ')}.")
-    sizes = np.frombuffer(content[4 : 4 + 4 * dimensions], ">u4").astype(int)
+    if len(content) < 4 + 4 * dimensions:
+        raise ValueError(f"{path} ends within its header: it is truncated.")
+    sizes = np.frombuffer(content, ">u4", count=dimensions, offset=4).astype(int)
     expected = 4 + 4 * dimensions + int(np.prod(sizes))
     if len(content) != expected:
         raise ValueError(

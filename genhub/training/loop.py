@@ -79,7 +79,7 @@ class Loop:
         steps: int,
         bar: tqdm,
     ):
-        """Trains one stage from where `progress` stands to `steps`, and goes on to the next stage.
+        """Trains one stage from where `progress` stands to `steps`, or until the time is up.
 
         Raises:
             TrainingStopped: a loss or gradient is not finite, or a signal came.
@@ -87,6 +87,7 @@ class Loop:
         self.objective, self.optimizers, self.schedules, self.config = objective, optimizers, schedules, config
         progress, window = self.progress, _Window()
         began = time.monotonic() - progress.seconds
+        self._out_of_time = self._is_late()
         while progress.step < steps and not self._out_of_time:
             torch.manual_seed(
                 fold("global", config.seed, progress.stage, progress.step, self.accelerator.process_index)
@@ -119,7 +120,6 @@ class Loop:
             began += paused
             window.start += paused
             self._leave_if_asked(numbers["stop"])
-        progress.stage, progress.step = progress.stage + 1, 0
 
     def move(self, phase: Phase, number: int, share: list[Batch], progress: float) -> dict[str, float]:
         """Takes one step of one phase, and returns its terms, averaged over the batch and all processes."""
@@ -142,8 +142,7 @@ class Loop:
         norm = self.accelerator.clip_grad_norm_(moved.parameters(), self.config.max_grad_norm or float("inf"))
 
         # One exchange and one wait per phase: the terms, the gradient's norm, and whether any process was asked to stop
-        late = self.config.max_minutes is not None and self.progress.seconds > 60 * self.config.max_minutes
-        row = [*sums.values(), norm, self.signal is not None, late]
+        row = [*sums.values(), norm, self.signal is not None, self._is_late()]
         row = torch.stack([torch.as_tensor(value, device=self.accelerator.device).float() for value in row])
         *values, norm, stop, late = self.accelerator.reduce(row, "mean").tolist()
         self._out_of_time = late > 0
@@ -158,6 +157,9 @@ class Loop:
             name if len(self.objective.phases) == 1 else f"{phase.trains}/{name}": v for name, v in numbers.items()
         }
         return numbers | {"grad_norm": norm, "lr": optimizer.param_groups[0]["lr"], "stop": stop}
+
+    def _is_late(self) -> bool:
+        return self.config.max_minutes is not None and self.progress.seconds > 60 * self.config.max_minutes
 
     def step_of(self, phase: int, part: int, size: int, progress: float) -> Step:
         """Returns the place in training of one part of a batch, with its random numbers."""

@@ -32,7 +32,7 @@ class Spec:
 
     def lacks(self, name: str) -> bool:
         """Whether the class takes `name` and the recipe leaves it open."""
-        return name in self.parameters and name not in self.arguments and name not in self.given
+        return name in self.parameters and name not in self.arguments
 
     def build(self, *positional, **given):
         """Calls the class with the recipe's arguments and those of `given` that it takes."""

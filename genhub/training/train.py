@@ -14,6 +14,7 @@ import diffusers
 import torch
 import yaml
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType, ProjectConfiguration
 from diffusers.training_utils import EMAModel
 from torch import nn
@@ -117,7 +118,9 @@ class Run:
         )
         with bar, _signals_to(loop):
             for number, stage in enumerate(self.recipe.stages):
-                if number >= loop.progress.stage:
+                if number > loop.progress.stage:
+                    loop.progress.stage, loop.progress.step = number, 0
+                if number == loop.progress.stage:
                     self._run_stage(loop, number, stage, lengths[number], state, bar)
                     state = None
         return self._finish(loop)
@@ -332,6 +335,7 @@ class Run:
 def _accelerator(config, folder: Path) -> Accelerator:
     """Returns the accelerator, after refusing what it would silently get wrong."""
     launched = int(os.environ.get("WORLD_SIZE", 1))
+    AcceleratorState._reset_state(reset_partial_state=True)  # else a second run in one process keeps the first one's precision
     try:
         accelerator = Accelerator(
             mixed_precision=config.mixed_precision,

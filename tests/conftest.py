@@ -1,0 +1,73 @@
+"""What every test shares: folders of its own for caches, one thread, no Hub but the one on the loopback."""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+TESTS = Path(__file__).parent
+_HOME = tempfile.TemporaryDirectory(prefix="genhub-tests-")
+os.environ |= {
+    "HF_HOME": f"{_HOME.name}/hf",
+    "HF_HUB_OFFLINE": "1",
+    "GENHUB_CACHE": f"{_HOME.name}/genhub",
+    "OMP_NUM_THREADS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "PYTHONPATH": os.pathsep.join([str(TESTS.parent), *filter(None, [os.environ.get("PYTHONPATH")])]),
+}
+for name in ("HF_TOKEN", "HF_ENDPOINT", "HF_DATASETS_CACHE", "WORLD_SIZE", "RANK", "LOCAL_RANK"):
+    os.environ.pop(name, None)
+sys.path[:0] = [str(TESTS), str(TESTS.parent)]
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
+
+torch.set_num_threads(1)
+
+
+
+def _few_images(folder: Path) -> str:
+    """Writes the first images of the sample as a data set of its own."""
+    from pyarrow import parquet
+
+    folder.mkdir()
+    for split, count in (("train", 80), ("test", 16)):
+        (source,) = (TESTS.parent / "genhub/sample").glob(f"{split}*.parquet")
+        parquet.write_table(parquet.read_table(source).slice(0, count), folder / source.name)
+    return str(folder)
+
+
+TINY = {
+    "data.source": _few_images(Path(_HOME.name) / "few"),
+    "data.val_size": 16,
+    "components.unet.block_out_channels": [8, 8],
+    "components.unet.layers_per_block": 1,
+    "components.unet.attention_head_dim": 8,
+    "components.unet.norm_num_groups": 4,
+    "components.scheduler.num_train_timesteps": 20,
+    "pipeline.num_inference_steps": 2,
+    "training.batch_size": 8,
+    "training.max_steps": 4,
+    "training.mixed_precision": "no",
+    "training.channels_last": False,
+    "training.num_samples": 4,
+    "training.validate_every": 0,
+    "training.sample_every": 0,
+    "training.checkpoint_every": 1,
+    "training.log_every": 1,
+    "training.keep_checkpoints": 2,
+}
+
+
+@pytest.fixture
+def tiny() -> dict:
+    """Overrides that make `ddpm-quick` train in a second: 64 training images, four steps."""
+    return dict(TINY)
+
+
+@pytest.fixture(scope="session")
+def tiny_repo(tmp_path_factory) -> Path:
+    """A saved repository of a tiny trained model whose parts are genhub's own. Read only."""
+    from genhub import train
+
+    return train("ddpm-quick", tmp_path_factory.mktemp("repo") / "tiny", overrides=TINY)

@@ -1,0 +1,241 @@
+"""Decoding is what pillow does, only faster; a broken image is named; what was decoded once is read from disk."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from pictures import chunk, encode, noise, write_png
+from PIL import Image
+
+from genhub.data.cache import decode_cached
+from genhub.data.config import DataConfig
+from genhub.data.decode import DecodeError, _decode_png, decode
+
+GREY, RGB = noise(7, 9, 1, seed=1), noise(7, 9, 3, seed=2)
+
+
+def by_pillow(encoded: bytes) -> np.ndarray:
+    pixels = np.asarray(Image.open(io.BytesIO(encoded)))
+    return (pixels[..., None] if pixels.ndim == 2 else pixels).transpose(2, 0, 1)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("filters", [(0,), (1,), (2,), (3,), (4,), (4, 3, 2, 1, 0), (1, 4, 0, 3, 2), (3, 3, 4)])
+def test_the_fast_way_undoes_every_filter_at_every_width(filters, channels):
+    for width in range(1, 41):
+        images = noise(4, 6, width, channels, seed=width)
+        # each image starts its filters elsewhere, so that one row of the batch meets several of them
+        encoded = [write_png(image, np.roll(filters, i)) for i, image in enumerate(images)]
+        fast = np.zeros((4, channels, 6, width), np.uint8)
+
+        assert _decode_png(encoded, fast)
+
+        assert np.array_equal(fast, images.transpose(0, 3, 1, 2))
+        assert np.array_equal(fast, [by_pillow(png) for png in encoded])
+
+
+def test_files_that_pillow_wrote_take_the_fast_way():
+    encoded = [encode(image, compress_level=9) for image in noise(5, 28, 28)]
+    fast = np.zeros((5, 1, 28, 28), np.uint8)
+
+    assert _decode_png(encoded, fast)
+
+    assert np.array_equal(fast, [by_pillow(png) for png in encoded])
+
+
+@pytest.mark.parametrize(
+    ("encoded", "expected"),
+    {
+        "several IDAT": (write_png(RGB, (4,), parts=3), RGB),
+        "a last IDAT that is empty": (write_png(RGB, (4,))[:-12] + chunk(b"IDAT", b"") + chunk(b"IEND", b""), RGB),
+        "interlaced": (write_png(RGB, (4, 1, 3), interlaced=True), RGB),
+        "interlaced grey": (write_png(GREY, (2, 4), interlaced=True), GREY),
+        "a chunk of text": (write_png(GREY, (3,), extra=chunk(b"tEXt", b"Author\0me")), GREY),
+        "palette": (encode(RGB[:, :2].copy()), RGB[:, :2]),
+        "one bit": (encode(GREY[..., 0] > 127), np.where(GREY > 127, 255, 0)),
+        "opaque alpha": (encode(np.concatenate([RGB, RGB[..., :1] * 0 + 255], 2)), RGB),
+        "grey of opaque alpha": (encode(np.concatenate([GREY, GREY * 0 + 255], 2)), GREY),
+        "BMP": (encode(RGB, "BMP"), RGB),
+    }.values(),
+)
+def test_any_other_file_gives_its_pixels_also_between_files_of_the_fast_way(encoded, expected):
+    quick = write_png(expected)
+
+    pixels = decode([quick, encoded, quick])
+
+    assert np.array_equal(pixels, [expected.transpose(2, 0, 1)] * 3)
+    assert np.array_equal(decode([encoded, quick]), pixels[:2])
+
+
+def test_a_palette_and_a_jpeg_are_what_pillow_shows():
+    palette, jpeg = io.BytesIO(), encode(RGB, "JPEG")
+    Image.fromarray(RGB).quantize(8).save(palette, "PNG")
+
+    pixels = decode([palette.getvalue(), jpeg])
+
+    assert np.array_equal(pixels[0], np.asarray(Image.open(palette).convert("RGB")).transpose(2, 0, 1))
+    assert np.array_equal(pixels[1], by_pillow(jpeg))
+
+
+@pytest.mark.parametrize("pixels", [GREY, RGB], ids=["grey", "RGB"])
+def test_what_is_transparent_shows_black(pixels):
+    alpha = np.zeros_like(pixels[..., :1])
+    alpha[:, :4] = 255
+
+    (decoded,) = decode([encode(np.concatenate([pixels, alpha], 2))])
+
+    assert np.array_equal(decoded, (pixels * (alpha > 0)).transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize(
+    "encoded",
+    {
+        "PNG, grey": write_png(GREY.astype(int) * 257, bits=16),
+        "PNG, RGB": write_png(RGB.astype(int) * 257, bits=16),
+        "TIFF, float": encode(GREY[..., 0].astype(np.float32), "TIFF"),
+    }.values(),
+)
+def test_pixels_of_more_than_8_bits_are_refused(encoded):
+    with pytest.raises(DecodeError, match="more than 8 bits"):
+        decode([encoded])
+
+
+def broken_files() -> dict[str, bytes]:
+    whole = write_png(GREY, (4,))
+    return {
+        "empty": b"",
+        "text": b"hello",
+        "cut in the signature": whole[:5],
+        "cut in the header": whole[:30],
+        "cut after the header": whole[:33],
+        "cut in a length": whole[:35],
+        "cut in the pixels": whole[:60],
+        "damaged pixels": whole[:50] + bytes([whole[50] ^ 255]) + whole[51:],
+        "an unknown filter": write_png(GREY, (7,)),
+    }
+
+
+@pytest.mark.parametrize("place", [0, 1, 1199])
+@pytest.mark.parametrize("name", broken_files())
+def test_a_broken_file_is_named_by_its_place(name, place):
+    encoded = [write_png(GREY)] * 1200  # enough for several processes
+    encoded[place] = broken_files()[name]
+
+    with pytest.raises(DecodeError, match="is not a readable image|is empty") as caught:
+        decode(encoded)
+
+    assert caught.value.index == place
+
+
+def test_many_images_come_out_in_their_order():
+    images = noise(2100, 3, 5, 1)
+
+    pixels = decode([write_png(image, (i % 5,)) for i, image in enumerate(images)])
+
+    assert np.array_equal(pixels, images.transpose(0, 3, 1, 2))
+
+
+@pytest.mark.parametrize(("height", "width"), [(8, 20), (20, 8)])
+def test_size_crops_the_centre_and_leaves_the_right_size_alone(height, width):
+    image = noise(height, width, 3)
+    centre = image[(height - 8) // 2 :, (width - 8) // 2 :][:8, :8]
+
+    cropped = decode([encode(image), encode(centre)], size=8)
+
+    assert np.array_equal(cropped, [centre.transpose(2, 0, 1)] * 2)
+
+
+@pytest.mark.parametrize("size", [5, 32])
+def test_size_resizes_and_keeps_a_constant(size):
+    pixels = decode([encode(np.full((16, 24), 77, np.uint8))], size=size)
+
+    assert np.array_equal(pixels, np.full((1, 1, size, size), 77))
+
+
+def test_channels_convert_and_grey_survives_the_way_to_colour_and_back():
+    colour = decode([write_png(GREY)], channels=3)
+    back = decode([write_png(colour[0].transpose(1, 2, 0))] * 2, channels=1)
+    green = decode([encode(np.full((1, 1, 3), (0, 255, 0), np.uint8))], channels=1)
+
+    assert np.array_equal(colour[0], np.repeat(GREY.transpose(2, 0, 1), 3, 0))
+    assert np.array_equal(back, [GREY.transpose(2, 0, 1)] * 2)
+    assert green.item() == round(0.587 * 255)  # luma (ITU-R BT.601)
+
+
+def test_a_camera_held_sideways_is_turned_as_datasets_does():
+    from datasets import Image as ImageFeature
+
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the tag of the orientation; 6: a quarter turn
+    encoded = encode(RGB, "JPEG", exif=exif)
+
+    (pixels,) = decode([encoded])
+
+    theirs = ImageFeature().decode_example({"bytes": encoded, "path": None})
+    assert np.array_equal(pixels, np.asarray(theirs).transpose(2, 0, 1))
+    assert pixels.shape == (3, 9, 7)
+
+
+@pytest.fixture
+def cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("GENHUB_CACHE", str(tmp_path))
+    return lambda: sorted((tmp_path / "images").iterdir())
+
+
+ENCODED = [write_png(image) for image in noise(3, 4, 5, 1)]
+
+
+def cached(encoded=ENCODED, **config):
+    return decode_cached(encoded, DataConfig(**config), "image {}".format)
+
+
+def test_the_same_bytes_are_decoded_once(cache, monkeypatch):
+    images = cached()
+    monkeypatch.setattr("genhub.data.cache.decode", None)  # would fail if it were called
+
+    again = cached()
+
+    assert torch.equal(images, again)
+    assert torch.equal(again, torch.from_numpy(decode(ENCODED)))
+    assert len(cache()) == 1
+
+
+def test_other_bytes_or_another_shape_are_decoded_anew(cache):
+    cached()
+    joined = [ENCODED[0][:-1], ENCODED[0][-1:] + ENCODED[1], *ENCODED[2:]]  # the same bytes, divided otherwise
+
+    for other in ({"size": 4}, {"channels": 3}, {"encoded": ENCODED[::-1]}, {"encoded": ENCODED[:2]}):
+        cached(**other)
+    assert len(cache()) == 5
+    with pytest.raises(ValueError, match="image 1 is not a readable image"):
+        cached(joined)
+
+
+DAMAGE = {
+    "nothing left": lambda whole: b"",
+    "cut in the header": lambda whole: whole[:60],
+    "the last byte lost": lambda whole: whole[:-1],
+    "a pixel changed": lambda whole: whole[:-1] + bytes([whole[-1] ^ 1]),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_cache_is_decoded_again(cache, damage):
+    images = cached().clone()
+    (file,) = cache()
+    whole = file.read_bytes()
+    file.write_bytes(damage(whole))
+
+    again = cached()
+
+    assert torch.equal(images, again)
+    assert file.read_bytes() == whole
+    assert cache() == [file]
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("GENHUB_CACHE", str(tmp_path / "file"))
+
+    assert torch.equal(cached(), torch.from_numpy(decode(ENCODED)))

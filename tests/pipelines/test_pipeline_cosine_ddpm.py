@@ -1,0 +1,292 @@
+"""The pipeline of denoising diffusion: a perfect network must lead any scheduler to its data, a wrong call nowhere."""
+
+import numpy as np
+import pytest
+import torch
+from diffusers import (
+    ConfigMixin,
+    DDIMScheduler,
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    EulerAncestralDiscreteScheduler,
+    EulerDiscreteScheduler,
+    HeunDiscreteScheduler,
+    ModelMixin,
+    UniPCMultistepScheduler,
+)
+from diffusers.configuration_utils import register_to_config
+from diffusers.models.unets.unet_2d import UNet2DOutput
+from tiny import tiny_model
+from torch.testing import assert_close
+
+from genhub import CosineDDPMPipeline, CosineDDPMScheduler
+
+SCHEDULERS = [
+    *(CosineDDPMScheduler, DDPMScheduler, DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler),
+    *(EulerAncestralDiscreteScheduler, HeunDiscreteScheduler, UniPCMultistepScheduler),
+]
+every_scheduler = pytest.mark.parametrize("scheduler", SCHEDULERS)
+pytestmark = pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # of diffusers
+
+
+class Memory(ModelMixin, ConfigMixin):
+    """The perfect denoiser of a data set that holds one image of each class."""
+
+    @register_to_config
+    def __init__(self, in_channels=1, sample_size=4, num_class_embeds=None, prediction_type="epsilon"):
+        super().__init__()
+        shape = (num_class_embeds or 1, in_channels, sample_size, sample_size)
+        self.images = torch.nn.Parameter(torch.rand(shape, generator=generators(9)[0]) * 0.6 - 0.3)
+        alpha_bar = CosineDDPMScheduler().alphas_cumprod.double()
+        self.sigmas = (1 / alpha_bar - 1).sqrt().numpy()
+
+    def forward(self, sample, timestep, class_labels=None):
+        x_0 = self.images[torch.zeros(len(sample), dtype=torch.long) if class_labels is None else class_labels]
+        sigma = np.interp(float(timestep), np.arange(len(self.sigmas)), self.sigmas)
+        signal, noise = 1 / (1 + sigma**2) ** 0.5, sigma / (1 + sigma**2) ** 0.5
+        epsilon = (sample - signal * x_0) / noise
+        predictions = {"epsilon": epsilon, "v_prediction": signal * epsilon - noise * x_0, "sample": x_0}
+        return UNet2DOutput(sample=predictions[self.config.prediction_type])
+
+
+def generators(*seeds):
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
+def pipeline(unet, scheduler=CosineDDPMScheduler, **options):
+    pipe = CosineDDPMPipeline(unet, scheduler.from_config(CosineDDPMScheduler(**options).config), 4)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def tiny_pipeline(variant="plain", scheduler=CosineDDPMScheduler, **options):
+    return pipeline(tiny_model("PatchUNet2DModel", variant), scheduler, **options)
+
+
+def sample(pipe, *seeds, **arguments):
+    """Images (B, C, H, W) in [0, 1] of one generator, or of one generator for each image."""
+    generator = generators(*seeds)
+    generator = generator[0] if len(seeds) == 1 else generator
+    return pipe(generator=generator, **{"output_type": "pt"} | arguments).images
+
+
+def rows_seen(pipe):
+    """The batch size of each call of the network from now on."""
+    seen = []
+    pipe.unet.register_forward_pre_hook(lambda module, args: seen.append(len(args[0])))
+    return seen
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+@every_scheduler
+def test_a_perfect_network_leads_every_scheduler_to_the_data(scheduler, prediction_type):
+    pipe = pipeline(Memory(in_channels=3, prediction_type=prediction_type), scheduler, prediction_type=prediction_type)
+
+    images = sample(pipe, 0, batch_size=2, num_inference_steps=12)
+
+    assert_close(images, (pipe.unet.images / 2 + 0.5).expand(2, -1, -1, -1), rtol=0, atol=5e-3)
+
+
+@every_scheduler
+def test_the_same_generator_gives_the_same_image_and_another_another(scheduler):
+    pipe = tiny_pipeline(scheduler=scheduler)
+
+    images = [sample(pipe, seed, batch_size=2) for seed in (0, 0, 1)]
+
+    assert torch.equal(images[0], images[1])
+    assert not torch.allclose(images[0], images[2], atol=1e-2)
+    assert not torch.allclose(images[0][0], images[0][1], atol=1e-2)
+
+
+@pytest.mark.parametrize("scheduler", [CosineDDPMScheduler, EulerAncestralDiscreteScheduler])
+def test_the_noise_of_the_steps_comes_from_the_generator_too(scheduler):
+    pipe, state = tiny_pipeline(scheduler=scheduler), torch.get_rng_state()
+    latents = torch.randn(2, 1, 8, 8, generator=generators(5)[0])
+
+    images = [sample(pipe, seed, batch_size=2, latents=latents) for seed in (0, 0, 1)]
+
+    assert torch.equal(images[0], images[1])
+    assert not torch.allclose(images[0], images[2], atol=1e-3)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@every_scheduler
+def test_with_a_generator_for_each_image_a_batch_is_its_images_one_by_one(scheduler):
+    pipe = tiny_pipeline(scheduler=scheduler)
+
+    together = sample(pipe, 3, 4, 5, batch_size=3)
+
+    alone = torch.cat([sample(pipe, seed) for seed in (3, 4, 5)])
+    assert_close(together, alone, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("scheduler", [CosineDDPMScheduler, EulerDiscreteScheduler])
+def test_latents_take_the_place_of_the_first_draw(scheduler):
+    pipe = tiny_pipeline(scheduler=scheduler)
+    (generator,) = generators(0)
+    latents = torch.randn(2, 1, 8, 8, generator=generator)
+    before = latents.clone()
+
+    images = pipe(batch_size=2, latents=latents, generator=generator, output_type="pt").images
+
+    assert torch.equal(images, sample(pipe, 0, batch_size=2))
+    assert torch.equal(latents, before)
+
+
+@pytest.mark.parametrize(("variant", "mode", "shape"), [("plain", "L", (8, 8)), ("colour", "RGB", (8, 8, 3))])
+def test_an_image_is_the_same_in_every_output_type(variant, mode, shape):
+    pipe = tiny_pipeline(variant)
+
+    pt, np_, pil = (sample(pipe, 0, batch_size=2, output_type=kind) for kind in ("pt", "np", "pil"))
+
+    assert pt.dtype == torch.float32
+    assert 0 <= pt.min() < pt.max() <= 1
+    np.testing.assert_array_equal(np_, pt.permute(0, 2, 3, 1).numpy())
+    for image, pixels in zip(pil, np_, strict=True):
+        assert image.mode == mode
+        np.testing.assert_array_equal(np.asarray(image), (pixels * 255).round().astype(np.uint8).reshape(shape))
+
+
+def test_the_output_is_named_or_a_tuple_and_has_the_size_of_the_network():
+    pipe = tiny_pipeline("wide")
+
+    (images,) = pipe(generator=generators(0)[0], output_type="pt", return_dict=False)
+
+    assert images.shape == (1, 1, 8, 16)
+    assert torch.equal(images, sample(pipe, 0))
+
+
+def test_the_pipeline_takes_its_own_number_of_steps_unless_told_another():
+    pipe = tiny_pipeline()
+    seen = rows_seen(pipe)
+
+    for arguments, count in (({}, 4), ({"num_inference_steps": 7}, 7), ({"timesteps": [3999, 10]}, 2)):
+        seen.clear()
+        sample(pipe, 0, **arguments)
+        assert len(seen) == count
+
+
+def test_each_image_is_of_its_class():
+    pipe = pipeline(Memory(num_class_embeds=4))
+    data = pipe.unet.images / 2 + 0.5
+
+    for labels in ([2, 0, 3], torch.tensor([2, 0, 3]), 1):
+        images = sample(pipe, 0, class_labels=labels)
+        assert_close(images, data[torch.as_tensor(labels).reshape(-1)], rtol=0, atol=5e-3)
+    assert_close(sample(pipe, 0, class_labels=1, batch_size=3), data[[1, 1, 1]], rtol=0, atol=5e-3)
+
+
+def test_guidance_goes_from_no_class_through_the_class_and_beyond_in_a_straight_line():
+    pipe = pipeline(Memory(num_class_embeds=4, prediction_type="sample"), prediction_type="sample")
+    data = pipe.unet.images / 2 + 0.5
+    labels, none = [0, 2], data[3]
+
+    for scale in (0.0, 0.5, 1.0, 1.5, 2.0):
+        images = sample(pipe, 0, class_labels=labels, guidance_scale=scale)
+        assert_close(images, none + scale * (data[labels] - none), rtol=0, atol=1e-5)
+
+
+def test_without_guidance_the_network_is_asked_about_the_class_only():
+    pipe = tiny_pipeline("conditional")
+    seen = rows_seen(pipe)
+
+    sample(pipe, 0, class_labels=[0, 1])
+    sample(pipe, 0, class_labels=[0, 1], guidance_scale=1.5)
+
+    assert seen == [2] * 4 + [4] * 4
+
+
+@every_scheduler
+def test_what_plain_diffusers_gets_makes_the_same_images_bit_for_bit(scheduler):
+    pipe = pipeline(tiny_model("UNet2DModel"), scheduler, variance_type="fixed_large")
+
+    plain = pipe.to_diffusers()
+
+    assert plain or scheduler not in (CosineDDPMScheduler, DDPMScheduler)
+    if plain:
+        plain.set_progress_bar_config(disable=True)
+        pils = [p(batch_size=2, generator=generators(0)[0], num_inference_steps=6).images for p in (pipe, plain)]
+        assert [image.tobytes() for image in pils[0]] == [image.tobytes() for image in pils[1]]
+
+
+@pytest.mark.parametrize(
+    ("unet", "options"),
+    [
+        (tiny_model("PatchUNet2DModel"), {}),
+        (tiny_model("UNet2DModel", num_class_embeds=4), {}),
+        (tiny_model("UNet2DModel"), {"s": 0.01}),
+        (tiny_model("UNet2DModel"), {"beta_max": 0.99}),
+    ],
+    ids=["own network", "class labels", "own offset", "own cap"],
+)
+def test_plain_diffusers_gets_nothing_where_it_lacks_a_part(unet, options):
+    assert CosineDDPMPipeline(unet, CosineDDPMScheduler(**options)).to_diffusers() is None
+
+
+@pytest.mark.parametrize("scheduler", [CosineDDPMScheduler, DDIMScheduler])
+@pytest.mark.parametrize("name", ["PatchUNet2DModel", "UNet2DModel"])
+def test_a_saved_pipeline_makes_the_same_images_when_it_is_loaded(name, scheduler, tmp_path):
+    pipe = pipeline(tiny_model(name), scheduler)
+
+    pipe.save_pretrained(tmp_path)
+    loaded = CosineDDPMPipeline.from_pretrained(tmp_path)
+
+    loaded.set_progress_bar_config(disable=True)
+    assert [type(part) for part in (loaded, loaded.unet, loaded.scheduler)] == [
+        type(part) for part in (pipe, pipe.unet, pipe.scheduler)
+    ]
+    assert loaded.config.num_inference_steps == 4
+    assert_close(loaded.unet.state_dict(), pipe.unet.state_dict(), rtol=0, atol=0)
+    assert_close(sample(loaded, 0), sample(pipe, 0), rtol=0, atol=1e-4)
+
+
+def test_a_pipeline_in_bf16_gives_nearly_the_same_images():
+    pipe = tiny_pipeline()
+    exact = sample(pipe, 0, timesteps=[2000, 1000, 100])
+
+    rounded = sample(pipe.to(torch.bfloat16), 0, timesteps=[2000, 1000, 100])
+
+    assert pipe.dtype == torch.bfloat16
+    assert (rounded.dtype, rounded.requires_grad) == (torch.float32, False)
+    assert 0 < (rounded - exact).abs().mean() < 0.05
+
+
+@pytest.mark.parametrize(
+    ("variant", "arguments", "message"),
+    [
+        ("plain", {"batch_size": 0}, "`batch_size` must be at least 1, got 0"),
+        ("plain", {"batch_size": -1}, "`batch_size` must be at least 1, got -1"),
+        ("plain", {"num_inference_steps": 0}, "`num_inference_steps` must .* 1 and 4000, got 0"),
+        ("plain", {"num_inference_steps": 4001}, "`num_inference_steps` must .* 1 and 4000, got 4001"),
+        ("plain", {"num_inference_steps": 2.5}, "`num_inference_steps` must .*, got 2.5"),
+        ("plain", {"timesteps": [1, 2]}, r"`timesteps` must fall .*, got \[1, 2\]"),
+        ("plain", {"timesteps": [4000]}, r"`timesteps` must fall .*, got \[4000\]"),
+        ("plain", {"timesteps": []}, r"`timesteps` must fall .*, got \[\]"),
+        ("plain", {"timesteps": [2, 1], "num_inference_steps": 2}, "`num_inference_steps` and `timesteps`"),
+        ("plain", {"batch_size": 2, "generator": generators(0)}, "`generator` must be one generator or 2 .*, got 1"),
+        ("plain", {"latents": torch.zeros(2, 1, 8, 8)}, r"`latents` .*\(1, 1, 8, 8\), got \(2, 1, 8, 8\)"),
+        ("plain", {"output_type": "latent"}, "`output_type` must be pil, np or pt, got 'latent'"),
+        ("plain", {"class_labels": 0}, "`class_labels` and .* must be unset: the network is unconditional"),
+        ("plain", {"guidance_scale": 2.0}, "`guidance_scale` must be unset: the network is unconditional"),
+        ("conditional", {}, r"`class_labels` must be given, in 0\.\.3"),
+        ("conditional", {"class_labels": 4}, r"`class_labels` must be integers in 0\.\.3, got \[4\]"),
+        ("conditional", {"class_labels": [0, -1]}, r"`class_labels` must be integers in 0\.\.3, got \[0, -1\]"),
+        ("conditional", {"class_labels": 1.5}, r"`class_labels` must be integers in 0\.\.3, got \[1.5\]"),
+        ("conditional", {"class_labels": []}, "`class_labels` must"),
+        ("conditional", {"class_labels": [1, 2], "batch_size": 3}, "`class_labels` must hold 3 entries, got 2"),
+        ("conditional", {"class_labels": 1, "batch_size": 0}, "`batch_size` must be at least 1, got 0"),
+    ],
+)
+def test_a_bad_argument_is_refused_before_the_network_is_called(variant, arguments, message):
+    pipe = tiny_pipeline(variant)
+    seen = rows_seen(pipe)
+
+    with pytest.raises(ValueError, match=message):
+        pipe(**arguments)
+
+    assert seen == []
+
+
+def test_timesteps_are_refused_where_the_scheduler_chooses_its_own():
+    with pytest.raises(ValueError, match="`timesteps` must be .*DDIMScheduler"):
+        tiny_pipeline(scheduler=DDIMScheduler)(timesteps=[10, 5])

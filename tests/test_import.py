@@ -1,0 +1,55 @@
+"""`import genhub` is quick, and what it names is there."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import genhub
+
+ROOT = Path(genhub.__file__).parent
+
+
+@pytest.mark.parametrize("name", genhub.__all__)
+def test_every_public_name_is_there_and_bears_its_name(name):
+    assert getattr(genhub, name).__name__ == name
+    assert name in dir(genhub)
+
+
+def test_an_unknown_name_is_an_attribute_error_that_says_so():
+    with pytest.raises(AttributeError, match="module 'genhub' has no attribute 'DCGAN'"):
+        genhub.DCGAN  # noqa: B018
+
+
+def test_type_checkers_see_the_names_that_are_found_at_run_time():
+    (block,) = [node for node in ast.parse((ROOT / "__init__.py").read_text()).body if isinstance(node, ast.If)]
+
+    seen = {alias.name: node.module for node in block.body for alias in node.names}
+
+    assert seen == genhub._PLACES
+    assert sorted(seen) == sorted(genhub.__all__)
+
+
+def test_the_tour_of_the_package_names_what_exists():
+    places = [line.split()[1] for line in genhub.__doc__.splitlines() if line.strip().startswith("->")]
+
+    assert len(places) > 3
+    assert [place for place in places if not (ROOT / place).exists()] == []
+
+
+@pytest.mark.slow
+def test_import_genhub_takes_less_than_a_third_of_a_second_and_imports_nothing_heavy():
+    script = """
+import sys, time
+start = time.perf_counter()
+import genhub
+seconds = time.perf_counter() - start
+print(seconds, *(name for name in ("datasets", "diffusers", "torch", "transformers") if name in sys.modules))
+"""
+    runs = [subprocess.run([sys.executable, "-c", script], capture_output=True, check=True) for _ in range(5)]
+    runs = [run.stdout.split() for run in runs]
+
+    assert min(float(seconds) for seconds, *_ in runs) < 0.3  # so it costs no more than that over `import diffusers`
+    assert runs[0][1:] == []

@@ -1,0 +1,101 @@
+"""Tiny constructor arguments and inputs of every public model: the only such list."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import diffusers
+import torch
+
+import genhub
+
+
+@dataclass(frozen=True)
+class Tiny:
+    """How to build a model class small, how to call it, and what it gives back.
+
+    Args:
+        arguments: the smallest model of the class that still has all of its parts.
+        inputs: (config, batch size, source of randomness) -> arguments of `forward`.
+        shapes: (config, batch size) -> the shape of each field of the output.
+        variants: name -> changes of `arguments` for which the contract holds as well.
+        refused: (changes of `arguments`, what the error says).
+    """
+
+    arguments: dict
+    inputs: Callable[[dict, int, torch.Generator], dict]
+    shapes: Callable[[dict, int], dict]
+    variants: dict[str, dict] = field(default_factory=lambda: {"plain": {}})
+    refused: tuple[tuple[dict, str], ...] = ()
+
+
+def image_shape(config, batch_size: int) -> tuple[int, ...]:
+    size = config["sample_size"]
+    return (batch_size, config["in_channels"], *([size] * 2 if isinstance(size, int) else size))
+
+
+def denoiser_inputs(config, batch_size: int, generator: torch.Generator) -> dict:
+    inputs = {
+        "sample": torch.randn(image_shape(config, batch_size), generator=generator),
+        "timestep": torch.randint(4000, (batch_size,), generator=generator),
+    }
+    if config["num_class_embeds"]:
+        inputs["class_labels"] = torch.randint(config["num_class_embeds"], (batch_size,), generator=generator)
+    return inputs
+
+
+def denoiser_shapes(config, batch_size: int) -> dict:
+    return {"sample": image_shape(config, batch_size)}
+
+
+DENOISER = {
+    "sample_size": 8,
+    "in_channels": 1,
+    "block_out_channels": [8, 16],
+    "down_block_types": ["DownBlock2D", "AttnDownBlock2D"],
+    "up_block_types": ["AttnUpBlock2D", "UpBlock2D"],
+    "layers_per_block": 1,
+    "attention_head_dim": 8,
+    "norm_num_groups": 4,
+}
+DENOISER_VARIANTS = {
+    "plain": {},
+    "colour": {"in_channels": 3},
+    "wide": {"sample_size": [8, 16]},
+    "conditional": {"num_class_embeds": 4},
+}
+
+MODELS = {
+    "PatchUNet2DModel": Tiny(
+        arguments=DENOISER | {"patch_size": 2},
+        inputs=denoiser_inputs,
+        shapes=denoiser_shapes,
+        variants=DENOISER_VARIANTS | {"patches of one pixel": {"patch_size": 1}},
+        refused=(
+            ({"patch_size": 0}, "`patch_size` must be at least 1, got 0"),
+            ({"sample_size": 10}, "`sample_size` must be divisible by 4 .*, got 10"),
+            ({"sample_size": [8, 10]}, r"`sample_size` must be divisible by 4 .*, got \[8, 10\]"),
+            ({"sample_size": 0}, "`sample_size` must .*, got 0"),
+            ({"patch_size": 8}, "`sample_size` must be divisible by 16 .*, got 8"),
+            ({"attention_head_dim": 32}, "`attention_head_dim` must .*, got 32"),
+            ({"block_out_channels": [8, 16, 16], "sample_size": 16}, "`block_out_channels`"),
+        ),
+    ),
+    # A class of diffusers that recipes name
+    "UNet2DModel": Tiny(DENOISER | {"out_channels": 1}, denoiser_inputs, denoiser_shapes),
+}
+
+
+def model_class(name: str) -> type[diffusers.ModelMixin]:
+    return getattr(genhub if name in genhub.__all__ else diffusers, name)
+
+
+def tiny_model(name: str, variant: str = "plain", seed: int = 0, **changes) -> diffusers.ModelMixin:
+    """Returns a tiny model of class `name`, whose weights are a function of `seed`."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return model_class(name)(**MODELS[name].arguments | MODELS[name].variants[variant] | changes).eval()
+
+
+def tiny_inputs(name: str, model: diffusers.ModelMixin, batch_size: int = 2, seed: int = 0) -> dict:
+    """Returns arguments for the `forward` of a tiny model of class `name`."""
+    return MODELS[name].inputs(model.config, batch_size, torch.Generator().manual_seed(seed))

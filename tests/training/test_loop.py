@@ -1,0 +1,284 @@
+"""What the loop promises besides exactness: what it moves, what it writes down, and how it leaves."""
+
+import json
+import resource
+import shutil
+import sys
+
+import pytest
+import torch
+from helpers import run, weights
+from torch import nn
+
+import genhub
+from genhub.objectives import Objective, Phase
+from genhub.training.checkpoint import CheckpointError, list_checkpoints
+from genhub.training.loop import TrainingStopped
+
+
+class Exploding(Objective):
+    """A loss that is not finite from its third step on."""
+
+    def __init__(self, unet: nn.Module):
+        self.modules, self.phases = {"unet": unet}, (Phase("unet", self.loss),)
+
+    def loss(self, batch, step):
+        images = batch["pixel_values"]
+        out = self.modules["unet"](images, torch.zeros(len(images))).sample
+        return {"loss": (out - images).square().mean() * (float("nan") if step.index >= 2 else 1.0)}
+
+    def validate(self, batch, step):
+        return {"loss": torch.zeros(())}
+
+
+def records(folder) -> list[dict]:
+    return [json.loads(line) for line in (folder / "training/metrics.jsonl").read_text().splitlines()]
+
+
+def newest_state(folder) -> dict:
+    return torch.load(list_checkpoints(folder / "training/checkpoints")[0] / "state.pt", weights_only=True)
+
+
+@pytest.mark.parametrize("moved", ["unet.conv_in", "unet.time_embedding", "unet.conv_out"])
+def test_a_phase_moves_only_the_part_it_names(tmp_path, tiny, moved):
+    tiny |= {"objective": {"class": "games.PartOnly", "part": moved}, "training.keep_checkpoints": 9}
+    tiny |= {"optimizers": {f"unet.{moved}": {"class": "torch.optim.Adam", "lr": 0.01}}}
+
+    folder = genhub.train("ddpm-quick", tmp_path / "run", overrides=tiny)
+
+    last, *_, first = list_checkpoints(folder / "training/checkpoints")
+    first, last = (torch.load(path / "state.pt", weights_only=True)["modules"]["unet"] for path in (first, last))
+    changed = {name for name in first if not torch.equal(first[name], last[name])}
+    assert changed == {name for name in first if name.startswith(moved)}
+
+
+def test_two_processes_train_a_part_too(tmp_path, tiny):
+    tiny |= {"objective": {"class": "games.PartOnly"}, "training.max_steps": 5}
+    tiny |= {"optimizers": {"unet.unet.conv_in": {"class": "torch.optim.SGD", "lr": 0.1}}}
+
+    for processes in (1, 2):
+        codes = run(lambda: genhub.train("ddpm-quick", tmp_path / str(processes), overrides=tiny), processes, tmp_path / "log")  # noqa: B023
+        assert codes == [0] * processes, (tmp_path / "log").read_text()
+
+    one, two = weights(tmp_path / "1"), weights(tmp_path / "2")
+    assert all(torch.allclose(one[name], two[name], atol=1e-6) for name in one)
+
+
+def test_stages_follow_one_another_with_optimizers_of_their_own(tmp_path, tiny):
+    tiny |= {
+        "stages": [
+            {"training": {"max_steps": 3}, "optimizers": {"unet": {"lr": 0.01}}},
+            {"training": {"max_steps": 2, "batch_size": 4}, "optimizers": {"unet": {"class": "torch.optim.SGD", "lr": 0.5}}},
+        ]
+    }
+
+    folder = genhub.train("ddpm-quick", tmp_path / "run", overrides=tiny)
+
+    log = [record for record in records(folder) if "lr" in record]
+    assert [(record["stage"], record["step"], record["images"]) for record in log] == [
+        *[(0, 1, 8), (0, 2, 16), (0, 3, 24)],
+        *[(1, 4, 28), (1, 5, 32)],
+    ]
+    assert [record["lr"] for record in log[3:]] == [0.5, 0.5]
+
+
+def test_training_lowers_the_validation_loss(tmp_path, tiny):
+    tiny |= {"training.max_steps": 60, "training.validate_every": 1, "training.checkpoint_every": 0}
+    tiny |= {"training.ema": {}, "optimizers.unet.schedule": None, "optimizers.unet.lr": 3e-3}
+
+    folder = genhub.train("ddpm-quick", tmp_path / "run", overrides=tiny)
+
+    losses = [record["val_loss"] for record in records(folder) if "val_loss" in record]
+    assert losses[-1] < 0.75 * losses[0]
+
+
+def test_validation_uses_the_same_noise_every_time_and_on_any_number_of_processes(tmp_path, tiny):
+    tiny |= {"training.validate_every": 1, "optimizers.unet.lr": 1e-12, "optimizers.unet.weight_decay": 0.0}
+
+    for processes in (1, 2):
+        codes = run(lambda: genhub.train("ddpm-quick", tmp_path / str(processes), overrides=tiny), processes, tmp_path / "log")  # noqa: B023
+        assert codes == [0] * processes, (tmp_path / "log").read_text()
+
+    losses = [r["val_loss"] for n in (1, 2) for r in records(tmp_path / str(n)) if "val_loss" in r]
+    assert len(losses) == 10
+    assert max(losses) - min(losses) < 1e-5
+
+
+def test_an_infinite_loss_stops_training_and_keeps_the_last_healthy_state(tmp_path, tiny):
+    tiny |= {"objective": {"class": f"{__name__.split('.')[-1]}.Exploding"}, "training.checkpoint_every": 0}
+    pytest.importorskip(__name__.split(".")[-1])
+
+    with pytest.raises(TrainingStopped, match=r"loss of unet is not finite at step 3 .*learning rate"):
+        genhub.train("ddpm-quick", tmp_path / "run", overrides=tiny)
+
+    state = newest_state(tmp_path / "run")
+    assert state["progress"]["total_steps"] == 2
+    assert all(torch.isfinite(tensor).all() for tensor in state["modules"]["unet"].values())
+
+
+def test_the_time_limit_ends_training_with_a_saved_repository(tmp_path, tiny):
+    tiny |= {"training.max_steps": 100_000, "training.max_minutes": 0.02, "training.checkpoint_every": 0}
+
+    folder = genhub.train("ddpm-quick", tmp_path / "run", overrides=tiny)
+
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert 1 <= metrics["training"]["steps"] < 100_000
+    again = genhub.train("ddpm-quick", folder, resume=True, overrides=tiny)
+    assert json.loads((again / "metrics.json").read_text())["training"]["steps"] == metrics["training"]["steps"]
+
+
+def test_only_the_newest_checkpoints_stay(tmp_path, tiny):
+    folder = genhub.train("ddpm-quick", tmp_path / "run", overrides=tiny)
+
+    names = [path.name for path in list_checkpoints(folder / "training/checkpoints")]
+    assert names == ["step-00000004", "step-00000003"]
+    assert len(list((folder / "training/checkpoints").iterdir())) == 2
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "missing", "no manifest"])
+def test_a_damaged_checkpoint_is_reported_and_the_one_before_used(tmp_path, tiny, damage, caplog):
+    whole = genhub.train("ddpm-quick", tmp_path / "whole", overrides=tiny)
+    shutil.copytree(whole, tmp_path / "run")
+    newest = list_checkpoints(tmp_path / "run/training/checkpoints")[0]
+    state = newest / "state.pt"
+    content = bytearray(state.read_bytes())
+    if damage == "truncated":
+        state.write_bytes(content[: len(content) // 2])
+    elif damage == "flipped":
+        content[len(content) // 2] ^= 1
+        state.write_bytes(content)
+    else:
+        (state if damage == "missing" else newest / "manifest.json").unlink()
+
+    genhub.train(tmp_path / "run", resume=True)
+
+    assert "step-00000004 is damaged" in caplog.text
+    one, two = weights(whole), weights(tmp_path / "run")
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_a_full_disk_in_the_middle_of_a_checkpoint_leaves_the_one_before_whole(tmp_path, tiny):
+    def train_on_a_disk_that_fills_up():
+        save = genhub.training.train.save_checkpoint
+
+        def limited(accelerator, folder, step, state, keep):
+            if step == 3:  # the system refuses to write more than this into one file, as a full disk does
+                resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
+            return save(accelerator, folder, step, state, keep)
+
+        genhub.training.train.save_checkpoint = limited
+        try:
+            genhub.train("ddpm-quick", tmp_path / "run", overrides=tiny)
+        except CheckpointError as error:
+            print(error)
+            sys.exit(7)
+
+    assert run(train_on_a_disk_that_fills_up, 1, tmp_path / "log") == [7], (tmp_path / "log").read_text()
+
+    assert "checkpoint of step 3 could not be written" in (tmp_path / "log").read_text()
+    names = [path.name for path in (tmp_path / "run/training/checkpoints").iterdir()]
+    assert sorted(names) == ["step-00000001", "step-00000002"]
+    genhub.train(tmp_path / "run", resume=True)
+
+
+def test_trackers_get_what_the_log_gets(tmp_path, tiny):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    folder = genhub.train("ddpm-quick", tmp_path / "run", overrides=tiny | {"training.trackers": ["tensorboard"]})
+
+    (events,) = {path.parent for path in (folder / "training").rglob("events.out.tfevents*") if path.stat().st_size > 500}
+    tracked = EventAccumulator(str(events)).Reload().Scalars("loss")
+    assert [event.value for event in tracked] == pytest.approx([r["loss"] for r in records(folder) if "loss" in r])
+
+
+@pytest.mark.parametrize("change", [{"training.mixed_precision": "bf16"}, {"training.channels_last": True}])
+def test_other_arithmetic_trains_the_same_model_within_its_precision(tmp_path, tiny, change):
+    tiny |= {"training.max_steps": 10, "training.checkpoint_every": 0}
+    plain = genhub.train("ddpm-quick", tmp_path / "plain", overrides=tiny)
+
+    changed = genhub.train("ddpm-quick", tmp_path / "changed", overrides=tiny | change)
+
+    losses = [records(folder)[9]["loss"] for folder in (plain, changed)]
+    assert "training.channels_last" in change or losses[0] != losses[1]
+    assert losses[0] == pytest.approx(losses[1], rel=0.02)
+    assert all(tensor.dtype == torch.float32 for tensor in weights(changed).values())
+
+
+def test_samples_of_fixed_seeds_are_drawn_while_training(tmp_path, tiny):
+    tiny |= {"training.sample_every": 2, "optimizers.unet.lr": 1e-12, "optimizers.unet.weight_decay": 0.0}
+
+    folder = genhub.train("ddpm-quick", tmp_path / "run", overrides=tiny)
+
+    pictures = sorted((folder / "training/samples").iterdir())
+    assert [path.name for path in pictures] == ["step-00000002.png", "step-00000004.png"]
+    assert pictures[0].read_bytes() == pictures[1].read_bytes()
+
+
+def test_sampling_and_validation_do_not_change_the_weights(tmp_path, tiny):
+    plain = genhub.train("ddpm-quick", tmp_path / "plain", overrides=tiny)
+
+    watched = genhub.train(
+        "ddpm-quick",
+        tmp_path / "watched",
+        overrides=tiny | {"training.sample_every": 1, "training.validate_every": 1},
+    )
+
+    one, two = weights(plain), weights(watched)
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"training.batch_size": 100}, "at most the 64 training images, got 100"),
+        ({"training.batch_size": 9, "training.gradient_accumulation": 2}, "must be divisible by 2 .*, got 9"),
+        ({"training.mixed_precision": "fp16"}, "bf16 or no on a CPU"),
+        ({"training.trackers": ["no-such-tracker"]}, "trackers"),
+        ({"training.ema": {"unett": 0.9}}, "did you mean 'unet'"),
+        ({"optimizers": {}}, "optimizers"),
+        ({"optimizers": {"critic": {"class": "torch.optim.Adam"}}}, "must be for unet, .*got critic"),
+        ({"data.source": "/no/such/folder"}, "must be an existing folder or a Hub id"),
+        ({"data.source": "nobody/nothing"}, "Could not load the data set nobody/nothing.*sample"),
+        ({"components.unet.sample_size": 30}, "sample_size"),
+        ({"components.unet.patch_size": 3}, "divisible"),
+        ({"components.unet.num_class_embeds": 4}, "num_class_embeds` is 4, the data set has 10 classes"),
+        ({"data.val_size": 80}, "val_size"),
+    ],
+)
+def test_a_mistake_is_one_clear_error_and_nothing_is_written(tmp_path, tiny, change, message):
+    with pytest.raises(ValueError, match=message):
+        genhub.train("ddpm-quick", tmp_path / "run", overrides=tiny | change)
+
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_in_use_or_out_of_reach_is_refused(tmp_path, tiny):
+    genhub.train("ddpm-quick", tmp_path / "run", overrides=tiny)
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(ValueError, match="is not empty. Add --resume"):
+        genhub.train("ddpm-quick", tmp_path / "run", overrides=tiny)
+    with pytest.raises(ValueError, match="cannot be written|not empty"):
+        genhub.train("ddpm-quick", tmp_path / "file" / "run", overrides=tiny)
+    with pytest.raises(ValueError, match="holds no run to resume"):
+        genhub.train("ddpm-quick", tmp_path / "other", resume=True, overrides=tiny)
+    with pytest.raises(ValueError, match=r"`training.batch_size` differs from the run"):
+        genhub.train(tmp_path / "run", resume=True, overrides={"training.batch_size": 4})
+
+
+def test_a_finished_run_can_be_trained_further(tmp_path, tiny):
+    folder = genhub.train("ddpm-quick", tmp_path / "run", overrides=tiny)
+    whole = genhub.train("ddpm-quick", tmp_path / "whole", overrides=tiny | {"training.max_steps": 7})
+
+    genhub.train(folder, resume=True, overrides={"training.max_steps": 7})
+
+    one, two = weights(whole), weights(folder)
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_processes_that_do_not_know_of_each_other_are_refused(tmp_path, tiny, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+
+    with pytest.raises(ValueError, match="2 processes were launched, and each believes to be alone"):
+        genhub.train("ddpm-quick", tmp_path / "run", overrides=tiny)
