@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 import torch
+import yaml
 from diffusers import DiffusionPipeline, ModelMixin
 from diffusers.pipelines import pipeline_loading_utils
 from huggingface_hub import HfApi, ModelCard, snapshot_download
@@ -273,8 +274,9 @@ def push(folder: str | os.PathLike, repo_id: str, private: bool = False, revisio
     resolve(folder, _read_json(folder / "model_index.json"))
     try:
         ModelCard.load(folder / "README.md")
-    except ValueError as error:
-        raise RepositoryError(f"The card {folder / 'README.md'} is not valid: {error}") from error
+    except (ValueError, yaml.YAMLError) as error:
+        first = str(error).splitlines()[0]
+        raise RepositoryError(f"The card {folder / 'README.md'} is not valid: {first}.") from error
     api = HfApi()
     try:
         url = api.create_repo(repo_id, private=private, exist_ok=True)

@@ -9,7 +9,7 @@ from scipy import stats
 from genhub.randomness import Draws, fold, keyed_generator
 
 KEY = ("noise", 0, 17)
-MANY = 20_000
+MANY = 200_000
 
 
 def whole(*key, total=12):

@@ -21,6 +21,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from genhub import card, data, figures
+from genhub.doctor import device_name
 from genhub.hub import save_repo
 from genhub.objectives.objective import Objective
 from genhub.randomness import fold, keyed_generator
@@ -301,7 +302,6 @@ class Run:
     def _metrics(self, loop: Loop, results: dict[str, float], sampling_seconds: float) -> dict:
         """Returns what was measured in this run, and on what."""
         p, device = loop.progress, self.accelerator.device
-        name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
         return {
             "results": [
                 {"name": key, "value": value, "split": "val", "images": len(self.held_out), "seeds": 1}
@@ -318,7 +318,7 @@ class Run:
             },
             "sampling": {"images": self.config.num_samples, "seconds": round(sampling_seconds, 1)},
             "hardware": {
-                "device": name,
+                "device": device_name(device),
                 "processes": self.accelerator.num_processes,
                 "threads": torch.get_num_threads(),
             },
@@ -401,15 +401,6 @@ def _signals_to(loop: Loop):
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _processor() -> str:
-    """Returns the name of the processor, where the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 __all__ = ["Run", "TrainingStopped", "train"]

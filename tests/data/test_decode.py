@@ -101,6 +101,11 @@ def test_pixels_of_more_than_8_bits_are_refused(encoded):
         decode([encoded])
 
 
+def test_another_size_of_as_many_bytes_is_told_apart():
+    with pytest.raises(DecodeError, match=r"is 3x3 with 1 channel\(s\), the first one 5x2 with 1"):
+        decode([write_png(np.zeros((2, 5, 1))), write_png(np.zeros((3, 3, 1)))])
+
+
 def broken_files() -> dict[str, bytes]:
     whole = write_png(GREY, (4,))
     return {

@@ -63,7 +63,15 @@ def test_a_flaw_is_named_with_its_file(tmp_path, pack, suffix, flaws, message):
         load(DataConfig(str(folder), val_size=0))
 
 
-@pytest.mark.parametrize("damage", [lambda gz: gz[:-9], lambda gz: b"PK" + gz[2:], lambda gz: gz[:-8] + bytes(8)])
+DAMAGE = {
+    "truncated": lambda gz: gz[:-9],
+    "another magic": lambda gz: b"PK" + gz[2:],
+    "no deflate": lambda gz: gz[:10] + b"\xff" * 8 + gz[18:],
+    "another checksum": lambda gz: gz[:-8] + bytes(8),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
 def test_a_damaged_gz_is_named(tmp_path, damage):
     folder = idx_folder(tmp_path, lambda content: damage(gzip.compress(content)), ".gz")
 

@@ -102,13 +102,6 @@ def test_the_loss_of_a_batch_is_the_mean_of_the_losses_of_its_parts():
     assert_close(sum(parts) / 2, loss(network, batch))
 
 
-def test_a_network_in_bf16_is_judged_in_float32():
-    with torch.autocast("cpu", torch.bfloat16):
-        lost = loss(tiny_model("PatchUNet2DModel"), {"pixel_values": images(2, 1, 8, 8)})
-
-    assert lost.dtype == torch.float32
-
-
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5])
 def test_label_dropout_puts_the_last_class_in_place_of_its_share_of_labels(share):
     count, network = 10_000, Network(num_class_embeds=11)

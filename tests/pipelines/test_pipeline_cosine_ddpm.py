@@ -30,7 +30,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  
 
 
 class Memory(ModelMixin, ConfigMixin):
-    """The perfect denoiser of a data set that holds one image of each class."""
+    """The perfect denoiser of a data set that holds one image of each class; remembers how much noise it saw."""
 
     @register_to_config
     def __init__(self, in_channels=1, sample_size=4, num_class_embeds=None, prediction_type="epsilon"):
@@ -38,13 +38,14 @@ class Memory(ModelMixin, ConfigMixin):
         shape = (num_class_embeds or 1, in_channels, sample_size, sample_size)
         self.images = torch.nn.Parameter(torch.rand(shape, generator=generators(9)[0]) * 0.6 - 0.3)
         alpha_bar = CosineDDPMScheduler().alphas_cumprod.double()
-        self.sigmas = (1 / alpha_bar - 1).sqrt().numpy()
+        self.sigmas, self.seen = (1 / alpha_bar - 1).sqrt().numpy(), []
 
     def forward(self, sample, timestep, class_labels=None):
         x_0 = self.images[torch.zeros(len(sample), dtype=torch.long) if class_labels is None else class_labels]
         sigma = np.interp(float(timestep), np.arange(len(self.sigmas)), self.sigmas)
         signal, noise = 1 / (1 + sigma**2) ** 0.5, sigma / (1 + sigma**2) ** 0.5
         epsilon = (sample - signal * x_0) / noise
+        self.seen.append(epsilon.std().item())
         predictions = {"epsilon": epsilon, "v_prediction": signal * epsilon - noise * x_0, "sample": x_0}
         return UNet2DOutput(sample=predictions[self.config.prediction_type])
 
@@ -79,11 +80,13 @@ def rows_seen(pipe):
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
 @every_scheduler
-def test_a_perfect_network_leads_every_scheduler_to_the_data(scheduler, prediction_type):
-    pipe = pipeline(Memory(in_channels=3, prediction_type=prediction_type), scheduler, prediction_type=prediction_type)
+def test_a_perfect_network_sees_unit_noise_and_leads_every_scheduler_to_the_data(scheduler, prediction_type):
+    memory = Memory(in_channels=3, sample_size=16, prediction_type=prediction_type)
+    pipe = pipeline(memory, scheduler, prediction_type=prediction_type)
 
     images = sample(pipe, 0, batch_size=2, num_inference_steps=12)
 
+    assert memory.seen == pytest.approx([1.0] * len(memory.seen), abs=0.1)
     assert_close(images, (pipe.unet.images / 2 + 0.5).expand(2, -1, -1, -1), rtol=0, atol=5e-3)
 
 

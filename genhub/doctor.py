@@ -1,0 +1,74 @@
+"""What this machine really gives: devices, processes, arithmetic, versions."""
+
+import importlib.metadata
+import os
+import platform
+import sys
+import time
+
+import torch
+from accelerate import Accelerator
+
+PACKAGES = ("genhub", "torch", "diffusers", "accelerate", "datasets", "huggingface_hub", "safetensors", "transformers")
+
+
+def report() -> str:
+    """Returns a report to read, or to paste into an issue; under `accelerate launch` it shows what a run would get."""
+    accelerator = Accelerator()
+    launched = int(os.environ.get("WORLD_SIZE", 1))
+    device = accelerator.device
+    rows = [
+        ("python", f"{platform.python_version()} on {platform.platform()}"),
+        ("device", f"{device} ({device_name(device)})"),
+        ("processes", f"{accelerator.num_processes} of {launched} launched, {accelerator.distributed_type.value}"),
+        ("threads", f"{torch.get_num_threads()} of {os.cpu_count()} cores, OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'unset')}"),
+        ("cuda devices", str(torch.cuda.device_count())),
+        *[(f"products, {name}", matmul_rate(dtype, device)) for name, dtype in DTYPES.items()],
+        ("versions", ", ".join(f"{name} {_version(name)}" for name in PACKAGES)),
+    ]
+    lines = [f"{name:15} {value}" for name, value in rows]
+    if accelerator.num_processes != launched:
+        lines.append(f"PROBLEM: {launched} processes were launched, each believes to be alone. Set ACCELERATE_USE_CPU=true.")
+    return "\n".join(lines)
+
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def matmul_rate(dtype: torch.dtype, device: torch.device, size: int = 2048) -> str:
+    """Returns the measured rate of matrix products, or that there are none."""
+    flops = measure_flops(dtype, device, size)
+    return "not supported" if flops is None else f"{flops / 1e9:,.0f} GFLOP/s"
+
+
+def measure_flops(dtype: torch.dtype, device: torch.device, size: int = 2048, repeats: int = 5) -> float | None:
+    """Returns floating-point operations per second of size x size matrix products, the best of `repeats`."""
+    try:
+        a = torch.ones(size, size, device=device, dtype=dtype)
+        times = []
+        for _ in range(repeats + 1):
+            start = time.perf_counter()
+            (a @ a)[0, 0].item()
+            times.append(time.perf_counter() - start)
+    except RuntimeError:
+        return None
+    return 2 * size**3 / min(times[1:])
+
+
+def device_name(device: torch.device) -> str:
+    """Returns the name of a device as its maker gives it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    if sys.platform.startswith("linux"):
+        with open("/proc/cpuinfo") as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"

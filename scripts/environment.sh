@@ -1,0 +1,49 @@
+# Sourced by quickstart.sh and test.sh: makes the clone's own virtual environment, and touches nothing outside the clone.
+# GENHUB_PYTHON names the Python to use (3.10 or newer); PyTorch is the CPU build where there is no NVIDIA GPU.
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
+root=$PWD
+fail() {
+    echo "genhub: $*" >&2
+    exit 1
+}
+
+python=${GENHUB_PYTHON:-}
+for candidate in python3 python3.14 python3.13 python3.12 python3.11 python3.10 python; do
+    [ -n "$python" ] && break
+    command -v "$candidate" >/dev/null && "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && python=$candidate
+done
+[ -n "$python" ] || fail "Python 3.10 or newer is needed, and none was found on the PATH. Set GENHUB_PYTHON to one."
+
+export PIP_CACHE_DIR="$root/.cache/pip" PIP_DISABLE_PIP_VERSION_CHECK=1
+export HF_HOME="$root/.cache/huggingface" GENHUB_CACHE="$root/.cache/genhub" TORCH_HOME="$root/.cache/torch" XDG_CACHE_HOME="$root/.cache"
+export TMPDIR="$root/.cache/tmp" TORCHINDUCTOR_CACHE_DIR="$root/.cache/inductor" PYTHONNOUSERSITE=1
+unset PYTHONPATH PYTHONHOME
+mkdir -p "$TMPDIR" || fail "the clone at $root cannot be written."
+
+if ! "$root/.venv/bin/python" -c 'import sys' 2>/dev/null; then
+    rm -rf "$root/.venv"
+    "$python" -m venv "$root/.venv" || fail "$python could not make a virtual environment (on Debian: apt install python3-venv)."
+fi
+pip="$root/.venv/bin/python -m pip install --quiet"
+
+# install EXTRAS: genhub from the clone, with the tested versions, if what is installed is not already that
+install() {
+    local wanted
+    wanted=$(cat constraints.txt pyproject.toml genhub/__init__.py scripts/environment.sh | cksum)$1
+    [ "$(cat .venv/installed 2>/dev/null)" = "$wanted" ] && return
+    echo "Installing genhub and what it needs into $root/.venv (a few minutes the first time) ..."
+    local torch
+    torch=$(grep '^torch==' constraints.txt)
+    if ! .venv/bin/python -c 'import torch' 2>/dev/null; then
+        if command -v nvidia-smi >/dev/null && nvidia-smi >/dev/null 2>&1; then
+            $pip "$torch" || fail "PyTorch could not be installed; see the message above."
+        else # the plain index first offers a build for CUDA; a CPU build of the same version saves gigabytes
+            $pip "$torch+cpu" 2>/dev/null ||
+                $pip "$torch" --index-url https://download.pytorch.org/whl/cpu 2>/dev/null ||
+                $pip "$torch" || fail "PyTorch could not be installed; see the message above."
+        fi
+    fi
+    $pip --constraint constraints.txt --editable ".$1" || fail "genhub could not be installed; see the message above."
+    echo "$wanted" >.venv/installed
+}

@@ -1,0 +1,8 @@
+"""`genhub recipes` as a script: `accelerate launch scripts/recipes.py`."""
+
+import sys
+
+from genhub.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["recipes", *sys.argv[1:]]))
