@@ -1,7 +1,7 @@
 """The classic generative models of small images as first-class citizens of the Hugging Face ecosystem.
 
 a recipe (recipes/*.yaml)                       one experiment: data, components, objective, optimizers, pipeline
-  -> data.py            images, uint8 -> [-1, 1]
+  -> data/              images, uint8 -> [-1, 1]
   -> models/            a model computes
   -> objectives/        an objective judges
   -> training/          the loop moves the weights

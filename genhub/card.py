@@ -9,6 +9,7 @@ from genhub.training.recipe import Recipe
 
 def write(recipe: Recipe, pipeline, metrics: dict) -> str:
     """Returns the card of a trained pipeline as Markdown with YAML metadata; it parses back with `ModelCard`."""
+    precision = recipe.training.mixed_precision
     training, hardware, versions = metrics["training"], metrics["hardware"], metrics["versions"]
     source = recipe.data.source
     hub_data = None if _is_local(source) else [source]
@@ -89,10 +90,11 @@ def write(recipe: Recipe, pipeline, metrics: dict) -> str:
         "|---|---|",
         f"| data | `{source}`, {training['train_images']:,} training images |",
         f"| seed | {training['seed']} |",
-        f"| steps | {training['steps']:,} of {recipe.training.batch_size} images: {training['images']:,} images, {seen:.1f} epochs |",
+        f"| steps | {training['steps']:,} of {recipe.training.batch_size} images: "
+        f"{training['images']:,} images, {seen:.1f} epochs |",
         f"| time | {training['seconds'] / 60:.1f} minutes, {training['images_per_second']} images/s |",
-        f"| hardware | {hardware['device']}, {hardware['processes']} process(es), {hardware['threads']} threads each |",
-        f"| arithmetic | {'float32' if recipe.training.mixed_precision == 'no' else recipe.training.mixed_precision} |",
+        f"| hardware | {hardware['device']}, {hardware['processes']} process(es) of {hardware['threads']} thread(s) |",
+        f"| arithmetic | {'float32' if precision == 'no' else precision} |",
         "| versions | " + ", ".join(f"{name} {version}" for name, version in versions.items()) + " |",
         "",
         "## Results",
@@ -101,14 +103,14 @@ def write(recipe: Recipe, pipeline, metrics: dict) -> str:
         "",
         "## Limits",
         "",
-        f"Images of {_size(pipeline)} pixels like those of the training set, and nothing else. One training run with one "
-        "seed. Sample quality has been looked at but not measured here: `genhub evaluate` is the yardstick for that. "
-        "Memorisation of training images has not been examined.",
+        f"Images of {_size(pipeline)} pixels like those of the training set, and nothing else. One training run with "
+        "one seed. The quality of the samples has not been measured, only what the table says; whether training images "
+        "were memorised has not been examined.",
         "",
         "## Sources",
         "",
-        "The recipe's first lines name the experiment. Fashion MNIST: Xiao, Rasul & Vollgraf (2017), arXiv 1708.07747, MIT. "
-        "Method: Ho, Jain & Abbeel (2020), arXiv 2006.11239; Nichol & Dhariwal (2021), arXiv 2102.09672.",
+        "The recipe's first lines name the experiment. Fashion MNIST: Xiao, Rasul & Vollgraf (2017), "
+        "arXiv 1708.07747, MIT. Method: Ho, Jain & Abbeel (2020), arXiv 2006.11239; Nichol & Dhariwal (2021), arXiv 2102.09672.",
         "",
     ]
     return str(ModelCard(f"---\n{header.to_yaml()}\n---\n\n" + "\n".join(lines)))
@@ -118,7 +120,8 @@ def _results_table(metrics: dict) -> list[str]:
     if not metrics["results"]:
         return ["No held-out images were set aside, so nothing was measured."]
     rows = [
-        f"| {row['name']} | {row['value']:.5f} | {row['images']:,} images of {row['split']}, the same noise every time, {row['seeds']} run |"
+        f"| {row['name']} | {row['value']:.5f} | {row['images']:,} images of {row['split']}, "
+        f"the same noise every time, {row['seeds']} run |"
         for row in metrics["results"]
     ]
     return ["| figure | value | how measured |", "|---|---|---|", *rows]

@@ -1,4 +1,5 @@
-"""The command line: `genhub train | generate | push | recipes | doctor`. Each command calls one function of the package."""
+"""The command line: `genhub train | generate | push | recipes | doctor`. Each command calls one function of the
+package."""
 
 import argparse
 import re
@@ -25,7 +26,8 @@ Any value of a recipe can be given as --section.key VALUE (VALUE is YAML). `genh
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one command and returns its exit code: 0 done, 1 an error of the user's, 2 wrong usage, 128 + n a signal."""
+    """Runs one command and returns its exit code: 0 done, 1 an error of the user's, 2 wrong usage, 128 + n a
+    signal."""
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
     overrides = {}
@@ -134,13 +136,19 @@ def _train(options, overrides: dict) -> int:
 def _generate(options, overrides: dict) -> int:
     from genhub.generate import generate
 
-    labels = None if options.class_labels is None else [int(label) for label in options.class_labels.split(",")]
+    labels = None
+    if options.class_labels is not None:
+        labels = options.class_labels.split(",")
+        if not all(label.strip().isdigit() for label in labels):
+            raise ValueError(
+                f"`class_labels` must be whole numbers, such as 3 or 0,1,2, got {options.class_labels!r}."
+            )
     path = generate(
         options.repo,
         count=options.count,
         seed=options.seed,
         steps=options.steps,
-        class_labels=labels,
+        class_labels=None if labels is None else [int(label) for label in labels],
         batch_size=options.batch_size,
         output=options.output,
         folder=options.folder,

@@ -21,14 +21,20 @@ def report() -> str:
         ("python", f"{platform.python_version()} on {platform.platform()}"),
         ("device", f"{device} ({device_name(device)})"),
         ("processes", f"{accelerator.num_processes} of {launched} launched, {accelerator.distributed_type.value}"),
-        ("threads", f"{torch.get_num_threads()} of {os.cpu_count()} cores, OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'unset')}"),
+        (
+            "threads",
+            f"{torch.get_num_threads()} for {os.cpu_count()} cores, "
+            f"OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'unset')}",
+        ),
         ("cuda devices", str(torch.cuda.device_count())),
         *[(f"products, {name}", matmul_rate(dtype, device)) for name, dtype in DTYPES.items()],
         ("versions", ", ".join(f"{name} {_version(name)}" for name in PACKAGES)),
     ]
     lines = [f"{name:15} {value}" for name, value in rows]
     if accelerator.num_processes != launched:
-        lines.append(f"PROBLEM: {launched} processes were launched, each believes to be alone. Set ACCELERATE_USE_CPU=true.")
+        lines.append(
+            f"PROBLEM: {launched} processes were launched, each believes to be alone. Set ACCELERATE_USE_CPU=true."
+        )
     return "\n".join(lines)
 
 

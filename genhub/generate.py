@@ -40,7 +40,11 @@ def generate(
     path = Path(output or (Path(repo) if Path(repo).is_dir() else Path()) / "generated.png")
     if not path.parent.is_dir():
         raise ValueError(f"`output` must lie in an existing folder, got {path}.")
-    pipeline = AutoPipeline.from_pretrained(repo).to(device or best_device())
+    try:
+        device = torch.device(device or best_device())
+    except RuntimeError as error:
+        raise ValueError(f"`device` must be one that PyTorch knows, got {device!r}.") from error
+    pipeline = AutoPipeline.from_pretrained(repo).to(device)
     arguments = {} if steps is None else {"num_inference_steps": steps}
     images = []
     for start in range(0, count, batch_size):

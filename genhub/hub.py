@@ -42,7 +42,8 @@ class RepositoryError(ValueError):
 
 
 class InstalledClasses:
-    """Makes `from_pretrained` of a pipeline take its classes from genhub and diffusers as installed, by their names."""
+    """Makes `from_pretrained` of a pipeline take its classes from genhub and diffusers as installed, by their
+    names."""
 
     @classmethod
     def download(cls, pretrained_model_name, **kwargs):
@@ -88,7 +89,8 @@ class AutoPipeline:
 
 
 def download(name_or_path: str | os.PathLike, required: str = "model_index.json", **kwargs) -> Path:
-    """Returns the folder of a repository: a local one as it is, one of the Hub from its cache or downloaded, without code."""
+    """Returns the folder of a repository: a local one as it is, one of the Hub from its cache or downloaded,
+    without code."""
     path = Path(name_or_path).expanduser()
     if path.is_dir():
         if not (path / required).is_file():
@@ -111,7 +113,8 @@ def download(name_or_path: str | os.PathLike, required: str = "model_index.json"
         what = "does not exist or is private" if missing else "could not be reached"
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise RepositoryError(
-            f"The repository {name} {what} ({first}). Check the name, the network and `HF_TOKEN`, or give a local folder."
+            f"The repository {name} {what} ({first}). "
+            "Check the name, the network and `HF_TOKEN`, or give a local folder."
         ) from error
     if not (folder / required).is_file():
         raise RepositoryError(f"The repository {name} holds no {required}.")
@@ -134,7 +137,8 @@ def find_class(name: str) -> type:
 
 
 def resolve(folder: Path, index: dict):
-    """Names in `index` (of model_index.json) the installed classes, after checking that the folder's weights fit them."""
+    """Names in `index` (of model_index.json) the installed classes, after checking that the folder's weights fit
+    them."""
     ours = index.pop("_genhub", {})
     if ours.get("format", FORMAT) > FORMAT:
         raise RepositoryError(
@@ -167,8 +171,8 @@ def check_weights(component: type[ModelMixin], folder: Path):
     unknown = sorted(key for key in config if not key.startswith("_") and key not in known and key != "auto_map")
     if unknown:
         raise RepositoryError(
-            f"{folder / 'config.json'} sets {', '.join(unknown)}, which {component.__name__} as installed does not know; "
-            f"a newer version wrote it (diffusers {config.get('_diffusers_version')})."
+            f"{folder / 'config.json'} sets {', '.join(unknown)}, which {component.__name__} as installed does not "
+            f"know; a newer version wrote it (diffusers {config.get('_diffusers_version')})."
         )
     if not (folder / WEIGHTS).is_file():
         if any(folder.glob("*.safetensors*")):  # sharded, or of another precision: diffusers knows what to do
@@ -248,7 +252,8 @@ def source_file(cls: type) -> Path:
 
 
 def repo_files(folder: Path) -> list[str]:
-    """Returns the files of a saved repository, relative to it: what is shared, and not what training left beside it."""
+    """Returns the files of a saved repository, relative to it: what is shared, and not what training left beside
+    it."""
     index = _read_json(folder / "model_index.json")
     components = [name for name, entry in index.items() if isinstance(entry, list) and not name.startswith("_")]
     inside = [

@@ -16,7 +16,7 @@ def keyed_generator(*key: int | str, device: str | torch.device = "cpu") -> torc
 
 
 class Draws:
-    """The random numbers of one batch: row i is a function of `key` and of the index of the sample in the global batch.
+    """The random numbers of one batch: row i is a function of `key` and of the sample's index in the global batch.
 
     Every draw is made for the whole global batch and cut to this process's `rows`, so neither the number of processes
     nor gradient accumulation changes what a sample gets, and nothing has to be stored to resume.

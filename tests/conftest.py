@@ -25,7 +25,6 @@ import torch  # noqa: E402
 torch.set_num_threads(1)
 
 
-
 def _few_images(folder: Path) -> str:
     """Writes the first images of the sample as a data set of its own."""
     from pyarrow import parquet

@@ -16,10 +16,12 @@ def pixels(*values):
 
 
 def test_images_stand_in_rows_on_a_grey_ground():
-    sheet = np.asarray(grid(pixels(0.0, 1.0, 0.2), columns=2, scale=1, gap=1))
+    wide = pixels(0.0, 1.0, 0.2).repeat(1, 1, 1, 2)  # (3, 1, 1, 2)
 
-    rows = [[128, 0, 128, 255, 128], [128, 51, 128, 128, 128]]
-    assert sheet.tolist() == [[128] * 5, rows[0], [128] * 5, rows[1], [128] * 5]
+    sheet = np.asarray(grid(wide, columns=2, scale=1, gap=1))
+
+    rows = [[128, 0, 0, 128, 255, 255, 128], [128, 51, 51, 128, 128, 128, 128]]
+    assert sheet.tolist() == [[128] * 7, rows[0], [128] * 7, rows[1], [128] * 7]
 
 
 def test_each_pixel_is_scale_pixels_wide_and_high():

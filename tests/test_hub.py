@@ -87,10 +87,12 @@ def test_a_repository_holds_what_the_design_names_and_no_pickle(tiny_repo):
 
 @pytest.mark.slow
 def test_a_folder_loads_without_genhub_and_gives_the_same_bits(tiny_repo, tmp_path):
-    load = "from diffusers import DiffusionPipeline\npipe = DiffusionPipeline.from_pretrained({!r}, trust_remote_code=True)"
+    load = "from diffusers import DiffusionPipeline as P\npipe = P.from_pretrained({!r}, trust_remote_code=True)"
     env = dict(os.environ) | {"HF_HOME": str(tmp_path / "home")}
 
-    ours = fresh(generate(f"import genhub\npipe = genhub.AutoPipeline.from_pretrained({str(tiny_repo)!r})", tmp_path / "a.npy"))
+    ours = fresh(
+        generate(f"import genhub\npipe = genhub.AutoPipeline.from_pretrained({str(tiny_repo)!r})", tmp_path / "a.npy")
+    )
     theirs = fresh(generate(load.format(str(tiny_repo)), tmp_path / "b.npy"), env, without_genhub=True)
 
     assert ours.split() == ["genhub", "genhub", "genhub"]
@@ -102,7 +104,9 @@ def test_a_folder_loads_without_genhub_and_gives_the_same_bits(tiny_repo, tmp_pa
 def test_parts_of_diffusers_alone_need_no_trust(plain_repo, tmp_path):
     load = f"from diffusers import DDPMPipeline\npipe = DDPMPipeline.from_pretrained({str(plain_repo)!r})"
 
-    ours = fresh(generate(f"import genhub\npipe = genhub.AutoPipeline.from_pretrained({str(plain_repo)!r})", tmp_path / "a.npy"))
+    ours = fresh(
+        generate(f"import genhub\npipe = genhub.AutoPipeline.from_pretrained({str(plain_repo)!r})", tmp_path / "a.npy")
+    )
     theirs = fresh(generate(load, tmp_path / "b.npy"), without_genhub=True)
 
     assert ours.split() == ["genhub", "diffusers", "genhub"]
@@ -197,7 +201,10 @@ print(main({}))
 """
     calls = (["push", str(tiny_repo), "no/valid/name"], ["generate", "someone/missing", "--count", "1"])
 
-    for environment, expected in ((env, "does not exist"), (env | {"HF_ENDPOINT": "http://127.0.0.1:9"}, "could not be reached")):
+    for environment, expected in (
+        (env, "does not exist"),
+        (env | {"HF_ENDPOINT": "http://127.0.0.1:9"}, "could not be reached"),
+    ):
         done = subprocess.run(
             [sys.executable, "-c", code.format(*calls)],
             env=environment | {"PYTHONPATH": os.environ["PYTHONPATH"], "HF_HOME": str(tmp_path / expected[:4])},
@@ -235,7 +242,9 @@ def test_damaged_weights_are_refused(tiny_repo, tmp_path, damage, digests):
     elif damage in ("wrong shape", "missing tensor"):
         tensors = load_file(path)
         name = "unet.conv_in.weight"
-        tensors = {k: v for k, v in tensors.items() if k != name} | ({name: torch.zeros(3)} if "shape" in damage else {})
+        tensors = {k: v for k, v in tensors.items() if k != name} | (
+            {name: torch.zeros(3)} if "shape" in damage else {}
+        )
         save_file(tensors, path, {"format": "pt"})
     else:
         path.unlink()
@@ -291,7 +300,9 @@ def test_a_failed_save_leaves_the_repository_that_was_there(tiny_repo, tmp_path,
     folder = damaged(tiny_repo, tmp_path)
     before = {name: (folder / name).read_bytes() for name in repo_files(folder)}
     pipeline = genhub.AutoPipeline.from_pretrained(folder)
-    monkeypatch.setattr(type(pipeline.unet), "save_pretrained", lambda *a, **k: (_ for _ in ()).throw(OSError("disk full")))
+    monkeypatch.setattr(
+        type(pipeline.unet), "save_pretrained", lambda *a, **k: (_ for _ in ()).throw(OSError("disk full"))
+    )
 
     with pytest.raises(OSError, match="disk full"):
         genhub.save_repo(pipeline, folder)

@@ -23,7 +23,7 @@ OBJECTIVES = list((ROOT / "objectives").glob("*.py"))
 MAY_IMPORT = {  # parts of genhub, by those who import them
     "data": {"data", "randomness"},
     "objectives": {"objectives", "randomness"},
-    "training": {"training", "data", "hub", "card", "figures", "objectives", "randomness"},
+    "training": {"training", "data", "hub", "card", "doctor", "figures", "objectives", "randomness"},
     "figures.py": set(),
     "randomness.py": set(),
 }

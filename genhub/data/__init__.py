@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 
 from genhub.data.cache import decode_cached
 from genhub.data.config import DataConfig
+from genhub.data.decode import fit
 from genhub.data.idx import idx_files, read_idx
 from genhub.data.images import Images, Order, Shape, to_model_range
 from genhub.data.lazy import Lazy, read_encoded
@@ -30,7 +32,7 @@ def load(config: DataConfig, split: str = "train") -> Images | Lazy:
     if split not in ("train", "val", "test"):
         raise ValueError(f"`split` must be train, val or test, got {split!r}.")
     file_split = "test" if split == "test" else "train"
-    folder = SAMPLE if config.source == "sample" else Path(config.source).expanduser()
+    folder = source_folder(config)
     if (idx := idx_files(folder, file_split)) is not None:
         everything = _load_idx(*idx, config)
     else:
@@ -38,6 +40,11 @@ def load(config: DataConfig, split: str = "train") -> Images | Lazy:
     if split == "test":
         return everything
     return _cut(everything, split, config.val_size)
+
+
+def source_folder(config: DataConfig) -> Path:
+    """Returns the folder that `config.source` names; one that does not exist may be a Hub id."""
+    return SAMPLE if config.source == "sample" else Path(config.source).expanduser()
 
 
 def _cut(everything: Images | Lazy, split: str, val_size: int) -> Images | Lazy:
@@ -66,8 +73,7 @@ def _load_dataset(folder: Path, split: str, config: DataConfig) -> Images | Lazy
 
     dataset = open_dataset(folder, split, config)
     image, label = find_columns(dataset.features, config.source)
-    class_names = getattr(dataset.features[label], "names", None) if label else None
-    class_names = None if class_names is None else tuple(class_names)
+    class_names = tuple(getattr(dataset.features[label], "names", None) or ()) if label else ()
     if config.streaming:
         dataset = dataset.decode(False)  # a cast would not undo the decoding that image files of the Hub come with
         info = (dataset.info.splits or {}).get(split)
@@ -82,7 +88,7 @@ def _load_dataset(folder: Path, split: str, config: DataConfig) -> Images | Lazy
         length = len(dataset)
     if not length:
         raise ValueError(f"The data set {config.source} has no image in its split {split}.")
-    probe = Lazy(dataset, length, (image, label), config, class_names)
+    probe = Lazy(dataset, length, (image, label), config, class_names or None)
     if config.streaming:
         return probe
     bytes_in_memory = len(dataset) * probe.shape.channels * probe.shape.height * probe.shape.width
@@ -96,6 +102,7 @@ def _load_dataset(folder: Path, split: str, config: DataConfig) -> Images | Lazy
     if label is not None and table[label].null_count:
         raise ValueError(f"{config.source} has images without a label: its column {label} has gaps.")
     labels = None if label is None else torch.from_numpy(table[label].to_numpy().astype(np.int64))
+    class_names = class_names or numbered_classes(labels, config.source)
 
     def place(index: int) -> str:
         return f"Image {index} ({paths[index] or 'without a name'}) of {config.source}"
@@ -105,12 +112,24 @@ def _load_dataset(folder: Path, split: str, config: DataConfig) -> Images | Lazy
 
 def _load_idx(image_file: Path, label_file: Path, config: DataConfig) -> Images:
     """Reads images and labels in the format of MNIST (LeCun)."""
-    images = torch.from_numpy(read_idx(image_file, 3))[:, None]  # (N, 1, H, W)
+    images = read_idx(image_file, 3)  # (N, H, W)
     labels = torch.from_numpy(read_idx(label_file, 1)).long()
     if len(images) != len(labels):
         raise ValueError(f"{image_file} holds {len(images)} images, {label_file} {len(labels)} labels.")
     if not len(images):
         raise ValueError(f"{image_file} holds no image.")
-    if (config.size is not None and images.shape[-2:] != (config.size, config.size)) or config.channels == 3:
-        raise ValueError("`data.size` and `data.channels` must be unset for idx files, which are used as they are.")
-    return Images(images, labels, None)
+    class_names = numbered_classes(labels, label_file)
+    if config.channels != 3 and (config.size is None or images.shape[1:] == (config.size, config.size)):
+        return Images(torch.from_numpy(images)[:, None], labels, class_names)
+    fitted = [fit(Image.fromarray(image), config.size, config.channels or 1) for image in images]
+    return Images(torch.from_numpy(np.stack(fitted)), labels, class_names)
+
+
+def numbered_classes(labels: torch.Tensor | None, source: object) -> tuple[str, ...] | None:
+    """Returns the numbers of the classes as their names, for labels that come without; None for images without
+    labels."""
+    if labels is None:
+        return None
+    if labels.min() < 0:
+        raise ValueError(f"The labels of {source} must be at least 0, got {labels.min()}.")
+    return tuple(str(number) for number in range(int(labels.max()) + 1))

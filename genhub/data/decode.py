@@ -85,11 +85,7 @@ def to_array(
     wanted = channels or (1 if image.mode in ("1", "L", "LA") else 3)
     if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:  # what is transparent shows black
         image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image.convert("RGBA"))
-    image = image.convert(MODES[wanted])
-    if size is not None and image.size != (size, size):
-        image = ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
-    array = np.asarray(image)  # (H, W) or (H, W, C)
-    array = array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
+    array = fit(image, size, wanted)
     if like is not None and array.shape != like:
         (c, h, w), (c0, h0, w0) = array.shape, like
         raise DecodeError(
@@ -98,6 +94,15 @@ def to_array(
             "`data.size` and `data.channels` bring all to one shape",
         )
     return array
+
+
+def fit(image: Image.Image, size: int | None, channels: int) -> np.ndarray:
+    """Returns `image` in the wanted channels, centre-cropped and resized where `size` says so, uint8 (C, H, W)."""
+    image = image.convert(MODES[channels])
+    if size is not None and image.size != (size, size):
+        image = ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
+    array = np.asarray(image)  # (H, W) or (H, W, C)
+    return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
 
 
 def _workers(count: int) -> int:

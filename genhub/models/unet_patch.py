@@ -1,5 +1,5 @@
-"""A U-Net that works on patches of pixels (Luhman & Luhman 2022, *Improving Diffusion Model Efficiency Through Patching*,
-arXiv 2207.04316, Sec. 3).
+"""A U-Net that works on patches of pixels (Luhman & Luhman 2022, *Improving Diffusion Model Efficiency Through
+Patching*, arXiv 2207.04316, Sec. 3).
 
 Each p x p patch becomes p^2 channels of one position, so the network runs on 1 / p^2 of the positions. Pixels are only
 moved: noise, noise levels and prediction targets are those of the full image. Departure from the paper: patches are
@@ -14,7 +14,7 @@ from diffusers.models.unets.unet_2d import UNet2DOutput
 
 
 class PatchUNet2DModel(ModelMixin, ConfigMixin):
-    """Maps a noisy image (B, C, H, W) and its timestep to a prediction of the same shape, by a `UNet2DModel` on patches.
+    """Maps a noisy image (B, C, H, W) and its timestep to a prediction of its shape, by a `UNet2DModel` on patches.
 
     Args:
         patch_size: p; `sample_size` divided by it must halve once per level but the last.
@@ -43,10 +43,14 @@ class PatchUNet2DModel(ModelMixin, ConfigMixin):
             raise ValueError(f"`patch_size` must be at least 1, got {patch_size}.")
         height, width = (sample_size, sample_size) if isinstance(sample_size, int) else sample_size
         coarsest = patch_size * 2 ** (len(block_out_channels) - 1)
-        if height % coarsest or width % coarsest:
+        if min(height, width) < 1 or height % coarsest or width % coarsest:
             raise ValueError(
                 f"`sample_size` must be divisible by {coarsest} (patches, then levels), got {sample_size}."
             )
+        attending = [c for c, kind in zip(block_out_channels, down_block_types, strict=False) if "Attn" in kind]
+        narrowest = min(attending + [block_out_channels[-1]])  # the middle attends too
+        if not 1 <= attention_head_dim <= narrowest:
+            raise ValueError(f"`attention_head_dim` must lie between 1 and {narrowest}, got {attention_head_dim}.")
         self.unet = UNet2DModel(
             sample_size=(height // patch_size, width // patch_size),
             in_channels=in_channels * patch_size**2,

@@ -14,8 +14,8 @@ class NoisePrediction(Objective):
     """Predicts the noise, or what else `scheduler.config.prediction_type` names, at a random noise level.
 
     Args:
-        unet: any network called as `unet(sample, timestep, class_labels)`; it is conditioned on the class where its config
-            has `num_class_embeds`.
+        unet: any network called as `unet(sample, timestep, class_labels)`; it is conditioned on the class where its
+            config has `num_class_embeds`.
         loss: "huber" (delta = 1, the book's) or "mse" (Ho et al. 2020, Eq. 14).
         label_dropout: share of images whose class is replaced by "none", the last of `num_class_embeds`
             (Ho & Salimans 2022, arXiv 2207.12598, Algorithm 1).
@@ -57,5 +57,11 @@ class NoisePrediction(Objective):
         """Returns the class of each image, some replaced by "none"; None for an unconditional network."""
         if not self.num_class_embeds:
             return None
-        dropped = step.draws.rand() < self.label_dropout
-        return torch.where(dropped, self.num_class_embeds - 1, batch["labels"])
+        if not self.label_dropout:
+            return batch["labels"]
+        none = self.num_class_embeds - 1
+        if (batch["labels"] >= none).any():
+            raise ValueError(
+                f"`num_class_embeds` must exceed the number of classes by one: class {none} stands for none."
+            )
+        return torch.where(step.draws.rand() < self.label_dropout, none, batch["labels"])

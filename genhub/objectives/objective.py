@@ -31,7 +31,8 @@ class Phase:
 
 
 class Objective:
-    """Judges modules. The loop replaces the entries of `modules` by their prepared selves, so losses look them up there."""
+    """Judges modules. The loop replaces the entries of `modules` by their prepared selves, so losses look them up
+    there."""
 
     modules: dict[str, nn.Module]
     phases: tuple[Phase, ...]

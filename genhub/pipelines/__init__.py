@@ -1,5 +1,5 @@
-"""The pipelines as they are installed: each is the class of its file, which travels alone with the weights, and loads its
-parts from the installed packages by their names."""
+"""The pipelines as they are installed: each is the class of its file, which travels alone with the weights, and loads
+its parts from the installed packages by their names."""
 
 from genhub.hub import InstalledClasses
 from genhub.pipelines import pipeline_cosine_ddpm

@@ -1,7 +1,9 @@
 """Images from noise by denoising diffusion (Ho et al. 2020, arXiv 2006.11239, Algorithm 2), with diffusers' parts."""
 
+import inspect
+
 import torch
-from diffusers import DDPMPipeline, DiffusionPipeline, ModelMixin, SchedulerMixin
+from diffusers import DDPMPipeline, DDPMScheduler, DiffusionPipeline, ModelMixin, SchedulerMixin
 from diffusers.image_processor import VaeImageProcessor
 from diffusers.pipelines.pipeline_utils import ImagePipelineOutput
 from diffusers.utils.torch_utils import randn_tensor
@@ -29,7 +31,9 @@ class CosineDDPMPipeline(DiffusionPipeline):
         own = type(self.unet).__module__.startswith("diffusers.")
         if not own or self.unet.config.get("num_class_embeds"):
             return None
-        scheduler = self.scheduler.to_diffusers() if "s" in self.scheduler.config else self.scheduler
+        scheduler = self.scheduler  # DDPMPipeline scales nothing and always passes a generator: no other one's images
+        if not isinstance(scheduler, DDPMScheduler):
+            scheduler = scheduler.to_diffusers() if "beta_max" in scheduler.config else None
         return None if scheduler is None else DDPMPipeline(unet=self.unet, scheduler=scheduler)
 
     @torch.no_grad()
@@ -48,17 +52,17 @@ class CosineDDPMPipeline(DiffusionPipeline):
         """Generates `batch_size` images (one, or one for each entry of `class_labels`, where it is not given).
 
         Args:
-            generator: source of the noise; a list of one generator for each image makes each image a function of its own.
-            timesteps: falling noise levels to visit, instead of `num_inference_steps`.
+            generator: source of the noise; a list of one generator for each image makes each image a function of its
+            own. timesteps: falling noise levels to visit, instead of `num_inference_steps`.
             class_labels: class of each image, or one for all; for a network with `num_class_embeds`.
-            guidance_scale: how far to go from the prediction without a class (the last of `num_class_embeds`) to that with
-                it, and beyond (Ho & Salimans 2022, Eq. 6 with 1 + w); 1 is no guidance.
+            guidance_scale: how far to go from the prediction without a class (the last of `num_class_embeds`) to that
+                with it, and beyond (Ho & Salimans 2022, Eq. 6 with 1 + w); 1 is no guidance.
             latents: the initial noise, (batch_size, C, H, W), drawn from `generator` where it is not given.
             output_type: "pil", "np" (N, H, W, C) in [0, 1], or "pt" (N, C, H, W) in [0, 1].
 
         Raises:
-            ValueError: labels out of range, or given to an unconditional network; a wrong number of steps, of generators
-                or of latents; an unknown output type.
+            ValueError: labels out of range, or given to an unconditional network; a wrong number of steps, of
+                generators or of latents; an unknown output type.
         """
         config = self.unet.config
         classes = self._classes(class_labels, batch_size, guidance_scale)
@@ -132,13 +136,15 @@ class CosineDDPMPipeline(DiffusionPipeline):
         if timesteps is not None:
             if count is not None:
                 raise ValueError("Pass at most one of `num_inference_steps` and `timesteps`.")
+            if "timesteps" not in inspect.signature(self.scheduler.set_timesteps).parameters:
+                raise ValueError(f"`timesteps` must be unset: {type(self.scheduler).__name__} chooses its own.")
             self.scheduler.set_timesteps(timesteps=timesteps, device=self._execution_device)
             return
         count = self.config.num_inference_steps if count is None else count
-        if not 1 <= count <= total:
+        if not isinstance(count, int) or not 1 <= count <= total:
             raise ValueError(f"`num_inference_steps` must lie between 1 and {total}, got {count}.")
         self.scheduler.set_timesteps(count, device=self._execution_device)
 
     def _steps_are_random(self) -> bool:
         """Whether the scheduler's `step` draws noise from a generator."""
-        return "generator" in self.scheduler.step.__code__.co_varnames
+        return "generator" in inspect.signature(self.scheduler.step).parameters

@@ -5,10 +5,11 @@ Equation numbers 17-5 to 17-8 are those of Géron, *Hands-On Machine Learning*, 
 t = 1..T; as in all of diffusers an index here is t - 1 and runs over 0..T-1.
 
 The first step of sampling (t = T) is delicate. The cap on beta leaves alpha_T = 1 - 0.999, so Eq. 17-8 multiplies the
-network's error by 1 / sqrt(alpha_T) = 31.6 (by 2 one step later, by 1.3 after that). Three things keep it harmless:
+network's error by 1 / sqrt(alpha_T) = 31.6 (by 2 one step later, by 1.5 after that). Three things keep it harmless:
 `clip_sample` (on by default, as in Ho et al.'s code) bounds the implied x_0, whose weight in the mean is then only
-sqrt(alpha_bar_{T-1}) = 4e-4; the arithmetic is float32 whatever the dtype of the sample, because the implied x_0 reaches
-1 / sqrt(alpha_bar_T) = 8e4, beyond float16; and `timestep_spacing="leading"` or `timesteps=` can start below T.
+sqrt(alpha_bar_{T-1}) = 4e-4; the arithmetic is float32 whatever the dtype of the sample, because the implied x_0
+reaches 1 / sqrt(alpha_bar_T) = 8e4, beyond float16; and `timestep_spacing="leading"` or `timesteps=` can start below
+T.
 """
 
 import inspect
@@ -50,19 +51,21 @@ class CosineDDPMScheduler(SchedulerMixin, ConfigMixin):
     """Adds noise to images by the cosine schedule, and takes one step of the way back.
 
     Every option that it shares with `DDPMScheduler(beta_schedule="squaredcos_cap_v2")` has the same name, the same
-    default (but for `num_train_timesteps`) and gives the same numbers, so `DDIMScheduler.from_config(scheduler.config)`
-    and its like sample from the same network, and `CosineDDPMScheduler.from_config` reads theirs.
+    default (but for `num_train_timesteps`) and gives the same numbers, so
+    `DDIMScheduler.from_config(scheduler.config)` and its like sample from the same network, and
+    `CosineDDPMScheduler.from_config` reads theirs.
 
     Args:
         s: offset that keeps beta small near t = 0.
         beta_max: cap on beta; only t = T reaches it at the defaults.
         prediction_type: what the network predicts: "epsilon", "v_prediction" (Salimans & Ho 2022) or "sample".
-        variance_type: "fixed_large" is beta_t, as in Eq. 17-8; "fixed_small" the posterior variance (Ho et al., Eq. 7),
-            better with few steps.
+        variance_type: "fixed_large" is beta_t, as in Eq. 17-8; "fixed_small" the posterior variance (Ho et al., Eq.
+            7), better with few steps.
         clip_sample: clamp the implied x_0 to +-`clip_sample_range` at every step.
         timestep_spacing: "leading", "trailing" or "linspace" (Lin et al. 2023, Table 2).
-        trained_betas: the noise levels themselves, over the formula. The constructor fills it in where `s` or `beta_max`
-            are not the standard ones, so that `from_config` of another scheduler gets the same noise levels.
+        trained_betas: the noise levels themselves, over the formula. The constructor fills it in where `s` or
+            `beta_max` are not the standard ones, so that `from_config` of another scheduler gets the same noise
+            levels.
     """
 
     _compatibles = [e.name for e in KarrasDiffusionSchedulers]
@@ -99,7 +102,9 @@ class CosineDDPMScheduler(SchedulerMixin, ConfigMixin):
         # The noise levels (Eq. 17-7), each (T,)
         self.betas = cosine_betas(num_train_timesteps, s, beta_max)
         if (s, beta_max) != (0.008, 0.999):
-            if trained_betas is not None and not torch.allclose(torch.as_tensor(trained_betas), self.betas):
+            if trained_betas is not None and not (
+                len(trained_betas) == num_train_timesteps and np.allclose(trained_betas, self.betas)
+            ):
                 raise ValueError(
                     f"`trained_betas` must be the cosine schedule of s={s}, beta_max={beta_max}, or None."
                 )
@@ -124,10 +129,13 @@ class CosineDDPMScheduler(SchedulerMixin, ConfigMixin):
         for key in ("rescale_betas_zero_snr", "thresholding"):
             if config_dict.get(key):
                 raise ValueError(f"`{key}` must be off: CosineDDPMScheduler has no such option.")
-        said = {k: v for k, v in config_dict.items() if v is not None and k != "_use_default_values"}
+        said = {k: v for k, v in config_dict.items() if v is not None or k == "trained_betas"}
+        defaults = said.pop("_use_default_values", ())
+        if kwargs.keys() & {"num_train_timesteps", "s", "beta_max"}:  # other noise levels than those written down
+            said["trained_betas"] = None
         init_dict, unused_kwargs, hidden_dict = super().extract_init_dict(said, **kwargs)
         if "_use_default_values" in config_dict:
-            ours = sorted({"s", "beta_max"} & set(config_dict["_use_default_values"]))
+            ours = [k for k in ("beta_max", "s") if k in defaults or k not in said]
             hidden_dict["_use_default_values"] = ours
         return init_dict, unused_kwargs, hidden_dict
 
@@ -159,8 +167,10 @@ class CosineDDPMScheduler(SchedulerMixin, ConfigMixin):
             if not 1 <= num_inference_steps <= total:
                 raise ValueError(f"`num_inference_steps` must lie between 1 and {total}, got {num_inference_steps}.")
             steps = self._spaced(num_inference_steps)
-            if steps[0] >= total:
-                raise ValueError(f"`steps_offset` must leave the first timestep below {total}, got {steps[0]}.")
+            if steps[0] >= total or steps[-1] < 0:
+                raise ValueError(
+                    f"`steps_offset` must keep the timesteps within {total - 1}..0, got {self.config.steps_offset}."
+                )
         self.num_inference_steps = len(steps)
         self.timesteps = torch.from_numpy(steps).to(device)
 
@@ -224,7 +234,7 @@ class CosineDDPMScheduler(SchedulerMixin, ConfigMixin):
             if self.config.variance_type == "fixed_small":
                 variance = ((1 - alpha_bar_previous) / (1 - alpha_bar) * beta).clamp(min=1e-20)
             z = randn_tensor(sample.shape, generator=generator, device=sample.device, dtype=model_output.dtype)
-            x_previous = x_previous + variance**0.5 * z
+            x_previous = x_previous + variance**0.5 * z.float()
 
         x_previous, x_0 = x_previous.to(sample.dtype), x_0.to(sample.dtype)
         if not return_dict:
@@ -243,7 +253,8 @@ class CosineDDPMScheduler(SchedulerMixin, ConfigMixin):
         return signal_weight * original_samples + noise_weight * noise
 
     def get_velocity(self, sample: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
-        """Returns v = sqrt(alpha_bar_t) eps - sqrt(1 - alpha_bar_t) x_0 (Salimans & Ho 2022, arXiv 2202.00512, Sec. 4)."""
+        """Returns v = sqrt(alpha_bar_t) eps - sqrt(1 - alpha_bar_t) x_0 (Salimans & Ho 2022, arXiv 2202.00512,
+        Sec. 4)."""
         signal_weight, noise_weight = self._signal_and_noise(sample, timesteps)
         return signal_weight * noise - noise_weight * sample
 

@@ -21,7 +21,7 @@ class CheckpointError(ValueError):
 
 
 def save_checkpoint(accelerator: Accelerator, folder: Path, step: int, state: dict, keep: int) -> Path:
-    """Writes `state` (of the main process) and every process's random state as `folder/step-<step>`; all processes call it.
+    """Writes `state` and every process's random state as `folder/step-<step>`; all processes call it.
 
     Raises:
         CheckpointError: the disk is full or not writable; what was there before is untouched.
@@ -73,7 +73,7 @@ def list_checkpoints(folder: Path) -> list[Path]:
 
 
 def load_newest(accelerator: Accelerator, folder: Path) -> dict | None:
-    """Returns the state of the newest whole checkpoint, and puts this process's random state back; None if there is none.
+    """Returns the state of the newest whole checkpoint or None, and puts this process's random state back.
 
     A damaged one is reported and the one before it used.
     """

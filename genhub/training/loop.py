@@ -1,7 +1,7 @@
 """The training loop. It moves the weights that an objective's phases name, and knows no family of models.
 
-One step: for each phase that is due, walk through this process's share of the batch, add up gradients, check that they are
-finite, move. What a step does is a function of (recipe, step) and of the state that a checkpoint holds.
+One step: for each phase that is due, walk through this process's share of the batch, add up gradients, check that
+they are finite, move. What a step does is a function of (recipe, step) and of the state that a checkpoint holds.
 """
 
 import contextlib
@@ -141,7 +141,7 @@ class Loop:
                 sums[name] = sums.get(name, 0) + term.detach().float() / len(share)
         norm = self.accelerator.clip_grad_norm_(moved.parameters(), self.config.max_grad_norm or float("inf"))
 
-        # One exchange and one wait per phase: the terms, the gradient's norm, and whether any process was asked to stop
+        # One exchange and one wait per phase: the terms, the gradient's norm, and whether any process has to stop
         row = [*sums.values(), norm, self.signal is not None, self._is_late()]
         row = torch.stack([torch.as_tensor(value, device=self.accelerator.device).float() for value in row])
         *values, norm, stop, late = self.accelerator.reduce(row, "mean").tolist()
@@ -210,8 +210,9 @@ class Loop:
         path = self.save(self)
         bad = ", ".join(f"{name} = {value}" for name, value in {**numbers, "gradient norm": norm}.items())
         raise TrainingStopped(
-            f"The loss of {phase.trains} is not finite at step {self.progress.total_steps + 1} ({bad}). The state before "
-            f"this step is in {path}. A lower learning rate, `training.max_grad_norm` or mixed_precision=no may help."
+            f"The loss of {phase.trains} is not finite at step {self.progress.total_steps + 1} ({bad}). The state "
+            f"before this step is in {path}. A lower learning rate, `training.max_grad_norm` or "
+            "`training.mixed_precision` no may help."
         )
 
     def _position(self) -> dict:
@@ -246,7 +247,8 @@ class _Window:
 
 
 def attention_backend(accelerator: Accelerator):
-    """PyTorch's fused attention has a slow backward pass on CPUs (half of a bf16 step here); plain products are faster."""
+    """PyTorch's fused attention has a slow backward pass on CPUs (half of a bf16 step here); plain products are
+    faster."""
     return sdpa_kernel(SDPBackend.MATH) if accelerator.device.type == "cpu" else contextlib.nullcontext()
 
 

@@ -5,8 +5,8 @@ Sections: `data` (`DataConfig`), `components` (name -> class and arguments: the 
 and, for training in several stages, `stages`: a list whose entries override `objective`, `optimizers` and `training`.
 
 A constructor's parameter that bears the name of a component is given that component. `in_channels`, `out_channels` and
-`sample_size` are filled in from the data where a recipe leaves them out, and so are `num_training_steps`, `total_steps`
-and `T_max` of learning-rate schedules.
+`sample_size` are filled in from the data where a recipe leaves them out, and so are `num_training_steps`,
+`total_steps` and `T_max` of learning-rate schedules.
 """
 
 import copy
@@ -105,7 +105,8 @@ class Stage:
 
 
 class Recipe:
-    """A checked recipe. `text` is its YAML as published: comment first, every section, nothing left to a default file."""
+    """A checked recipe. `text` is its YAML as published: comment first, every section, nothing left to a default
+    file."""
 
     def __init__(self, sections: dict, name: str, comment: str = ""):
         self.sections, self.name, self.comment = sections, name, comment
@@ -116,22 +117,25 @@ class Recipe:
         self.data = _config("data", DataConfig, sections.get("data"))
         self.training = _config("training", TrainingConfig, sections.get("training"))
         self.components = {
-            name: Spec(f"components.{name}", entry, (ModelMixin, SchedulerMixin))
+            name: Spec(f"components.{name}", entry, (ModelMixin, SchedulerMixin)).complete(FROM_DATA)
             for name, entry in as_mapping("components", sections["components"]).items()
         }
         names = tuple(self.components)
         self.pipeline = Spec("pipeline", sections["pipeline"], DiffusionPipeline, given=names)
-        missing = set(_required(self.pipeline)) - set(names)
+        missing = self.pipeline.missing(names)
         if missing:
-            raise ValueError(
-                f"`components` must hold {', '.join(sorted(missing))}: {self.pipeline.path} is made of it."
-            )
+            raise ValueError(f"`components` must hold {', '.join(missing)}: {self.pipeline.path} is made of it.")
         refuse_unknown("training.ema", self.training.ema, names)
+        as_mapping("optimizers", sections["optimizers"])
+        if not isinstance(sections.get("stages"), list | None):
+            raise ValueError(f"`stages` must be a list, got {sections['stages']!r}.")
         self.stages = [self._stage(number, entry) for number, entry in enumerate(sections.get("stages") or [{}])]
 
     def _stage(self, number: int, entry: dict) -> Stage:
         section = f"stages.{number}" if self.sections.get("stages") else ""
         refuse_unknown(section, as_mapping(section, entry), STAGE_SECTIONS)
+        for part in STAGE_SECTIONS:
+            as_mapping(f"{section}.{part}", entry.get(part) or {})
         refuse_unknown(f"{section}.training", entry.get("training") or {}, PER_STAGE)
         merged = {part: merge(self.sections.get(part) or {}, entry.get(part) or {}) for part in STAGE_SECTIONS}
         names = tuple(self.components)
@@ -143,15 +147,15 @@ class Recipe:
                 if isinstance(optimizer, dict)
                 else optimizer
             )
-            spec = Spec(where, rest, torch.optim.Optimizer, given=("params",))
+            spec = Spec(where, rest, torch.optim.Optimizer, given=("params",)).complete()
             schedule = optimizer.get("schedule")
             if schedule is not None:
                 schedule = Spec(
-                    f"{where}.schedule", schedule, _schedule_kind(schedule), given=("optimizer", *FROM_LENGTH)
-                )
+                    f"{where}.schedule", schedule, _schedule_kind(schedule), given=("optimizer",)
+                ).complete(FROM_LENGTH)
             optimizers[name] = (spec, schedule)
         training = _config("training", TrainingConfig, merged["training"])
-        return Stage(Spec("objective", merged["objective"], Objective, given=names), optimizers, training)
+        return Stage(Spec("objective", merged["objective"], Objective, given=names).complete(), optimizers, training)
 
     def build_components(self, shape: Shape) -> dict[str, ModelMixin | SchedulerMixin]:
         """Builds the parts of the pipeline for images of `shape`; what the recipe left open is written into it."""
@@ -273,7 +277,7 @@ def _override(sections: dict, dotted: str, value: object):
     if len(keys) == 2 and keys[0] in ("data", "training"):
         config = DataConfig if keys[0] == "data" else TrainingConfig
         refuse_unknown(keys[0], keys[1:], [f.name for f in dataclasses.fields(config)])
-    place[keys[-1]] = value
+    place[int(keys[-1]) if isinstance(place, list) else keys[-1]] = value
 
 
 def _config(section: str, cls, entries: dict | None):
@@ -286,14 +290,6 @@ def _schedule_kind(entry: object):
     return FunctionType if function else torch.optim.lr_scheduler.LRScheduler
 
 
-def _required(spec: Spec) -> list[str]:
-    return [
-        name
-        for name, p in spec.parameters.items()
-        if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD and name not in spec.arguments
-    ]
-
-
 def _check_fit(name: str, component, shape: Shape):
     """Refuses a model that is made for other images."""
     config = component.config
@@ -302,6 +298,11 @@ def _check_fit(name: str, component, shape: Shape):
     if channels is not None and channels != shape.channels:
         raise ValueError(
             f"`components.{name}.in_channels` is {channels}, the images have {shape.channels} channel(s)."
+        )
+    if config.get("out_channels", shape.channels) != shape.channels:
+        raise ValueError(
+            f"`components.{name}.out_channels` is {config['out_channels']}, "
+            f"the images have {shape.channels} channel(s)."
         )
     if sizes is not None and tuple(sizes) != (shape.height, shape.width):
         raise ValueError(f"`components.{name}.sample_size` is {size}, the images are {shape.height}x{shape.width}.")

@@ -17,7 +17,7 @@ class Spec:
         self.section, self.path = section, entry["class"]
         self.cls = import_path(section, self.path)
         is_kind = (
-            isinstance(self.cls, FunctionType)
+            isinstance(self.cls, FunctionType) and f"{self.cls.__module__}.{self.cls.__name__}" == self.path
             if kind is FunctionType
             else inspect.isclass(self.cls) and issubclass(self.cls, kind)
         )
@@ -30,6 +30,21 @@ class Spec:
         self.arguments = check_arguments(section, self.cls, arguments, given)
         self.given = given
 
+    def missing(self, filled: tuple[str, ...] = ()) -> list[str]:
+        """Returns the required parameters that neither the recipe nor anything of `filled` sets."""
+        known = (*self.arguments, *filled)
+        return [
+            name
+            for name, p in self.parameters.items()
+            if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD and name not in known
+        ]
+
+    def complete(self, filled: tuple[str, ...] = ()) -> "Spec":
+        """Returns itself, or refuses a recipe that leaves out what is required."""
+        if missing := self.missing((*filled, *self.given)):
+            raise ValueError(f"`{self.section}` must set {', '.join(missing)}: {self.path} requires it.")
+        return self
+
     def lacks(self, name: str) -> bool:
         """Whether the class takes `name` and the recipe leaves it open."""
         return name in self.parameters and name not in self.arguments
@@ -39,7 +54,7 @@ class Spec:
         given = {name: value for name, value in given.items() if name in self.parameters}
         try:
             return self.cls(*positional, **{**given, **self.arguments})
-        except (TypeError, NotImplementedError, AssertionError) as error:
+        except (TypeError, NotImplementedError, AssertionError, ArithmeticError, RuntimeError) as error:
             raise ValueError(f"`{self.section}` cannot be built: {error}") from error
         except ValueError as error:
             raise ValueError(f"`{self.section}`: {error}") from error
@@ -54,26 +69,17 @@ def check_arguments(section: str, cls, arguments: dict, given: tuple[str, ...] =
     known = [action.dest for action in parser._actions if action.dest != "help"]
     refuse_unknown(section, arguments, known)
     for key, value in arguments.items():
+        parameter = inspect.signature(cls).parameters[key]
+        if value is None and parameter.default is not None and "None" not in str(parameter.annotation):
+            kind = getattr(parameter.annotation, "__name__", parameter.annotation)
+            raise ValueError(f"`{section}.{key}` must be {kind}, got None.")
         try:
-            arguments[key] = getattr(parser.parse_object({**_fillers(cls, given, key), key: value}), key)
+            arguments[key] = getattr(parser.parse_object({key: value}, _skip_required=True), key)
         except (ArgumentError, SystemExit) as error:
             kind = inspect.signature(cls).parameters[key].annotation
             kind = getattr(kind, "__name__", None) if inspect.isclass(kind) else str(kind)
             raise ValueError(f"`{section}.{key}` must be {kind}, got {value!r}.") from error
     return arguments
-
-
-def _fillers(cls, given: tuple[str, ...], but: str) -> dict:
-    """Returns placeholders for required parameters, so that one argument can be checked by itself."""
-    required = [
-        name
-        for name, p in inspect.signature(cls).parameters.items()
-        if p.default is p.empty
-        and p.kind is p.POSITIONAL_OR_KEYWORD
-        and name not in given
-        and name not in (but, "self")
-    ]
-    return dict.fromkeys(required, 1)
 
 
 def as_mapping(section: str, entries: object) -> dict:

@@ -27,7 +27,7 @@ from genhub.objectives.objective import Objective
 from genhub.randomness import fold, keyed_generator
 from genhub.training.checkpoint import load_newest, save_checkpoint
 from genhub.training.loop import Loop, Progress, TrainingStopped, averaged, truncate_log, validate
-from genhub.training.recipe import Recipe, Stage, load_recipe, same_experiment
+from genhub.training.recipe import Recipe, Stage, TrainingConfig, load_recipe, same_experiment
 
 logger = logging.getLogger(__name__)
 STATE = "training"  # the folder, beside the repository's files, of what only training needs
@@ -87,10 +87,7 @@ class Run:
         for name, stage in enumerate(recipe.stages):  # every stage is tried before any work
             self._objective(stage, name)
         recipe.build_pipeline(self.components)
-        self.averages = {
-            name: EMAModel(self.modules[name].parameters(), decay=decay, foreach=True)
-            for name, decay in self.config.ema.items()
-        }
+        self.averages = make_averages(self.modules, self.config)
         self.resume = resume
 
     def train(self) -> Path:
@@ -206,7 +203,8 @@ class Run:
         self.accelerator.wait_for_everyone()
 
     def samples(self) -> tuple[torch.Tensor, float]:
-        """Returns `num_samples` images (N, C, H, W) in [0, 1] of the averaged weights, and the seconds that they took."""
+        """Returns `num_samples` images (N, C, H, W) in [0, 1] of the averaged weights, and the seconds that they
+        took."""
         count = self.config.num_samples
         generator = keyed_generator("samples", self.config.seed, device="cpu")
         training = {name: module.training for name, module in self.modules.items()}
@@ -332,10 +330,19 @@ class Run:
         }
 
 
+def make_averages(modules: dict[str, nn.Module], config: TrainingConfig) -> dict[str, EMAModel]:
+    """Returns the moving averages that `training.ema` asks for."""
+    return {
+        name: EMAModel(modules[name].parameters(), decay=decay, foreach=True) for name, decay in config.ema.items()
+    }
+
+
 def _accelerator(config, folder: Path) -> Accelerator:
     """Returns the accelerator, after refusing what it would silently get wrong."""
     launched = int(os.environ.get("WORLD_SIZE", 1))
-    AcceleratorState._reset_state(reset_partial_state=True)  # else a second run in one process keeps the first one's precision
+    AcceleratorState._reset_state(
+        reset_partial_state=True
+    )  # else a second run in one process keeps the first one's precision
     try:
         accelerator = Accelerator(
             mixed_precision=config.mixed_precision,

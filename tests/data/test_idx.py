@@ -88,7 +88,17 @@ def test_a_missing_file_is_named(tmp_path, missing):
         load(DataConfig(str(tmp_path), val_size=0), "test")
 
 
-@pytest.mark.parametrize("change", [{"size": 4}, {"size": 5}, {"channels": 3}])
-def test_another_shape_is_refused(tmp_path, change):
-    with pytest.raises(ValueError, match="must be unset for idx files"):
-        load(DataConfig(str(idx_folder(tmp_path)), val_size=0, **change))
+@pytest.mark.parametrize(
+    ("change", "shape"),
+    [({"size": 4}, (1, 4, 4)), ({"size": 7, "channels": 1}, (1, 7, 7)), ({"channels": 3}, (3, None, None))],
+)
+def test_images_come_in_another_shape_on_request(tmp_path, change, shape):
+    plain = load(DataConfig(str(idx_folder(tmp_path)), val_size=0))
+
+    changed = load(DataConfig(str(tmp_path), val_size=0, **change))
+
+    expected = tuple(b or a for a, b in zip(plain.images.shape[1:], shape, strict=True))
+    assert tuple(changed.images.shape) == (len(plain), *expected)
+    assert torch.equal(changed.labels, plain.labels)
+    if "size" not in change:
+        assert torch.equal(changed.images, plain.images.expand(-1, 3, -1, -1))

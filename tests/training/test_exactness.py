@@ -51,7 +51,8 @@ def game(tiny: dict) -> dict:
 
 
 def plain_game(tiny: dict) -> dict:
-    """The same with SGD: optimizers that divide by the size of a gradient blow rounding up where it is next to nothing."""
+    """The same with SGD: optimizers that divide by the size of a gradient blow rounding up where it is next to
+    nothing."""
     return game(tiny) | {"optimizers": dict.fromkeys(("critic", "unet"), {"class": "torch.optim.SGD", "lr": 0.01})}
 
 
@@ -62,7 +63,9 @@ def test_a_run_killed_at_random_moments_ends_in_the_same_bits(tmp_path, tiny, fa
     overrides = (game(tiny) if family == "game" else tiny) | {"training.max_steps": STEPS}
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     began = time.monotonic()
-    assert run(training(whole, overrides), processes, tmp_path / "log") == [0] * processes, (tmp_path / "log").read_text()
+    assert run(training(whole, overrides), processes, tmp_path / "log") == [0] * processes, (
+        tmp_path / "log"
+    ).read_text()
     duration = time.monotonic() - began
     dice = random.Random(f"{family}{processes}")
 
@@ -76,7 +79,9 @@ def test_a_run_killed_at_random_moments_ends_in_the_same_bits(tmp_path, tiny, fa
             assert same_bits(whole, killed)
             subprocess.run(["rm", "-r", str(killed)], check=True)
         kills += any(code == -signal.SIGKILL for code in codes)
-    assert run(training(killed, overrides), processes, tmp_path / "log") == [0] * processes, (tmp_path / "log").read_text()
+    assert run(training(killed, overrides), processes, tmp_path / "log") == [0] * processes, (
+        tmp_path / "log"
+    ).read_text()
 
     assert same_bits(whole, killed)
     steps = [json.loads(line)["step"] for line in (killed / "training/metrics.jsonl").read_text().splitlines()]
@@ -85,7 +90,10 @@ def test_a_run_killed_at_random_moments_ends_in_the_same_bits(tmp_path, tiny, fa
 
 @pytest.mark.parametrize("family", ["diffusion", "game"])
 def test_two_processes_with_half_the_batch_give_the_weights_of_one(tmp_path, tiny, family):
-    overrides = (plain_game(tiny) if family == "game" else tiny) | {"training.max_steps": 20, "training.ema": {"unet": 0.9}}
+    overrides = (plain_game(tiny) if family == "game" else tiny) | {
+        "training.max_steps": 20,
+        "training.ema": {"unet": 0.9},
+    }
     overrides |= {"training.checkpoint_every": 0}
 
     for processes in (1, 2):
@@ -105,7 +113,9 @@ def test_accumulated_parts_give_the_weights_of_the_whole_batch(tmp_path, tiny, f
 
     for parts in (1, 4):
         changed = overrides | {"training.gradient_accumulation": parts}
-        assert run(training(tmp_path / str(parts), changed), 1, tmp_path / "log") == [0], (tmp_path / "log").read_text()
+        assert run(training(tmp_path / str(parts), changed), 1, tmp_path / "log") == [0], (
+            tmp_path / "log"
+        ).read_text()
 
     one, four = weights(tmp_path / "1"), weights(tmp_path / "4")
     for name in one:
@@ -128,7 +138,9 @@ def test_the_average_of_the_weights_is_their_recurrence(tmp_path, tiny, processe
         for average, value in zip(state["averages"]["unet"]["shadow_params"], expected, strict=True):
             torch.testing.assert_close(average, value)
     assert not torch.equal(expected[0], now[0])
-    assert torch.equal(weights(tmp_path / "run")["unet.unet.conv_in.weight"], state["averages"]["unet"]["shadow_params"][0])
+    assert torch.equal(
+        weights(tmp_path / "run")["unet.unet.conv_in.weight"], state["averages"]["unet"]["shadow_params"][0]
+    )
 
 
 @pytest.mark.slow
@@ -139,7 +151,9 @@ def test_a_signal_writes_a_checkpoint_and_says_how_to_go_on(tmp_path, tiny, numb
     whole = subprocess.run([*command, "--output_dir", tmp_path / "whole", *arguments], capture_output=True, text=True)
     assert whole.returncode == 0, whole.stderr
 
-    child = subprocess.Popen([*command, "--output_dir", tmp_path / "run", *arguments], stderr=subprocess.PIPE, text=True)
+    child = subprocess.Popen(
+        [*command, "--output_dir", tmp_path / "run", *arguments], stderr=subprocess.PIPE, text=True
+    )
     while not list_checkpoints(tmp_path / "run/training/checkpoints"):
         time.sleep(0.01)
     child.send_signal(number)

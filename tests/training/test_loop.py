@@ -4,6 +4,7 @@ import json
 import resource
 import shutil
 import sys
+from functools import partial
 
 import pytest
 import torch
@@ -57,7 +58,8 @@ def test_two_processes_train_a_part_too(tmp_path, tiny):
     tiny |= {"optimizers": {"unet.unet.conv_in": {"class": "torch.optim.SGD", "lr": 0.1}}}
 
     for processes in (1, 2):
-        codes = run(lambda: genhub.train("ddpm-quick", tmp_path / str(processes), overrides=tiny), processes, tmp_path / "log")  # noqa: B023
+        train = partial(genhub.train, "ddpm-quick", tmp_path / str(processes), overrides=tiny)
+        codes = run(train, processes, tmp_path / "log")
         assert codes == [0] * processes, (tmp_path / "log").read_text()
 
     one, two = weights(tmp_path / "1"), weights(tmp_path / "2")
@@ -68,7 +70,10 @@ def test_stages_follow_one_another_with_optimizers_of_their_own(tmp_path, tiny):
     tiny |= {
         "stages": [
             {"training": {"max_steps": 3}, "optimizers": {"unet": {"lr": 0.01}}},
-            {"training": {"max_steps": 2, "batch_size": 4}, "optimizers": {"unet": {"class": "torch.optim.SGD", "lr": 0.5}}},
+            {
+                "training": {"max_steps": 2, "batch_size": 4},
+                "optimizers": {"unet": {"class": "torch.optim.SGD", "lr": 0.5}},
+            },
         ]
     }
 
@@ -96,7 +101,8 @@ def test_validation_uses_the_same_noise_every_time_and_on_any_number_of_processe
     tiny |= {"training.validate_every": 1, "optimizers.unet.lr": 1e-12, "optimizers.unet.weight_decay": 0.0}
 
     for processes in (1, 2):
-        codes = run(lambda: genhub.train("ddpm-quick", tmp_path / str(processes), overrides=tiny), processes, tmp_path / "log")  # noqa: B023
+        train = partial(genhub.train, "ddpm-quick", tmp_path / str(processes), overrides=tiny)
+        codes = run(train, processes, tmp_path / "log")
         assert codes == [0] * processes, (tmp_path / "log").read_text()
 
     losses = [r["val_loss"] for n in (1, 2) for r in records(tmp_path / str(n)) if "val_loss" in r]
@@ -187,7 +193,9 @@ def test_trackers_get_what_the_log_gets(tmp_path, tiny):
 
     folder = genhub.train("ddpm-quick", tmp_path / "run", overrides=tiny | {"training.trackers": ["tensorboard"]})
 
-    (events,) = {path.parent for path in (folder / "training").rglob("events.out.tfevents*") if path.stat().st_size > 500}
+    (events,) = {
+        path.parent for path in (folder / "training").rglob("events.out.tfevents*") if path.stat().st_size > 500
+    }
     tracked = EventAccumulator(str(events)).Reload().Scalars("loss")
     assert [event.value for event in tracked] == pytest.approx([r["loss"] for r in records(folder) if "loss" in r])
 

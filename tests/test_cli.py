@@ -1,0 +1,186 @@
+"""The command line: what it prints, how it leaves, and that a mistake costs one line."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from genhub.cli import main, parse_overrides
+from genhub.training.recipe import recipe_names
+
+ROOT = Path(__file__).parent.parent
+
+
+def script(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess:
+    """Runs a script or a module of the repository in a process of its own."""
+    command = [sys.executable, *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=cwd or ROOT)
+
+
+def words(overrides: dict) -> list[str]:
+    return [f"--{key}={json.dumps(value)}" for key, value in overrides.items()]
+
+
+def test_overrides_are_yaml():
+    read = parse_overrides(
+        ["--a.b", "1e-3", "--a.c=[8, 16]", "--a.d", "text", "--a.e=null", "--a.f", "-1", "--a.g=1e3"]
+    )
+
+    assert read == {"a.b": 1e-3, "a.c": [8, 16], "a.d": "text", "a.e": None, "a.f": -1, "a.g": 1000.0}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "ddpm-quikc"], "did you mean 'ddpm-quick'"),
+        (["train", "ddpm-quick", "--training.batchsize", "8"], "did you mean 'batch_size'"),
+        (["train", "ddpm-quick", "--training.batch_size", "many"], "`training.batch_size` must be int, got 'many'"),
+        (["train", "ddpm-quick", "--training.batch_size", "0"], "must be at least 1, got 0"),
+        (["train", "ddpm-quick", "--training.batch_size"], "must be followed by a value"),
+        (["train", "ddpm-quick", "--batch_size", "8"], "There is no option '--batch_size'"),
+        (["train", "ddpm-quick", "--components.unet.class", "diffusers.UNet2DModle"], "did you mean 'UNet2DModel'"),
+        (["train", "ddpm-quick", "--data.source", "/no/such/folder"], "must be an existing folder or a Hub id"),
+        (["generate", "/no/such/folder"], "neither an existing folder nor a repository"),
+        (["generate", "REPO", "--count", "0"], "`count` and `batch_size` must be at least 1"),
+        (["generate", "REPO", "--steps", "0"], "`num_inference_steps` must lie between 1 and 20, got 0"),
+        (["generate", "REPO", "--steps", "21"], "`num_inference_steps` must lie between 1 and 20, got 21"),
+        (["generate", "REPO", "--class_labels", "3"], "must be unset: the network is unconditional"),
+        (["generate", "REPO", "--class_labels", "three"], "must be whole numbers"),
+        (["generate", "REPO", "--output", "/no/such/folder/x.png"], "must lie in an existing folder"),
+        (["generate", "REPO", "--device", "cuba"], "`device`"),
+        (["push", "/no/such/folder", "a/b"], "neither an existing folder"),
+    ],
+)
+def test_a_mistake_is_one_line_and_nothing_is_written(arguments, message, tiny_repo, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+
+    code = main([str(tiny_repo) if word == "REPO" else word for word in arguments])
+
+    error = capsys.readouterr().err.splitlines()
+    assert code == 1
+    assert [line for line in error if line.startswith("genhub: error: ")] == error[-1:]
+    assert message in error[-1]
+    assert not list(tmp_path.iterdir())
+
+
+def test_recipes_lists_every_recipe(capsys):
+    assert main(["recipes"]) == 0
+
+    printed = capsys.readouterr().out
+    assert all(re.search(rf"^{name} +\S", printed, re.MULTILINE) for name in recipe_names())
+
+
+def test_doctor_tells_what_a_run_would_get(capsys):
+    assert main(["doctor"]) == 0
+
+    printed = capsys.readouterr().out
+    for fact in ("device", "processes", "float32", "bfloat16", "torch", "diffusers", "GFLOP/s"):
+        assert fact in printed
+
+
+@pytest.mark.parametrize("command", ["", "train", "generate", "push", "recipes", "doctor"])
+def test_help_explains(command, capsys):
+    with pytest.raises(SystemExit) as leave:
+        main([*filter(None, [command]), "--help"])
+
+    assert leave.value.code == 0
+    assert len(capsys.readouterr().out) > 100
+
+
+def test_image_i_depends_on_the_seed_and_on_nothing_else(tiny_repo, tmp_path):
+    for name, count, batch, seed in (("a", 5, 5, 0), ("b", 5, 2, 0), ("c", 3, 64, 0), ("d", 3, 64, 1)):
+        options = ["--count", count, "--batch_size", batch, "--seed", seed, "--folder", tmp_path / name]
+        assert main(["generate", *map(str, [tiny_repo, *options, "--output", tmp_path / f"{name}.png"])]) == 0
+
+    images = {n: [np.asarray(Image.open(p)).astype(int) for p in sorted((tmp_path / n).iterdir())] for n in "abcd"}
+    for one, other in ((images["a"], images["b"]), (images["a"][:3], images["c"])):
+        assert max(abs(x - y).max() for x, y in zip(one, other, strict=True)) <= 1  # of 255: sums in another order
+    assert abs(images["c"][0] - images["d"][0]).max() > 20
+    assert images["a"][0].shape == (28, 28)
+
+
+@pytest.mark.slow
+def test_scripts_do_what_the_commands_do(tiny_repo, tiny, tmp_path):
+    trained = script("scripts/train.py", "ddpm-quick", "--output_dir", tmp_path / "run", *words(tiny))
+    generated = script("scripts/generate.py", tmp_path / "run", "--count", 2, "--output", tmp_path / "grid.png")
+    listed = script("scripts/recipes.py")
+
+    assert trained.returncode == 0, trained.stderr
+    assert "Next: genhub generate" in trained.stdout
+    assert generated.stdout.strip() == f"Wrote {tmp_path / 'grid.png'}", generated.stderr
+    assert "ddpm-quick" in listed.stdout
+    name = "unet/diffusion_pytorch_model.safetensors"
+    one, two = load_file(tiny_repo / name), load_file(tmp_path / "run" / name)
+    assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+@pytest.mark.slow
+def test_accelerate_launch_starts_two_processes_on_cpus(tiny, tmp_path, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", 2, "--num_machines", 1]
+    launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", 0]
+
+    done = script(*launch, "scripts/train.py", "ddpm-quick", "--output_dir", tmp_path / "run", *words(tiny))
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "run/metrics.json").read_text())["hardware"]["processes"] == 2
+
+
+@pytest.mark.slow
+def test_processes_that_would_train_alone_are_refused(tiny, tmp_path):
+    launch = ["-m", "torch.distributed.run", "--nproc_per_node", 2, "--master_port", 0]
+
+    done = script(*launch, "scripts/train.py", "ddpm-quick", "--output_dir", tmp_path / "run", *words(tiny))
+
+    assert done.returncode != 0
+    assert "2 processes were launched, and each believes to be alone" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_colour_images_of_any_size_from_a_folder_train(tiny, tmp_path):
+    dice = np.random.default_rng(0)
+    for place in range(24):
+        size = dice.integers(20, 60, 2)
+        (tmp_path / "photos" / "ab"[place % 2]).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(dice.integers(0, 255, (*size, 3), np.uint8)).save(
+            tmp_path / "photos" / "ab"[place % 2] / f"{place}.jpg"
+        )
+    tiny |= {"data.source": str(tmp_path / "photos"), "data.size": 16, "data.val_size": 4}
+
+    done = script("-m", "genhub.cli", "train", "ddpm-quick", "--output_dir", tmp_path / "run", *words(tiny))
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "run/unet/config.json").read_text())["in_channels"] == 3
+    assert Image.open(tmp_path / "run/samples.png").mode == "RGB"
+
+
+def test_three_images_are_too_few_for_a_batch_of_eight(tiny, tmp_path, capsys):
+    (tmp_path / "photos").mkdir()
+    for place in range(3):
+        Image.new("L", (28, 28), place).save(tmp_path / "photos" / f"{place}.png")
+    tiny |= {"data.source": str(tmp_path / "photos"), "data.val_size": 0}
+
+    code = main(["train", "ddpm-quick", "--output_dir", str(tmp_path / "run"), *words(tiny)])
+
+    assert code == 1
+    assert "must be at most the 3 training images, got 8" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_no_file_names_the_place_where_it_was_written():
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+
+    home = os.sep + "work" + os.sep
+    texts = [ROOT / name for name in listed.stdout.split() if not name.endswith((".png", ".parquet", ".safetensors"))]
+    assert not [path for path in texts if path.is_file() and home in path.read_text()]
