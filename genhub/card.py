@@ -104,13 +104,14 @@ def write(recipe: Recipe, pipeline, metrics: dict) -> str:
         "## Limits",
         "",
         f"Images of {_size(pipeline)} pixels like those of the training set, and nothing else. One training run with "
-        "one seed. The quality of the samples has not been measured, only what the table says; whether training images "
-        "were memorised has not been examined.",
+        "one seed. The quality of the samples has not been measured, only what the table says; whether training "
+        "images were memorised has not been examined.",
         "",
         "## Sources",
         "",
-        "The recipe's first lines name the experiment. Fashion MNIST: Xiao, Rasul & Vollgraf (2017), "
-        "arXiv 1708.07747, MIT. Method: Ho, Jain & Abbeel (2020), arXiv 2006.11239; Nichol & Dhariwal (2021), arXiv 2102.09672.",
+        "The recipe's first lines name the experiment. Fashion MNIST: Xiao, Rasul & Vollgraf (2017), arXiv "
+        "1708.07747, MIT. Method: Ho, Jain & Abbeel (2020), arXiv 2006.11239; Nichol & Dhariwal (2021), arXiv "
+        "2102.09672.",
         "",
     ]
     return str(ModelCard(f"---\n{header.to_yaml()}\n---\n\n" + "\n".join(lines)))

@@ -17,15 +17,17 @@ done
 
 export PIP_CACHE_DIR="$root/.cache/pip" PIP_DISABLE_PIP_VERSION_CHECK=1
 export HF_HOME="$root/.cache/huggingface" GENHUB_CACHE="$root/.cache/genhub" TORCH_HOME="$root/.cache/torch" XDG_CACHE_HOME="$root/.cache"
-export TMPDIR="$root/.cache/tmp" TORCHINDUCTOR_CACHE_DIR="$root/.cache/inductor" PYTHONNOUSERSITE=1
+export TORCHINDUCTOR_CACHE_DIR="$root/.cache/inductor" PYTHONNOUSERSITE=1
 unset PYTHONPATH PYTHONHOME
-mkdir -p "$TMPDIR" || fail "the clone at $root cannot be written."
+mkdir -p "$root/.cache/tmp" || fail "the clone at $root cannot be written."
 
 if ! "$root/.venv/bin/python" -c 'import sys' 2>/dev/null; then
     rm -rf "$root/.venv"
     "$python" -m venv "$root/.venv" || fail "$python could not make a virtual environment (on Debian: apt install python3-venv)."
 fi
-pip="$root/.venv/bin/python -m pip install --quiet"
+pip_install() {
+    TMPDIR="$root/.cache/tmp" "$root/.venv/bin/python" -m pip install --quiet "$@"
+}
 
 # install EXTRAS: genhub from the clone, with the tested versions, if what is installed is not already that
 install() {
@@ -37,13 +39,13 @@ install() {
     torch=$(grep '^torch==' constraints.txt)
     if ! .venv/bin/python -c 'import torch' 2>/dev/null; then
         if command -v nvidia-smi >/dev/null && nvidia-smi >/dev/null 2>&1; then
-            $pip "$torch" || fail "PyTorch could not be installed; see the message above."
+            pip_install "$torch" || fail "PyTorch could not be installed; see the message above."
         else # the plain index first offers a build for CUDA; a CPU build of the same version saves gigabytes
-            $pip "$torch+cpu" 2>/dev/null ||
-                $pip "$torch" --index-url https://download.pytorch.org/whl/cpu 2>/dev/null ||
-                $pip "$torch" || fail "PyTorch could not be installed; see the message above."
+            pip_install "$torch+cpu" 2>/dev/null ||
+                pip_install "$torch" --index-url https://download.pytorch.org/whl/cpu 2>/dev/null ||
+                pip_install "$torch" || fail "PyTorch could not be installed; see the message above."
         fi
     fi
-    $pip --constraint constraints.txt --editable ".$1" || fail "genhub could not be installed; see the message above."
+    pip_install --constraint constraints.txt --editable ".$1" || fail "genhub could not be installed; see the message above."
     echo "$wanted" >.venv/installed
 }
