@@ -41,21 +41,27 @@ def report() -> str:
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-def matmul_rate(dtype: torch.dtype, device: torch.device, size: int = 2048) -> str:
+def matmul_rate(dtype: torch.dtype, device: torch.device) -> str:
     """Returns the measured rate of matrix products, or that there are none."""
-    flops = measure_flops(dtype, device, size)
+    flops = measure_flops(dtype, device)
     return "not supported" if flops is None else f"{flops / 1e9:,.0f} GFLOP/s"
 
 
-def measure_flops(dtype: torch.dtype, device: torch.device, size: int = 2048, repeats: int = 5) -> float | None:
-    """Returns floating-point operations per second of size x size matrix products, the best of `repeats`."""
+def measure_flops(dtype: torch.dtype, device: torch.device, repeats: int = 5) -> float | None:
+    """Returns floating-point operations per second of square matrix products, the best of `repeats`, None for none.
+
+    The size doubles up to 8192 until a product takes 50 ms, so that an arithmetic without hardware costs no minutes.
+    """
     try:
-        a = torch.ones(size, size, device=device, dtype=dtype)
-        times = []
-        for _ in range(repeats + 1):
-            start = time.perf_counter()
-            (a @ a)[0, 0].item()
-            times.append(time.perf_counter() - start)
+        for size in (256, 512, 1024, 2048, 4096, 8192):
+            a = torch.ones(size, size, device=device, dtype=dtype)
+            times = []
+            for _ in range(repeats + 1):  # the first one warms up
+                start = time.perf_counter()
+                (a @ a)[0, 0].item()
+                times.append(time.perf_counter() - start)
+            if min(times) > 0.05:
+                break
     except RuntimeError:
         return None
     return 2 * size**3 / min(times[1:])

@@ -32,8 +32,8 @@ pip_install() {
 # install EXTRAS: genhub from the clone, with the tested versions, if what is installed is not already that
 install() {
     local wanted
-    wanted=$(cat constraints.txt pyproject.toml genhub/__init__.py scripts/environment.sh | cksum)$1
-    [ "$(cat .venv/installed 2>/dev/null)" = "$wanted" ] && return
+    wanted=$(cat constraints.txt pyproject.toml genhub/__init__.py scripts/environment.sh | cksum)
+    case $(cat .venv/installed 2>/dev/null) in "$wanted $1" | "$wanted [test]") return ;; esac
     echo "Installing genhub and what it needs into $root/.venv (a few minutes the first time) ..."
     local torch
     torch=$(grep '^torch==' constraints.txt)
@@ -47,5 +47,5 @@ install() {
         fi
     fi
     pip_install --constraint constraints.txt --editable ".$1" || fail "genhub could not be installed; see the message above."
-    echo "$wanted" >.venv/installed
+    echo "$wanted $1" >.venv/installed
 }

@@ -58,6 +58,12 @@ TINY = {
 }
 
 
+@pytest.fixture(scope="session")
+def tiny_always() -> dict:
+    """The overrides of `tiny`, for what lives as long as the session. Not to be changed."""
+    return TINY
+
+
 @pytest.fixture
 def tiny() -> dict:
     """Overrides that make `ddpm-quick` train in a second: 64 training images, four steps."""

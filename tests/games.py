@@ -58,3 +58,18 @@ class PartOnly(Objective):
         images = batch["pixel_values"]
         out = self.modules["unet"](images, torch.zeros(len(images))).sample
         return {"loss": (out - images).square().mean()}
+
+
+class Exploding(Objective):
+    """A loss that is not finite from its third step on."""
+
+    def __init__(self, unet: nn.Module):
+        self.modules, self.phases = {"unet": unet}, (Phase("unet", self.loss),)
+
+    def loss(self, batch, step):
+        images = batch["pixel_values"]
+        out = self.modules["unet"](images, torch.zeros(len(images))).sample
+        return {"loss": (out - images).square().mean() * (float("nan") if step.index >= 2 else 1.0)}
+
+    def validate(self, batch, step):
+        return {"loss": torch.zeros(())}

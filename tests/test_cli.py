@@ -122,23 +122,33 @@ def test_scripts_do_what_the_commands_do(tiny_repo, tiny, tmp_path):
     assert all(torch.equal(one[key], two[key]) for key in one)
 
 
+LAUNCH = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", 2, "--num_machines", 1]
+LAUNCH += [
+    "--mixed_precision",
+    "no",
+    "--dynamo_backend",
+    "no",
+    "--main_process_port",
+    0,
+    "scripts/train.py",
+    "ddpm-quick",
+]
+
+
 @pytest.mark.slow
 def test_accelerate_launch_starts_two_processes_on_cpus(tiny, tmp_path, monkeypatch):
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
-    launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", 2, "--num_machines", 1]
-    launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", 0]
 
-    done = script(*launch, "scripts/train.py", "ddpm-quick", "--output_dir", tmp_path / "run", *words(tiny))
+    done = script(*LAUNCH, "--output_dir", tmp_path / "run", *words(tiny))
 
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "run/metrics.json").read_text())["hardware"]["processes"] == 2
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(torch.cuda.is_available(), reason="with GPUs the launcher uses them")
 def test_processes_that_would_train_alone_are_refused(tiny, tmp_path):
-    launch = ["-m", "torch.distributed.run", "--nproc_per_node", 2, "--master_port", 0]
-
-    done = script(*launch, "scripts/train.py", "ddpm-quick", "--output_dir", tmp_path / "run", *words(tiny))
+    done = script(*LAUNCH, "--output_dir", tmp_path / "run", *words(tiny))
 
     assert done.returncode != 0
     assert "2 processes were launched, and each believes to be alone" in done.stderr

@@ -20,11 +20,9 @@ WEIGHTS = Path("unet/diffusion_pytorch_model.safetensors")
 
 
 @pytest.fixture(scope="session")
-def plain_repo(tmp_path_factory) -> Path:
+def plain_repo(tmp_path_factory, tiny_always) -> Path:
     """A saved repository whose parts are all diffusers' own, as those of the recipe `ddpm`. Read only."""
-    from conftest import TINY
-
-    overrides = {key: value for key, value in TINY.items() if not key.startswith("components.unet.")}
+    overrides = {key: value for key, value in tiny_always.items() if not key.startswith("components.unet.")}
     overrides |= {
         "components.unet.block_out_channels": [8, 8, 8],
         "components.unet.norm_num_groups": 4,

@@ -73,7 +73,7 @@ def _load_dataset(folder: Path, split: str, config: DataConfig) -> Images | Lazy
 
     dataset = open_dataset(folder, split, config)
     image, label = find_columns(dataset.features, config.source)
-    class_names = tuple(getattr(dataset.features[label], "names", None) or ()) if label else ()
+    class_names = tuple(getattr(dataset.features[label], "names", None) or ()) or None if label else None
     if config.streaming:
         dataset = dataset.decode(False)  # a cast would not undo the decoding that image files of the Hub come with
         info = (dataset.info.splits or {}).get(split)
@@ -88,7 +88,7 @@ def _load_dataset(folder: Path, split: str, config: DataConfig) -> Images | Lazy
         length = len(dataset)
     if not length:
         raise ValueError(f"The data set {config.source} has no image in its split {split}.")
-    probe = Lazy(dataset, length, (image, label), config, class_names or None)
+    probe = Lazy(dataset, length, (image, label), config, class_names)
     if config.streaming:
         return probe
     bytes_in_memory = len(dataset) * probe.shape.channels * probe.shape.height * probe.shape.width
@@ -102,7 +102,6 @@ def _load_dataset(folder: Path, split: str, config: DataConfig) -> Images | Lazy
     if label is not None and table[label].null_count:
         raise ValueError(f"{config.source} has images without a label: its column {label} has gaps.")
     labels = None if label is None else torch.from_numpy(table[label].to_numpy().astype(np.int64))
-    class_names = class_names or numbered_classes(labels, config.source)
 
     def place(index: int) -> str:
         return f"Image {index} ({paths[index] or 'without a name'}) of {config.source}"
@@ -118,18 +117,7 @@ def _load_idx(image_file: Path, label_file: Path, config: DataConfig) -> Images:
         raise ValueError(f"{image_file} holds {len(images)} images, {label_file} {len(labels)} labels.")
     if not len(images):
         raise ValueError(f"{image_file} holds no image.")
-    class_names = numbered_classes(labels, label_file)
     if config.channels != 3 and (config.size is None or images.shape[1:] == (config.size, config.size)):
-        return Images(torch.from_numpy(images)[:, None], labels, class_names)
+        return Images(torch.from_numpy(images)[:, None], labels)
     fitted = [fit(Image.fromarray(image), config.size, config.channels or 1) for image in images]
-    return Images(torch.from_numpy(np.stack(fitted)), labels, class_names)
-
-
-def numbered_classes(labels: torch.Tensor | None, source: object) -> tuple[str, ...] | None:
-    """Returns the numbers of the classes as their names, for labels that come without; None for images without
-    labels."""
-    if labels is None:
-        return None
-    if labels.min() < 0:
-        raise ValueError(f"The labels of {source} must be at least 0, got {labels.min()}.")
-    return tuple(str(number) for number in range(int(labels.max()) + 1))
+    return Images(torch.from_numpy(np.stack(fitted)), labels)

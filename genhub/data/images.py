@@ -30,6 +30,10 @@ class Images:
         return len(self.images)
 
     @property
+    def has_labels(self) -> bool:
+        return self.labels is not None
+
+    @property
     def shape(self) -> Shape:
         return Shape(*self.images.shape[1:], self.class_names)
 

@@ -27,6 +27,10 @@ class Lazy(IterableDataset):
         first = self.to_images([next(iter(rows))])
         self.like, self.shape = tuple(first.images.shape[1:]), first.shape
 
+    @property
+    def has_labels(self) -> bool:
+        return self.columns[1] is not None
+
     def __len__(self) -> int:
         return self.length
 

@@ -86,6 +86,7 @@ class Run:
             )
         for name, stage in enumerate(recipe.stages):  # every stage is tried before any work
             self._objective(stage, name)
+        self._check_labels()
         recipe.build_pipeline(self.components)
         self.averages = make_averages(self.modules, self.config)
         self.resume = resume
@@ -166,11 +167,20 @@ class Run:
                 f"`optimizers` must be for {', '.join(sorted(trains))}, which {stage.objective.path} moves, "
                 f"got {', '.join(sorted(stage.optimizers)) or 'none'}."
             )
-        if self.modules and any(
-            (m.config.get("num_class_embeds") and not self.images.shape.class_names) for m in self.modules.values()
-        ):
-            raise ValueError("A model has `num_class_embeds`, and the data set has no labels with class names.")
         return objective
+
+    def _check_labels(self):
+        """Refuses a model of classes for images without them, or with more."""
+        for name, module in self.modules.items():
+            known = module.config.get("num_class_embeds")
+            if known and not self.images.has_labels:
+                raise ValueError(f"`components.{name}.num_class_embeds` must be unset: the data set has no labels.")
+            labels = self.images.labels if known and isinstance(self.images, data.Images) else None
+            if labels is not None and not 0 <= labels.min() <= labels.max() < known:
+                raise ValueError(
+                    f"`components.{name}.num_class_embeds` is {known}, "
+                    f"the labels run from {labels.min()} to {labels.max()}."
+                )
 
     def _watch(self) -> list:
         """What else to do while training, and after how many steps."""
@@ -215,8 +225,9 @@ class Run:
             pipeline = self.recipe.build_pipeline(self.components)
             pipeline.set_progress_bar_config(disable=True)
             arguments = {"batch_size": count}
-            classes = len(self.images.shape.class_names or ())
-            if classes and any(module.config.get("num_class_embeds") for module in self.modules.values()):
+            known = max(module.config.get("num_class_embeds") or 0 for module in self.modules.values())
+            if known:  # one class after the other, row by row
+                classes = len(self.images.shape.class_names or ()) or known
                 arguments["class_labels"] = [place % classes for place in range(count)]
             images = pipeline(**arguments, generator=generator, output_type="pt").images
             for name, module in self.modules.items():

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from helpers import run, weights
+from worlds import run, weights
 
 import genhub
 

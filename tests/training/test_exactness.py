@@ -10,7 +10,7 @@ import time
 
 import pytest
 import torch
-from helpers import kill, run, same_bits, start, wait, weights
+from worlds import kill, run, same_bits, start, wait, weights
 
 from genhub.training.checkpoint import list_checkpoints
 
