@@ -1,5 +1,6 @@
 """The model card: written from what a run was and measured, nothing else."""
 
+import json
 import shlex
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
@@ -83,7 +84,8 @@ def write(recipe: Recipe, pipeline, metrics: dict) -> str:
         "## Training",
         "",
         "```bash",
-        f"genhub train {shlex.quote(recipe.name)}  # or `genhub train recipe.yaml`, the file beside this card",
+        _command(recipe, hardware["processes"]),
+        "genhub train recipe.yaml  # the same, from the file beside this card",
         "```",
         "",
         "| | |",
@@ -109,12 +111,20 @@ def write(recipe: Recipe, pipeline, metrics: dict) -> str:
         "",
         "## Sources",
         "",
-        "The recipe's first lines name the experiment. Fashion MNIST: Xiao, Rasul & Vollgraf (2017), arXiv "
-        "1708.07747, MIT. Method: Ho, Jain & Abbeel (2020), arXiv 2006.11239; Nichol & Dhariwal (2021), arXiv "
-        "2102.09672.",
+        "The first lines of this card name the experiment and its papers. Fashion MNIST: Xiao, Rasul & Vollgraf "
+        "(2017), arXiv 1708.07747, MIT."
+        if "fashion" in source or source == "sample"
+        else "The first lines of this card name the experiment and its papers.",
         "",
     ]
     return str(ModelCard(f"---\n{header.to_yaml()}\n---\n\n" + "\n".join(lines)))
+
+
+def _command(recipe: Recipe, processes: int) -> str:
+    """Returns the command that was given, with every override."""
+    launch = "genhub train" if processes == 1 else f"accelerate launch --num_processes {processes} scripts/train.py"
+    options = [f"--{key} {shlex.quote(json.dumps(value).strip(chr(34)))}" for key, value in recipe.overrides.items()]
+    return " ".join([launch, shlex.quote(recipe.name), *options])
 
 
 def _results_table(metrics: dict) -> list[str]:
@@ -122,7 +132,7 @@ def _results_table(metrics: dict) -> list[str]:
         return ["No held-out images were set aside, so nothing was measured."]
     rows = [
         f"| {row['name']} | {row['value']:.5f} | {row['images']:,} images of {row['split']}, "
-        f"the same noise every time, {row['seeds']} run |"
+        f"the same random numbers every time, {row['seeds']} run |"
         for row in metrics["results"]
     ]
     return ["| figure | value | how measured |", "|---|---|---|", *rows]

@@ -5,8 +5,6 @@ travels as its source file beside its weights. The entry `_genhub` of model_inde
 the classes that genhub itself loads, by their names, and the SHA-256 of every weight file.
 """
 
-import contextlib
-import hashlib
 import inspect
 import json
 import os
@@ -16,7 +14,7 @@ from pathlib import Path
 
 import torch
 import yaml
-from diffusers import DiffusionPipeline, ModelMixin
+from diffusers import DiffusionPipeline, ModelMixin, SchedulerMixin
 from diffusers.pipelines import pipeline_loading_utils
 from huggingface_hub import HfApi, ModelCard, snapshot_download
 from huggingface_hub.errors import (
@@ -27,6 +25,8 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 from safetensors import SafetensorError, safe_open
+
+from genhub.files import sha256
 
 FORMAT = 1  # of `_genhub`; a higher one is refused
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -44,6 +44,11 @@ class RepositoryError(ValueError):
 class InstalledClasses:
     """Makes `from_pretrained` of a pipeline take its classes from genhub and diffusers as installed, by their
     names."""
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, **kwargs):
+        """Loads a pipeline as in diffusers, and never a pickle."""
+        return super().from_pretrained(pretrained_model_name_or_path, **{**kwargs, "use_safetensors": True})
 
     @classmethod
     def download(cls, pretrained_model_name, **kwargs):
@@ -81,10 +86,9 @@ class AutoPipeline:
         download_kwargs = ("cache_dir", "force_download", "local_files_only", "token", "revision")
         folder = download(name_or_path, **{k: kwargs.pop(k) for k in download_kwargs if k in kwargs})
         index = _read_json(folder / "model_index.json")
-        resolve(folder, index)
-        pipeline_class = find_class(index["_class_name"])
-        if not issubclass(pipeline_class, DiffusionPipeline):
-            raise RepositoryError(f"{name_or_path} is a {index['_class_name']}, not a pipeline.")
+        pipeline_class = find_class(_class_name(index), DiffusionPipeline)
+        if not issubclass(pipeline_class, InstalledClasses):  # those resolve the folder themselves
+            resolve(folder, index)
         return pipeline_class.from_pretrained(folder, use_safetensors=True, **kwargs)
 
 
@@ -121,24 +125,28 @@ def download(name_or_path: str | os.PathLike, required: str = "model_index.json"
     return folder
 
 
-def find_class(name: str) -> type:
-    """Returns the class of genhub or of diffusers that bears `name`."""
+def find_class(name: str, kind: type | tuple[type, ...]) -> type:
+    """Returns the class of genhub or of diffusers that bears `name`, which must be of `kind`."""
     import diffusers
 
     import genhub
 
-    for package in (genhub, diffusers):
-        if name in getattr(package, "__all__", ()) or package is diffusers:
-            with contextlib.suppress(AttributeError):
-                return getattr(package, name)
-    raise RepositoryError(
-        f"Neither genhub {genhub.__version__} nor diffusers {diffusers.__version__} has a class {name}."
-    )
+    found = getattr(genhub, name) if name in genhub.__all__ else getattr(diffusers, name, None)
+    if not (inspect.isclass(found) and issubclass(found, kind)):
+        raise RepositoryError(
+            f"Neither genhub {genhub.__version__} nor diffusers {diffusers.__version__} has such a class: {name}."
+        )
+    return found
+
+
+def _class_name(index: dict) -> str:
+    name = index.get("_genhub", {}).get("class_name") or index.get("_class_name")
+    return name[1] if isinstance(name, list) and len(name) == 2 else str(name)
 
 
 def resolve(folder: Path, index: dict):
-    """Names in `index` (of model_index.json) the installed classes, after checking that the folder's weights fit
-    them."""
+    """Names in `index` (of model_index.json) the installed classes, after checking that the weights fit them."""
+    index["_class_name"] = _class_name(index)
     ours = index.pop("_genhub", {})
     if ours.get("format", FORMAT) > FORMAT:
         raise RepositoryError(
@@ -150,16 +158,12 @@ def resolve(folder: Path, index: dict):
         if sha256(folder / name) != digest:
             raise RepositoryError(f"{folder / name} is damaged: its SHA-256 is not the one in model_index.json.")
     index.update(ours.get("arguments", {}))
-    class_name = ours.get("class_name", index["_class_name"])
-    index["_class_name"] = class_name[1] if isinstance(class_name, list) else class_name
     for name, entry in list(index.items()):
-        if name.startswith("_") or not (isinstance(entry, list) and len(entry) == 2 and isinstance(entry[1], str)):
+        is_component = isinstance(entry, list) and len(entry) == 2 and isinstance(entry[1], str)
+        if name.startswith("_") or not is_component or entry[0] == "transformers":
             continue
-        own = ours.get("components", {}).get(name) or entry[1]
-        component = find_class(own) if entry[0] not in ("transformers", None) else None
-        if component is None:
-            continue
-        index[name] = ["genhub" if component.__module__.startswith("genhub.") else "diffusers", own]
+        component = find_class(ours.get("components", {}).get(name) or entry[1], (ModelMixin, SchedulerMixin))
+        index[name] = ["genhub" if component.__module__.startswith("genhub.") else "diffusers", component.__name__]
         if issubclass(component, ModelMixin):
             check_weights(component, folder / name)
 
@@ -175,7 +179,7 @@ def check_weights(component: type[ModelMixin], folder: Path):
             f"know; a newer version wrote it (diffusers {config.get('_diffusers_version')})."
         )
     if not (folder / WEIGHTS).is_file():
-        if any(folder.glob("*.safetensors*")):  # sharded, or of another precision: diffusers knows what to do
+        if any(folder.glob("diffusion_pytorch_model*.safetensors")):  # sharded, or of another precision
             return
         raise RepositoryError(f"{folder} holds no {WEIGHTS}; genhub loads no pickled weights.")
     with torch.device("meta"):
@@ -206,7 +210,8 @@ def save_repo(
     scratch = folder / ".saving"
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
-    plain = pipeline.to_diffusers()
+    own = type(pipeline).__module__.startswith("diffusers.")
+    plain = pipeline if own else pipeline.to_diffusers()
     (plain or pipeline).save_pretrained(scratch, safe_serialization=True)
 
     index = _read_json(scratch / "model_index.json")
@@ -237,10 +242,12 @@ def save_repo(
 
     for name, content in (documents or {}).items():
         (scratch / name).write_bytes(content.encode() if isinstance(content, str) else content)
-    for path in sorted(scratch.iterdir()):
+    (folder / "model_index.json").unlink(missing_ok=True)  # there again last of all: without it, it is no repository
+    for path in sorted(scratch.iterdir(), key=lambda path: path.name == "model_index.json"):
         target = folder / path.name
-        shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)
-        path.rename(target)
+        if target.is_dir():
+            shutil.rmtree(target)
+        os.replace(path, target)
     scratch.rmdir()
     return folder
 
@@ -298,15 +305,6 @@ def push(folder: str | os.PathLike, repo_id: str, private: bool = False, revisio
             f"Could not upload to {repo_id} ({first}). Check the name, the network and `HF_TOKEN`."
         ) from error
     return str(url)
-
-
-def sha256(path: Path) -> str:
-    """Returns the SHA-256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _read_json(path: Path) -> dict:

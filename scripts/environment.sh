@@ -32,7 +32,7 @@ pip_install() {
 # install EXTRAS: genhub from the clone, with the tested versions, if what is installed is not already that
 install() {
     local wanted
-    wanted=$(cat constraints.txt pyproject.toml genhub/__init__.py scripts/environment.sh | cksum)
+    wanted=$( (echo "$root"; cat constraints.txt pyproject.toml genhub/__init__.py scripts/environment.sh) | cksum)
     case $(cat .venv/installed 2>/dev/null) in "$wanted $1" | "$wanted [test]") return ;; esac
     echo "Installing genhub and what it needs into $root/.venv (a few minutes the first time) ..."
     local torch

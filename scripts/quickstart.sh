@@ -12,7 +12,7 @@ if [ -f $run/model_index.json ]; then
 else
     resume=()
     [ -f $run/recipe.yaml ] && resume=(--resume)
-    .venv/bin/genhub train ddpm-quick --output_dir $run "${resume[@]}" "$@"
+    .venv/bin/genhub train ddpm-quick --output_dir $run ${resume[@]+"${resume[@]}"} "$@"
     code=$?
     [ $code -eq 0 ] || {
         echo "genhub: training ended with exit code $code. Run this script again to go on from its newest checkpoint." >&2

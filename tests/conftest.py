@@ -6,7 +6,8 @@ import tempfile
 from pathlib import Path
 
 TESTS = Path(__file__).parent
-_HOME = tempfile.TemporaryDirectory(prefix="genhub-tests-")
+(TESTS.parent / ".cache").mkdir(exist_ok=True)
+_HOME = tempfile.TemporaryDirectory(prefix="tests-", dir=TESTS.parent / ".cache")
 os.environ |= {
     "HF_HOME": f"{_HOME.name}/hf",
     "HF_HUB_OFFLINE": "1",

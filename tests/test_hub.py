@@ -279,8 +279,30 @@ def test_a_class_that_nobody_has_is_named(tiny_repo, tmp_path):
     index["_genhub"]["components"]["unet"] = "HolographicUNet"
     (folder / "model_index.json").write_text(json.dumps(index))
 
-    with pytest.raises(RepositoryError, match="has a class HolographicUNet"):
+    with pytest.raises(RepositoryError, match="such a class: HolographicUNet"):
         genhub.AutoPipeline.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("name", ["logging", "utils", "__version__", "DDIMPipeline"])
+def test_a_name_that_is_no_model_or_scheduler_is_refused(tiny_repo, tmp_path, name):
+    folder = damaged(tiny_repo, tmp_path)
+    index = json.loads((folder / "model_index.json").read_text())
+    index["_genhub"]["components"]["unet"] = name
+    (folder / "model_index.json").write_text(json.dumps(index))
+
+    with pytest.raises(RepositoryError, match=f"such a class: {name}"):
+        genhub.AutoPipeline.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("load", ["AutoPipeline", "CosineDDPMPipeline"])
+def test_a_pickle_is_not_loaded_even_beside_other_safetensors(tiny_repo, tmp_path, load):
+    folder = damaged(tiny_repo, tmp_path)
+    forget_digests(folder)
+    (folder / WEIGHTS).rename(folder / "unet/diffusion_pytorch_model.other.safetensors")
+    torch.save({}, folder / "unet/diffusion_pytorch_model.bin")
+
+    with pytest.raises(OSError, match="no file named diffusion_pytorch_model.safetensors"):
+        getattr(genhub, load).from_pretrained(folder)
 
 
 @pytest.mark.parametrize("name", ["/no/such/folder", "./nothing", "one-word", "a/b/c"])

@@ -23,8 +23,9 @@ OBJECTIVES = list((ROOT / "objectives").glob("*.py"))
 MAY_IMPORT = {  # parts of genhub, by those who import them
     "data": {"data", "randomness"},
     "objectives": {"objectives", "randomness"},
-    "training": {"training", "data", "hub", "card", "doctor", "figures", "objectives", "randomness"},
+    "training": {"training", "data", "hub", "card", "doctor", "figures", "files", "objectives", "randomness"},
     "figures.py": set(),
+    "files.py": set(),
     "randomness.py": set(),
 }
 

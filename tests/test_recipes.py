@@ -209,8 +209,10 @@ def test_a_file_that_is_no_recipe_is_refused(text, message, tmp_path):
     ],
 )
 def test_a_part_that_does_not_fit_the_images_is_refused_and_both_are_named(recipe, changes, message):
+    recipe = tiny(recipe, **changes)
+
     with pytest.raises(ValueError, match=message):
-        tiny(recipe, **changes).build_components(SHAPE)
+        recipe.stages[0].objective.build(**recipe.build_components(SHAPE)).check(SHAPE)
 
 
 @pytest.mark.parametrize(("shape", "size"), [(Shape(3, 8, 8), 8), (Shape(1, 8, 16), [8, 16])])

@@ -16,10 +16,8 @@ from genhub.data.decode import DecodeError, decode
 
 def decode_cached(encoded: list[bytes], config: DataConfig, place: Callable[[int], str]) -> torch.Tensor:
     """Decodes `encoded`, or reads what an earlier run decoded from the same bytes to the same shape."""
-    digest = xxhash.xxh3_128(repr((len(encoded), config.size, config.channels)).encode())
-    for png in encoded:
-        digest.update(len(png).to_bytes(8, "little"))
-        digest.update(png)
+    digest = xxhash.xxh3_128(repr((config.size, config.channels, list(map(len, encoded)))).encode())
+    digest.update(b"".join(encoded))
     path = cache_folder() / "images" / f"{digest.hexdigest()}.safetensors"
     try:
         with safe_open(path, "pt") as file:

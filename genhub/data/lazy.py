@@ -1,5 +1,6 @@
 """Data sets that are decoded while training: too large for memory, or streamed."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,6 +43,7 @@ class Lazy(IterableDataset):
             batch_size=None,
             num_workers=self.config.workers,
             pin_memory=str(device) != "cpu",
+            worker_init_fn=_ignore_signals,
             generator=keyed_generator("workers", seed),  # drawn from the global one, a resumed run would differ
         )
         for images in loader:
@@ -120,3 +122,9 @@ def read_encoded(content: bytes | None, path: str | None) -> bytes:
 
     with fsspec.open(path, "rb") as file:
         return file.read()
+
+
+def _ignore_signals(worker: int):
+    """Leaves Ctrl-C and SIGTERM, which reach a whole group of processes, to the one that trains."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -33,6 +33,16 @@ class NoisePrediction(Objective):
         self.phases = (Phase("unet", self.denoising_loss),)
         self.scheduler, self.loss, self.label_dropout = scheduler, LOSSES[loss], label_dropout
 
+    def check(self, shape):
+        """Refuses what `Objective.check` refuses, and a class that stands for "none" and for images too."""
+        super().check(shape)
+        classes = len(shape.class_names or ())
+        if self.label_dropout and self.num_class_embeds <= classes:
+            raise ValueError(
+                f"`components.unet.num_class_embeds` must be {classes + 1} with `label_dropout`: {classes} classes "
+                f"and one that stands for none, got {self.num_class_embeds}."
+            )
+
     def denoising_loss(self, batch: Batch, step: Step) -> Terms:
         """Returns L_simple (Ho et al. 2020, Eq. 14) with the chosen distance and target."""
         x_0 = batch["pixel_values"]  # (B, C, H, W)
@@ -60,8 +70,4 @@ class NoisePrediction(Objective):
         if not self.label_dropout:
             return batch["labels"]
         none = self.num_class_embeds - 1
-        if (batch["labels"] >= none).any():
-            raise ValueError(
-                f"`num_class_embeds` must exceed the number of classes by one: class {none} stands for none."
-            )
         return torch.where(step.draws.rand() < self.label_dropout, none, batch["labels"])

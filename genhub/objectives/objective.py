@@ -37,6 +37,31 @@ class Objective:
     modules: dict[str, nn.Module]
     phases: tuple[Phase, ...]
 
+    def check(self, shape):
+        """Refuses models that are made for other images than those of `shape` (a `genhub.data.Shape`).
+
+        Raises:
+            ValueError: channels, size or number of classes of a module differ from those of the images.
+        """
+        for name, module in self.modules.items():
+            config = getattr(module, "config", {})
+            for key in ("in_channels", "out_channels"):
+                if config.get(key, shape.channels) != shape.channels:
+                    raise ValueError(
+                        f"`components.{name}.{key}` is {config[key]}, the images have {shape.channels} channel(s)."
+                    )
+            size = config.get("sample_size")
+            height, width = size if isinstance(size, list | tuple) else (size, size)
+            if size is not None and (height, width) != (shape.height, shape.width):
+                raise ValueError(
+                    f"`components.{name}.sample_size` is {size}, the images are {shape.height}x{shape.width}."
+                )
+            known, classes = config.get("num_class_embeds"), len(shape.class_names or ())
+            if known is not None and known < classes:
+                raise ValueError(
+                    f"`components.{name}.num_class_embeds` is {known}, the data set has {classes} classes."
+                )
+
     def validate(self, batch: Batch, step: Step) -> Terms:
         """Returns the terms to watch on held-out images, without gradients: those of the first phase."""
         return self.phases[0].loss(batch, step)

@@ -1,6 +1,5 @@
 """Checkpoints that a crash cannot spoil: written beside, checked, renamed; each file is recorded with its SHA-256."""
 
-import hashlib
 import json
 import logging
 import os
@@ -11,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import Accelerator
+
+from genhub.files import sha256
 
 logger = logging.getLogger(__name__)
 MANIFEST = "manifest.json"
@@ -29,6 +30,8 @@ def save_checkpoint(accelerator: Accelerator, folder: Path, step: int, state: di
     path = folder / f"step-{step:08d}"
     scratch = folder / f".{path.name}.part"
     failure = None
+    if path.exists():  # the same step of the same run, and a whole one: damaged ones are put aside when a run resumes
+        return path
     if accelerator.is_main_process:
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True, exist_ok=True)
@@ -48,13 +51,12 @@ def save_checkpoint(accelerator: Accelerator, folder: Path, step: int, state: di
         )
     if accelerator.is_main_process:
         try:
-            files = {p.name: {"bytes": p.stat().st_size, "sha256": _sha256(p)} for p in sorted(scratch.iterdir())}
+            files = {p.name: {"bytes": p.stat().st_size, "sha256": sha256(p)} for p in sorted(scratch.iterdir())}
             manifest = {"step": step, "world_size": accelerator.num_processes, "files": files}
             with open(scratch / MANIFEST, "w") as file:
                 json.dump(manifest, file, indent=2)
                 file.flush()
                 os.fsync(file.fileno())
-            shutil.rmtree(path, ignore_errors=True)  # the same step, written before a resume
             scratch.rename(path)
             _sync_folder(folder)
         except OSError as error:
@@ -75,21 +77,30 @@ def list_checkpoints(folder: Path) -> list[Path]:
 def load_newest(accelerator: Accelerator, folder: Path) -> dict | None:
     """Returns the state of the newest whole checkpoint or None, and puts this process's random state back.
 
-    A damaged one is reported and the one before it used.
+    A damaged one is reported and put aside as `damaged-...`, and the one before it used.
+
+    Raises:
+        CheckpointError: there are checkpoints, and all of them are damaged.
     """
-    for path in list_checkpoints(folder):
-        try:
-            _verify(path)
-            state = torch.load(path / "state.pt", map_location="cpu", weights_only=True)
-            rng_file = path / f"rng-{accelerator.process_index}.pt"
-            if rng_file.exists():  # absent for a process that the saving run did not have
-                set_random_state(torch.load(rng_file, map_location="cpu", weights_only=True))
-        except CheckpointError as damage:
-            logger.warning("The checkpoint %s is damaged (%s); using the one before it.", path, damage)
-            continue
-        logger.info("Resuming from %s.", path)
-        return state
-    return None
+    if accelerator.is_main_process:
+        for path in list_checkpoints(folder):
+            try:
+                _verify(path)
+                break
+            except CheckpointError as damage:
+                logger.warning("The checkpoint %s is damaged (%s); using the one before it.", path, damage)
+                path.rename(path.with_name(f"damaged-{path.name}"))
+    accelerator.wait_for_everyone()
+    found = list_checkpoints(folder)
+    if not found:
+        if any(folder.glob("damaged-*")):
+            raise CheckpointError(f"Every checkpoint in {folder} is damaged; start again in another folder.")
+        return None
+    state = torch.load(found[0] / "state.pt", map_location="cpu", weights_only=True)
+    rng_file = found[0] / f"rng-{accelerator.process_index}.pt"
+    if rng_file.exists():  # absent for a process that the saving run did not have
+        set_random_state(torch.load(rng_file, map_location="cpu", weights_only=True))
+    return state
 
 
 def _verify(path: Path):
@@ -97,7 +108,7 @@ def _verify(path: Path):
     try:
         manifest = json.loads((path / MANIFEST).read_text())
         for name, recorded in manifest["files"].items():
-            if (path / name).stat().st_size != recorded["bytes"] or _sha256(path / name) != recorded["sha256"]:
+            if (path / name).stat().st_size != recorded["bytes"] or sha256(path / name) != recorded["sha256"]:
                 raise CheckpointError(f"{name} is not what was written")
     except (OSError, ValueError, KeyError) as error:
         if isinstance(error, CheckpointError):
@@ -119,18 +130,6 @@ def _sync_folder(folder: Path):
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
-
-
-def _digest(file) -> str:  # Python 3.10
-    digest = hashlib.sha256()
-    while chunk := file.read(1 << 20):
-        digest.update(chunk)
-    return digest.hexdigest()
 
 
 def random_state() -> dict:

@@ -14,11 +14,13 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast
 from diffusers.training_utils import EMAModel
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm.auto import tqdm
 
+from genhub.files import write_whole
 from genhub.objectives.objective import Batch, Objective, Phase, Step
 from genhub.randomness import Draws, fold
 from genhub.training.recipe import TrainingConfig
@@ -67,7 +69,7 @@ class Loop:
         self.log, self.save, self.watch = log, save, watch
         self.progress = Progress()
         self.signal: int | None = None
-        self._out_of_time = False
+        self._asked_to_stop = self.out_of_time = False
 
     def run(
         self,
@@ -87,16 +89,20 @@ class Loop:
         self.objective, self.optimizers, self.schedules, self.config = objective, optimizers, schedules, config
         progress, window = self.progress, _Window()
         began = time.monotonic() - progress.seconds
-        self._out_of_time = self._is_late()
-        while progress.step < steps and not self._out_of_time:
+        self.out_of_time = self._is_late()
+        while progress.step < steps and not self.out_of_time:
             torch.manual_seed(
                 fold("global", config.seed, progress.stage, progress.step, self.accelerator.process_index)
             )
             share = [next(batches) for _ in range(config.gradient_accumulation)]
-            numbers = {}
-            for number, phase in enumerate(objective.phases):
-                if progress.step % phase.every == 0:
-                    numbers |= self.move(phase, number, share, progress.step / steps)
+            due = [
+                (number, phase) for number, phase in enumerate(objective.phases) if progress.step % phase.every == 0
+            ]
+            numbers: dict[str, float] = {}
+            for number, phase in due:
+                numbers |= self.move(phase, number, share, progress.step / steps)
+            if not due:
+                self._exchange([])
             for name, average in self.averages.items():
                 self.modules[name].requires_grad_(True)  # EMAModel copies what is frozen instead of averaging it
                 average.step(self.modules[name].parameters())
@@ -119,15 +125,16 @@ class Loop:
                 paused += self._timed(self.save)
             began += paused
             window.start += paused
-            self._leave_if_asked(numbers["stop"])
+            if self._asked_to_stop:
+                self._leave()
 
     def move(self, phase: Phase, number: int, share: list[Batch], progress: float) -> dict[str, float]:
         """Takes one step of one phase, and returns its terms, averaged over the batch and all processes."""
-        root, _, part = phase.trains.partition(".")
+        root, _, path = phase.trains.partition(".")
         for module in self.objective.modules.values():
             module.requires_grad_(False)
         module, optimizer = self.objective.modules[root], self.optimizers[phase.trains]
-        moved = self.accelerator.unwrap_model(module).get_submodule(part).requires_grad_(True)
+        moved = self.accelerator.unwrap_model(module).get_submodule(path).requires_grad_(True)
         sums: dict[str, torch.Tensor] = {}
         for part, batch in enumerate(share):
             last = part == len(share) - 1
@@ -139,13 +146,10 @@ class Loop:
                 self.accelerator.backward(sum(terms.values()) / len(share))
             for name, term in terms.items():
                 sums[name] = sums.get(name, 0) + term.detach().float() / len(share)
-        norm = self.accelerator.clip_grad_norm_(moved.parameters(), self.config.max_grad_norm or float("inf"))
+        self.accelerator.unscale_gradients(optimizer)
+        norm = nn.utils.clip_grad_norm_(moved.parameters(), self.config.max_grad_norm or float("inf"))
 
-        # One exchange and one wait per phase: the terms, the gradient's norm, and whether any process has to stop
-        row = [*sums.values(), norm, self.signal is not None, self._is_late()]
-        row = torch.stack([torch.as_tensor(value, device=self.accelerator.device).float() for value in row])
-        *values, norm, stop, late = self.accelerator.reduce(row, "mean").tolist()
-        self._out_of_time = late > 0
+        *values, norm = self._exchange([*sums.values(), norm])
         numbers = dict(zip(sums, values, strict=True))
         self._check_finite(phase, numbers, norm)
 
@@ -153,10 +157,17 @@ class Loop:
         if phase.trains in self.schedules and not optimizer.step_was_skipped:
             self.schedules[phase.trains].step()
         optimizer.zero_grad()
-        numbers = {
-            name if len(self.objective.phases) == 1 else f"{phase.trains}/{name}": v for name, v in numbers.items()
-        }
-        return numbers | {"grad_norm": norm, "lr": optimizer.param_groups[0]["lr"], "stop": stop}
+        numbers |= {"grad_norm": norm, "lr": optimizer.param_groups[0]["lr"]}
+        alone = len(self.objective.phases) == 1
+        return numbers if alone else {f"{phase.trains}/{name}": value for name, value in numbers.items()}
+
+    def _exchange(self, values: list) -> list[float]:
+        """Returns the means of `values` over all processes, and learns whether any has to stop: one wait for both."""
+        row = [*values, self.signal is not None, self._is_late()]
+        row = torch.stack([torch.as_tensor(value, device=self.accelerator.device).float() for value in row])
+        *values, stop, late = self.accelerator.reduce(row, "mean").tolist()
+        self._asked_to_stop, self.out_of_time = stop > 0, late > 0
+        return values
 
     def _is_late(self) -> bool:
         return self.config.max_minutes is not None and self.progress.seconds > 60 * self.config.max_minutes
@@ -189,10 +200,8 @@ class Loop:
             signal.raise_signal(number)
         self.signal = number
 
-    def _leave_if_asked(self, stop: float):
-        """Writes a checkpoint and leaves, if a signal came to any process."""
-        if stop == 0:
-            return
+    def _leave(self):
+        """Writes a checkpoint and ends training, since a signal came to one of the processes."""
         path, number = self.save(self), self.signal or signal.SIGTERM
         raise TrainingStopped(
             f"Stopped by {signal.Signals(number).name} at step {self.progress.total_steps}; the state is in {path}. "
@@ -201,17 +210,16 @@ class Loop:
         )
 
     def _check_finite(self, phase: Phase, numbers: dict[str, float], norm: float):
-        """Stops before weights are spoiled. An infinite gradient under fp16 is what its scaler is for."""
-        finite = torch.isfinite(torch.tensor([*numbers.values(), *([] if self.accelerator.scaler else [norm])])).all()
-        if finite:
+        """Stops before weights are spoiled. An infinite gradient under fp16 is what its scaler is for.
+
+        Nothing is saved: an earlier phase of this step may have moved, and running statistics may be spoiled.
+        """
+        if torch.isfinite(torch.tensor([*numbers.values(), *([] if self.accelerator.scaler else [norm])])).all():
             return
-        for optimizer in self.optimizers.values():
-            optimizer.zero_grad()
-        path = self.save(self)
         bad = ", ".join(f"{name} = {value}" for name, value in {**numbers, "gradient norm": norm}.items())
         raise TrainingStopped(
-            f"The loss of {phase.trains} is not finite at step {self.progress.total_steps + 1} ({bad}). The state "
-            f"before this step is in {path}. A lower learning rate, `training.max_grad_norm` or "
+            f"The loss of {phase.trains} is not finite at step {self.progress.total_steps + 1} ({bad}). The newest "
+            "checkpoint is from before it. A lower learning rate, `training.max_grad_norm` or "
             "`training.mixed_precision` no may help."
         )
 
@@ -239,8 +247,8 @@ class _Window:
         self.images += images
 
     def close(self) -> dict[str, float]:
-        means = {name: self.sums[name] / self.counts[name] for name in self.sums if name != "stop"}
-        terms = [value for name, value in means.items() if name not in ("lr", "grad_norm")]
+        means = {name: self.sums[name] / self.counts[name] for name in self.sums}
+        terms = [value for name, value in means.items() if name.split("/")[-1] not in ("lr", "grad_norm")]
         rate = self.images / (time.monotonic() - self.start)
         self.__init__()
         return {"loss": sum(terms), **means, "images_per_second": round(rate, 2)}
@@ -269,6 +277,8 @@ def validate(
     training = {name: module.training for name, module in objective.modules.items()}
     for module in objective.modules.values():
         module.eval()
+        for buffer in module.buffers():  # running statistics: each process has its own, the first one's are saved
+            buffer.copy_(broadcast(buffer))
     sums: dict[str, torch.Tensor] = {}
     for start in range(0, count, batch_size):
         total = min(batch_size, count - start)
@@ -290,7 +300,7 @@ def validate(
 
 @contextlib.contextmanager
 def averaged(accelerator: Accelerator, modules: dict[str, nn.Module], averages: dict[str, EMAModel]):
-    """Puts the moving averages in place of the weights, for as long as the block lasts."""
+    """Puts the moving averages in place of the weights, for as long as the block lasts. Buffers stay as they are."""
     with contextlib.ExitStack() as stack:
         for name, average in averages.items():
             parameters = list(accelerator.unwrap_model(modules[name]).parameters())
@@ -309,4 +319,4 @@ def truncate_log(path: Path, last_step: int):
         with contextlib.suppress(json.JSONDecodeError):
             if json.loads(line).get("step", 0) <= last_step:
                 kept.append(line)
-    path.write_text("".join(line + "\n" for line in kept))
+    write_whole(path, "".join(line + "\n" for line in kept))

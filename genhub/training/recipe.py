@@ -1,6 +1,6 @@
 """A recipe: one experiment as YAML. Class paths and constructor arguments, checked before any work starts.
 
-Sections: `data` (`DataConfig`), `components` (name -> class and arguments: the parts of the pipeline), `objective`,
+Sections: `name`, `data` (`DataConfig`), `components` (name -> class and arguments: the pipeline's parts), `objective`,
 `optimizers` (component -> class and arguments, with an optional `schedule`), `pipeline`, `training` (`TrainingConfig`)
 and, for training in several stages, `stages`: a list whose entries override `objective`, `optimizers` and `training`.
 
@@ -13,6 +13,7 @@ import copy
 import dataclasses
 import json
 import math
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FunctionType
@@ -26,7 +27,7 @@ from genhub.objectives.objective import Objective
 from genhub.training.spec import Spec, as_mapping, check_arguments, nearest, refuse_unknown
 
 RECIPES = Path(__file__).parent.parent / "recipes"
-SECTIONS = ("data", "components", "objective", "optimizers", "pipeline", "training", "stages")
+SECTIONS = ("name", "data", "components", "objective", "optimizers", "pipeline", "training", "stages")
 FROM_DATA = ("in_channels", "out_channels", "sample_size")
 FROM_LENGTH = ("num_training_steps", "total_steps", "T_max")
 STAGE_SECTIONS = ("objective", "optimizers", "training")
@@ -67,7 +68,7 @@ class TrainingConfig:
     log_every: int = 10
     validate_every: int = 0
     sample_every: int = 0
-    checkpoint_every: int = 0
+    checkpoint_every: int = 500
     keep_checkpoints: int = 2
     num_samples: int = 64
     trackers: list[str] = field(default_factory=list)
@@ -108,8 +109,13 @@ class Recipe:
     """A checked recipe. `text` is its YAML as published: comment first, every section, nothing left to a default
     file."""
 
-    def __init__(self, sections: dict, name: str, comment: str = ""):
-        self.sections, self.name, self.comment = sections, name, comment
+    def __init__(self, sections: dict, name: str, comment: str = "", overrides: dict[str, object] | None = None):
+        name = sections.get("name", name)
+        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
+            raise ValueError(f"`name` must be letters, digits, '.', '_' and '-', got {name!r}.")
+        self.sections, self.name, self.comment = {"name": name, **sections}, name, comment
+        self.overrides = overrides or {}
+        sections = self.sections
         refuse_unknown("section", sections, SECTIONS)
         missing = {"components", "objective", "optimizers", "pipeline"} - set(sections)
         if missing:
@@ -167,7 +173,6 @@ class Recipe:
             components[name] = spec.build(**filled)
             for key, value in filled.items():
                 self.sections["components"][name][key] = list(value) if isinstance(value, tuple) else value
-            _check_fit(name, components[name], shape)
         return components
 
     def build_pipeline(self, components: dict) -> DiffusionPipeline:
@@ -199,8 +204,8 @@ def load_recipe(source: str | Path, overrides: dict[str, object] | None = None) 
     sections = copy.deepcopy(as_mapping(str(path), sections))
     for key, value in (overrides or {}).items():
         _override(sections, key, value)
-    name = path.stem if path.name != "recipe.yaml" else _recipe_name(comment) or path.parent.name
-    return Recipe(sections, name, comment)
+    name = path.stem if path.name != "recipe.yaml" else path.resolve().parent.name
+    return Recipe(sections, name, comment, overrides)
 
 
 def find_recipe(source: str) -> Path:
@@ -290,27 +295,6 @@ def _schedule_kind(entry: object):
     return FunctionType if function else torch.optim.lr_scheduler.LRScheduler
 
 
-def _check_fit(name: str, component, shape: Shape):
-    """Refuses a model that is made for other images."""
-    config = component.config
-    size, channels = config.get("sample_size"), config.get("in_channels")
-    sizes = (size, size) if isinstance(size, int) else size
-    if channels is not None and channels != shape.channels:
-        raise ValueError(
-            f"`components.{name}.in_channels` is {channels}, the images have {shape.channels} channel(s)."
-        )
-    if config.get("out_channels", shape.channels) != shape.channels:
-        raise ValueError(
-            f"`components.{name}.out_channels` is {config['out_channels']}, "
-            f"the images have {shape.channels} channel(s)."
-        )
-    if sizes is not None and tuple(sizes) != (shape.height, shape.width):
-        raise ValueError(f"`components.{name}.sample_size` is {size}, the images are {shape.height}x{shape.width}.")
-    known, classes = config.get("num_class_embeds"), len(shape.class_names or ())
-    if known is not None and known < classes:
-        raise ValueError(f"`components.{name}.num_class_embeds` is {known}, the data set has {classes} classes.")
-
-
 def _leading_comment(text: str) -> list[str]:
     lines = []
     for line in text.splitlines():
@@ -318,8 +302,3 @@ def _leading_comment(text: str) -> list[str]:
             break
         lines.append(line)
     return lines
-
-
-def _recipe_name(comment: str) -> str | None:
-    first = comment.splitlines()[0] if comment else ""
-    return first.removeprefix("# ").split(":")[0] if ":" in first else None

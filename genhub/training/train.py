@@ -1,5 +1,6 @@
 """From a recipe to a trained repository: the parts are built here, the loop moves them."""
 
+import inspect
 import json
 import logging
 import os
@@ -22,6 +23,7 @@ from tqdm.auto import tqdm
 
 from genhub import card, data, figures
 from genhub.doctor import device_name
+from genhub.files import write_whole
 from genhub.hub import save_repo
 from genhub.objectives.objective import Objective
 from genhub.randomness import fold, keyed_generator
@@ -57,7 +59,7 @@ def train(
         TrainingStopped: training ended early: a signal, or a loss that is not finite.
     """
     run_folder = Path(recipe)
-    if resume and (run_folder / STATE).is_dir():
+    if resume and (run_folder / "recipe.yaml").is_file():
         output_dir = output_dir or run_folder
     recipe = load_recipe(recipe, overrides)
     folder = Path(output_dir or Path("runs") / recipe.name)
@@ -75,6 +77,8 @@ class Run:
         with self.accelerator.main_process_first():  # one process decodes, the others read what it cached
             self.images = data.load(recipe.data, "train")
             self.held_out = data.load(recipe.data, "val") if recipe.data.val_size else None
+        if self.held_out and len(self.held_out) < self.accelerator.num_processes:
+            raise ValueError(f"`data.val_size` must be at least the {self.accelerator.num_processes} processes.")
         self.shares = [_share(stage, self.images, self.accelerator) for stage in recipe.stages]
 
         torch.manual_seed(fold("weights", self.config.seed))
@@ -122,6 +126,8 @@ class Run:
                 if number == loop.progress.stage:
                     self._run_stage(loop, number, stage, lengths[number], state, bar)
                     state = None
+                if loop.out_of_time:
+                    break
         return self._finish(loop)
 
     def _run_stage(self, loop: Loop, number: int, stage: Stage, steps: int, state: dict | None, bar: tqdm):
@@ -162,6 +168,7 @@ class Run:
         trains = {phase.trains for phase in objective.phases}
         for name in trains:
             _target(objective, name)
+        objective.check(self.images.shape)
         if trains != set(stage.optimizers):
             raise ValueError(
                 f"`optimizers` must be for {', '.join(sorted(trains))}, which {stage.objective.path} moves, "
@@ -225,6 +232,8 @@ class Run:
             pipeline = self.recipe.build_pipeline(self.components)
             pipeline.set_progress_bar_config(disable=True)
             arguments = {"batch_size": count}
+            if "batch_size" not in inspect.signature(pipeline.__call__).parameters:  # it makes images of images
+                arguments = {"image": self.held_out.batch(slice(0, count))["pixel_values"]}
             known = max(module.config.get("num_class_embeds") or 0 for module in self.modules.values())
             if known:  # one class after the other, row by row
                 classes = len(self.images.shape.class_names or ()) or known
@@ -254,7 +263,7 @@ class Run:
         """Refuses a folder that cannot be written or holds something else, before any work."""
         folder, saved = self.folder, self.folder / "recipe.yaml"
         if resume:
-            if not saved.is_file() or not (folder / STATE).is_dir():
+            if not saved.is_file():
                 raise ValueError(f"The folder {folder} holds no run to resume.")
             changed = same_experiment(yaml.safe_load(saved.read_text()), self.recipe.sections)
             changed = [
@@ -262,7 +271,7 @@ class Run:
             ]
             if changed:
                 raise ValueError(f"`{changed[0]}` differs from the run in {folder}; it may not change on resume.")
-        elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        elif folder.exists() and (not folder.is_dir() or any(path.suffix != ".part" for path in folder.iterdir())):
             raise ValueError(
                 f"The folder {folder} is not empty. Add --resume to go on with its run, or give another --output_dir."
             )
@@ -276,8 +285,9 @@ class Run:
         if self.resume:
             state = load_newest(self.accelerator, self.folder / STATE / "checkpoints")
         if self.accelerator.is_main_process:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_whole(self.folder / "recipe.yaml", self.recipe.text)
             (self.folder / STATE / "checkpoints").mkdir(parents=True, exist_ok=True)
-            (self.folder / "recipe.yaml").write_text(self.recipe.text)
             truncate_log(self.folder / STATE / "metrics.jsonl", state["progress"]["total_steps"] if state else 0)
         self.accelerator.wait_for_everyone()
         if self.config.trackers:
@@ -364,6 +374,7 @@ def _accelerator(config, folder: Path) -> Accelerator:
         raise ValueError(
             f"`training.mixed_precision={config.mixed_precision}` or `training.trackers`: {error}"
         ) from error
+    accelerator.gradient_accumulation_steps = 1  # the loop accumulates; an environment variable would divide once more
     if accelerator.num_processes != launched:
         raise ValueError(
             f"{launched} processes were launched, and each believes to be alone. On CPUs set ACCELERATE_USE_CPU=true; "

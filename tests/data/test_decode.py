@@ -29,7 +29,7 @@ def test_the_fast_way_undoes_every_filter_at_every_width(filters, channels):
         encoded = [write_png(image, np.roll(filters, i)) for i, image in enumerate(images)]
         fast = np.zeros((4, channels, 6, width), np.uint8)
 
-        assert _decode_png(encoded, fast)
+        assert _decode_png(b"".join(encoded), np.cumsum([0, *map(len, encoded)]), fast)
 
         assert np.array_equal(fast, images.transpose(0, 3, 1, 2))
         assert np.array_equal(fast, [by_pillow(png) for png in encoded])
@@ -39,7 +39,7 @@ def test_files_that_pillow_wrote_take_the_fast_way():
     encoded = [encode(image, compress_level=9) for image in noise(5, 28, 28)]
     fast = np.zeros((5, 1, 28, 28), np.uint8)
 
-    assert _decode_png(encoded, fast)
+    assert _decode_png(b"".join(encoded), np.cumsum([0, *map(len, encoded)]), fast)
 
     assert np.array_equal(fast, [by_pillow(png) for png in encoded])
 

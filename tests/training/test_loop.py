@@ -93,15 +93,19 @@ def test_validation_uses_the_same_noise_every_time_and_on_any_number_of_processe
     assert max(losses) - min(losses) < 1e-5
 
 
-def test_an_infinite_loss_stops_training_and_keeps_the_last_healthy_state(tmp_path, tiny):
-    tiny |= {"objective": {"class": "games.Exploding"}, "training.checkpoint_every": 0}
+@pytest.mark.parametrize("every", [0, 1])
+def test_an_infinite_loss_stops_training_and_keeps_the_last_healthy_state(tmp_path, tiny, every):
+    tiny |= {"objective": {"class": "games.Exploding"}, "training.checkpoint_every": every}
 
     with pytest.raises(TrainingStopped, match=r"loss of unet is not finite at step 3 .*learning rate"):
         genhub.train("ddpm-quick", tmp_path / "run", overrides=tiny)
 
-    state = newest_state(tmp_path / "run")
-    assert state["progress"]["total_steps"] == 2
-    assert all(torch.isfinite(tensor).all() for tensor in state["modules"]["unet"].values())
+    if every:
+        state = newest_state(tmp_path / "run")
+        assert state["progress"]["total_steps"] == 2
+        assert all(torch.isfinite(tensor).all() for tensor in state["modules"]["unet"].values())
+    else:
+        assert not list_checkpoints(tmp_path / "run/training/checkpoints")
 
 
 def test_the_time_limit_ends_training_with_a_saved_repository(tmp_path, tiny):
@@ -141,8 +145,61 @@ def test_a_damaged_checkpoint_is_reported_and_the_one_before_used(tmp_path, tiny
     genhub.train(tmp_path / "run", resume=True)
 
     assert "step-00000004 is damaged" in caplog.text
+    assert (tmp_path / "run/training/checkpoints/damaged-step-00000004").is_dir()
     one, two = weights(whole), weights(tmp_path / "run")
     assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_does_not_start_afresh(tmp_path, tiny):
+    folder = genhub.train("ddpm-quick", tmp_path / "run", overrides=tiny)
+    log = (folder / "training/metrics.jsonl").read_text()
+    for path in list_checkpoints(folder / "training/checkpoints"):
+        (path / "state.pt").unlink()
+
+    with pytest.raises(CheckpointError, match="Every checkpoint .* is damaged"):
+        genhub.train(folder, resume=True)
+
+    assert (folder / "training/metrics.jsonl").read_text() == log
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint_starts_again(tmp_path, tiny):
+    whole = genhub.train("ddpm-quick", tmp_path / "whole", overrides=tiny)
+    (tmp_path / "run").mkdir()
+    shutil.copy(whole / "recipe.yaml", tmp_path / "run")
+
+    genhub.train(tmp_path / "run", resume=True)
+
+    one, two = weights(whole), weights(tmp_path / "run")
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_time_that_is_up_in_the_first_stage_does_not_skip_it(tmp_path, tiny):
+    stages = [{"training": {"max_steps": 100_000}}, {"training": {"max_steps": 1}}]
+    tiny |= {"stages": stages, "training.max_minutes": 0.01, "training.checkpoint_every": 0}
+
+    folder = genhub.train("ddpm-quick", tmp_path / "run", overrides=tiny)
+
+    assert newest_state(folder)["progress"]["stage"] == 0
+
+
+def test_a_phase_may_rest(tmp_path, tiny):
+    tiny |= {"objective": {"class": "games.Resting"}}
+
+    folder = genhub.train("ddpm-quick", tmp_path / "run", overrides=tiny)
+
+    assert newest_state(folder)["progress"]["total_steps"] == 4
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_a_compiled_model_learns_the_same_and_is_saved_the_same(tmp_path, tiny):
+    plain = genhub.train("ddpm-quick", tmp_path / "plain", overrides=tiny)
+
+    compiled = genhub.train("ddpm-quick", tmp_path / "compiled", overrides=tiny | {"training.compile": True})
+
+    one, two = weights(plain), weights(compiled)
+    assert one.keys() == two.keys()
+    assert all(torch.allclose(one[name], two[name], atol=1e-3) for name in one)
 
 
 def test_a_full_disk_in_the_middle_of_a_checkpoint_leaves_the_one_before_whole(tmp_path, tiny):
