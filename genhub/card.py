@@ -84,8 +84,7 @@ def write(recipe: Recipe, pipeline, metrics: dict) -> str:
         "## Training",
         "",
         "```bash",
-        _command(recipe, hardware["processes"]),
-        "genhub train recipe.yaml  # the same, from the file beside this card",
+        *_commands(recipe, hardware["processes"]),
         "```",
         "",
         "| | |",
@@ -120,11 +119,14 @@ def write(recipe: Recipe, pipeline, metrics: dict) -> str:
     return str(ModelCard(f"---\n{header.to_yaml()}\n---\n\n" + "\n".join(lines)))
 
 
-def _command(recipe: Recipe, processes: int) -> str:
-    """Returns the command that was given, with every override."""
+def _commands(recipe: Recipe, processes: int) -> list[str]:
+    """Returns what trains this model again: the command that was given, with its overrides, and that for the file."""
     launch = "genhub train" if processes == 1 else f"accelerate launch --num_processes {processes} scripts/train.py"
+    again = f"{launch} recipe.yaml  # the file beside this card"
+    if not recipe.is_published:
+        return [again]
     options = [f"--{key} {shlex.quote(json.dumps(value).strip(chr(34)))}" for key, value in recipe.overrides.items()]
-    return " ".join([launch, shlex.quote(recipe.name), *options])
+    return [" ".join([launch, recipe.name, *options]), again]
 
 
 def _results_table(metrics: dict) -> list[str]:

@@ -1,5 +1,6 @@
 """What this machine really gives: devices, processes, arithmetic, versions."""
 
+import contextlib
 import importlib.metadata
 import os
 import platform
@@ -9,7 +10,7 @@ import time
 import torch
 from accelerate import Accelerator
 
-PACKAGES = ("genhub", "torch", "diffusers", "accelerate", "datasets", "huggingface_hub", "safetensors", "transformers")
+PACKAGES = ("torch", "diffusers", "accelerate", "datasets", "huggingface_hub", "safetensors")
 
 
 def report() -> str:
@@ -18,7 +19,7 @@ def report() -> str:
     launched = int(os.environ.get("WORLD_SIZE", 1))
     device = accelerator.device
     rows = [
-        ("python", f"{platform.python_version()} on {platform.platform()}"),
+        ("system", platform.platform()),
         ("device", f"{device} ({device_name(device)})"),
         ("processes", f"{accelerator.num_processes} of {launched} launched, {accelerator.distributed_type.value}"),
         (
@@ -28,7 +29,7 @@ def report() -> str:
         ),
         ("cuda devices", str(torch.cuda.device_count())),
         *[(f"products, {name}", matmul_rate(dtype, device)) for name, dtype in DTYPES.items()],
-        ("versions", ", ".join(f"{name} {_version(name)}" for name in PACKAGES)),
+        ("versions", ", ".join(f"{name} {version}" for name, version in versions().items())),
     ]
     lines = [f"{name:15} {value}" for name, value in rows]
     if accelerator.num_processes != launched:
@@ -79,8 +80,12 @@ def device_name(device: torch.device) -> str:
     return platform.processor() or platform.machine()
 
 
-def _version(name: str) -> str:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"
+def versions() -> dict[str, str]:
+    """Returns the versions of genhub, of Python and of the packages that decide what a run computes."""
+    import genhub
+
+    found = {"genhub": genhub.__version__, "python": platform.python_version()}
+    for name in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found

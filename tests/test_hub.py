@@ -136,6 +136,16 @@ def test_saved_again_a_repository_is_the_same(repo, request, tmp_path):
         assert (again / name).read_bytes() == (folder / name).read_bytes(), name
 
 
+def test_a_pipeline_of_diffusers_alone_is_saved_and_found_too(plain_repo, tmp_path):
+    from diffusers import DDPMPipeline
+
+    again = genhub.save_repo(DDPMPipeline.from_pretrained(plain_repo), tmp_path / "again")
+
+    pipeline = genhub.AutoPipeline.from_pretrained(again)
+    assert type(pipeline) is DDPMPipeline
+    assert (again / WEIGHTS).read_bytes() == (plain_repo / WEIGHTS).read_bytes()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("repo", ["tiny_repo", "plain_repo"])
 def test_over_http_a_pushed_repository_loads_with_and_without_genhub(repo, request, hub, tmp_path):

@@ -114,7 +114,7 @@ class Recipe:
         if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
             raise ValueError(f"`name` must be letters, digits, '.', '_' and '-', got {name!r}.")
         self.sections, self.name, self.comment = {"name": name, **sections}, name, comment
-        self.overrides = overrides or {}
+        self.overrides, self.is_published = overrides or {}, False
         sections = self.sections
         refuse_unknown("section", sections, SECTIONS)
         missing = {"components", "objective", "optimizers", "pipeline"} - set(sections)
@@ -205,7 +205,9 @@ def load_recipe(source: str | Path, overrides: dict[str, object] | None = None) 
     for key, value in (overrides or {}).items():
         _override(sections, key, value)
     name = path.stem if path.name != "recipe.yaml" else path.resolve().parent.name
-    return Recipe(sections, name, comment, overrides)
+    recipe = Recipe(sections, name, comment, overrides)
+    recipe.is_published = path.parent == RECIPES
+    return recipe
 
 
 def find_recipe(source: str) -> Path:

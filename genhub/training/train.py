@@ -2,38 +2,24 @@
 
 import inspect
 import json
-import logging
-import os
-import platform
 import sys
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
-import accelerate
-import diffusers
 import torch
-import yaml
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedType, ProjectConfiguration
 from diffusers.training_utils import EMAModel
 from torch import nn
 from tqdm.auto import tqdm
 
 from genhub import card, data, figures
-from genhub.doctor import device_name
-from genhub.files import write_whole
+from genhub.doctor import device_name, versions
 from genhub.hub import save_repo
 from genhub.objectives.objective import Objective
 from genhub.randomness import fold, keyed_generator
-from genhub.training.checkpoint import load_newest, save_checkpoint
-from genhub.training.loop import Loop, Progress, TrainingStopped, averaged, truncate_log, validate
-from genhub.training.recipe import Recipe, Stage, TrainingConfig, load_recipe, same_experiment
-
-logger = logging.getLogger(__name__)
-STATE = "training"  # the folder, beside the repository's files, of what only training needs
-SUPPORTED = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU, DistributedType.MULTI_XPU)
+from genhub.training.loop import Loop, Progress, TrainingStopped, averaged, validate
+from genhub.training.processes import make_accelerator, share_of, signals_to
+from genhub.training.recipe import Recipe, Stage, TrainingConfig, load_recipe
+from genhub.training.run_folder import RunFolder
 
 
 def train(
@@ -70,35 +56,35 @@ class Run:
     """One training run: a recipe, a folder, and the processes that `accelerate` gives."""
 
     def __init__(self, recipe: Recipe, folder: Path, resume: bool):
-        self.recipe, self.folder, self.config = recipe, folder, recipe.training
-        self._check_folder(resume)
-        self.accelerator = _accelerator(self.config, folder)
+        self.recipe, self.config = recipe, recipe.training
+        self.folder = RunFolder(folder, recipe, resume)
+        self.accelerator = make_accelerator(self.config, self.folder.logs)
         device = self.accelerator.device
         with self.accelerator.main_process_first():  # one process decodes, the others read what it cached
             self.images = data.load(recipe.data, "train")
             self.held_out = data.load(recipe.data, "val") if recipe.data.val_size else None
         if self.held_out and len(self.held_out) < self.accelerator.num_processes:
             raise ValueError(f"`data.val_size` must be at least the {self.accelerator.num_processes} processes.")
-        self.shares = [_share(stage, self.images, self.accelerator) for stage in recipe.stages]
+        self.shares = [share_of(stage.training, len(self.images), self.accelerator) for stage in recipe.stages]
 
         torch.manual_seed(fold("weights", self.config.seed))
         self.components = recipe.build_components(self.images.shape)
         self.modules = {name: part for name, part in self.components.items() if isinstance(part, nn.Module)}
+        layout = torch.channels_last if self.config.channels_last else torch.preserve_format
         for module in self.modules.values():
-            module.to(
-                device, memory_format=torch.channels_last if self.config.channels_last else torch.preserve_format
-            )
-        for name, stage in enumerate(recipe.stages):  # every stage is tried before any work
-            self._objective(stage, name)
+            module.to(device, memory_format=layout)
+        for stage in recipe.stages:  # every stage is tried before any work
+            self._objective(stage)
         self._check_labels()
         recipe.build_pipeline(self.components)
         self.averages = make_averages(self.modules, self.config)
-        self.resume = resume
 
     def train(self) -> Path:
         """Runs all stages from where the run stands, and saves the repository."""
-        state = self._open_folder()
-        loop = Loop(self.accelerator, self.modules, self.averages, self._log, self._save_checkpoint, self._watch())
+        state = self.folder.open(self.accelerator)
+        loop = Loop(
+            self.accelerator, self.modules, self.averages, self.folder.log, self.folder.save_checkpoint, self._watch()
+        )
         if state is not None:
             loop.progress = Progress(**state["progress"])
             for name, module in self.modules.items():
@@ -119,7 +105,7 @@ class Run:
             disable=not self.accelerator.is_main_process,
             mininterval=0.5 if sys.stderr.isatty() else 15,
         )
-        with bar, _signals_to(loop):
+        with bar, signals_to(loop.ask_to_stop):
             for number, stage in enumerate(self.recipe.stages):
                 if number > loop.progress.stage:
                     loop.progress.stage, loop.progress.step = number, 0
@@ -132,7 +118,7 @@ class Run:
 
     def _run_stage(self, loop: Loop, number: int, stage: Stage, steps: int, state: dict | None, bar: tqdm):
         """Prepares one stage's objective and optimizers, takes back their state, and runs it."""
-        objective = self._objective(stage, number)
+        objective = self._objective(stage)
         moved = {phase.trains: _target(objective, phase.trains) for phase in objective.phases}
         for module in objective.modules.values():
             module.requires_grad_(False)
@@ -162,7 +148,7 @@ class Run:
         for module in self.modules.values():
             module.requires_grad_(True)
 
-    def _objective(self, stage: Stage, number: int) -> Objective:
+    def _objective(self, stage: Stage) -> Objective:
         """Builds the objective of a stage, and checks that its phases and the optimizers name the same modules."""
         objective = stage.objective.build(**self.components)
         trains = {phase.trains for phase in objective.phases}
@@ -198,7 +184,7 @@ class Run:
 
     def _validate(self, loop: Loop):
         """Logs the validation terms, of the averaged weights where there are."""
-        self._log({"step": loop.progress.total_steps} | self.validation(loop))
+        self.folder.log({"step": loop.progress.total_steps} | self.validation(loop))
 
     def validation(self, loop: Loop) -> dict[str, float]:
         """Returns the validation terms by name, `val_...`."""
@@ -214,9 +200,7 @@ class Run:
     def _sample(self, loop: Loop):
         """Draws the images of fixed seeds, on the main process, into `training/samples`."""
         if self.accelerator.is_main_process:
-            path = self.folder / STATE / "samples" / f"step-{loop.progress.total_steps:08d}.png"
-            path.parent.mkdir(exist_ok=True)
-            path.write_bytes(figures.png(figures.grid(self.samples()[0])))
+            self.folder.save_picture(loop.progress.total_steps, figures.png(figures.grid(self.samples()[0])))
         self.accelerator.wait_for_everyone()
 
     def samples(self) -> tuple[torch.Tensor, float]:
@@ -243,63 +227,12 @@ class Run:
                 module.train(training[name])
         return images.cpu(), time.monotonic() - start
 
-    def _save_checkpoint(self, loop: Loop) -> Path:
-        folder = self.folder / STATE / "checkpoints"
-        state = loop.state_dict() if self.accelerator.is_main_process else {}
-        return save_checkpoint(
-            self.accelerator, folder, loop.progress.total_steps, state, self.config.keep_checkpoints
-        )
-
-    def _log(self, record: dict):
-        """Writes one line of metrics.jsonl, and tells the trackers."""
-        if not self.accelerator.is_main_process:
-            return
-        with open(self.folder / STATE / "metrics.jsonl", "a") as file:
-            file.write(json.dumps(record) + "\n")
-        if self.config.trackers:
-            self.accelerator.log({k: v for k, v in record.items() if k != "step"}, step=record["step"])
-
-    def _check_folder(self, resume: bool):
-        """Refuses a folder that cannot be written or holds something else, before any work."""
-        folder, saved = self.folder, self.folder / "recipe.yaml"
-        if resume:
-            if not saved.is_file():
-                raise ValueError(f"The folder {folder} holds no run to resume.")
-            changed = same_experiment(yaml.safe_load(saved.read_text()), self.recipe.sections)
-            changed = [
-                key for key in changed if key.split(".")[-1] not in ("in_channels", "out_channels", "sample_size")
-            ]
-            if changed:
-                raise ValueError(f"`{changed[0]}` differs from the run in {folder}; it may not change on resume.")
-        elif folder.exists() and (not folder.is_dir() or any(path.suffix != ".part" for path in folder.iterdir())):
-            raise ValueError(
-                f"The folder {folder} is not empty. Add --resume to go on with its run, or give another --output_dir."
-            )
-        existing = next(parent for parent in [folder, *folder.absolute().parents] if parent.exists())
-        if not existing.is_dir() or not os.access(existing, os.W_OK):
-            raise ValueError(f"The folder {folder} cannot be written.")
-
-    def _open_folder(self) -> dict | None:
-        """Makes the folder, or returns the state of the run in it."""
-        state = None
-        if self.resume:
-            state = load_newest(self.accelerator, self.folder / STATE / "checkpoints")
-        if self.accelerator.is_main_process:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            write_whole(self.folder / "recipe.yaml", self.recipe.text)
-            (self.folder / STATE / "checkpoints").mkdir(parents=True, exist_ok=True)
-            truncate_log(self.folder / STATE / "metrics.jsonl", state["progress"]["total_steps"] if state else 0)
-        self.accelerator.wait_for_everyone()
-        if self.config.trackers:
-            self.accelerator.init_trackers("genhub", config={"recipe": self.recipe.name})
-        return state
-
     def _finish(self, loop: Loop) -> Path:
         """Saves the trained pipeline with its card; the last checkpoint stays, so that training can go on."""
-        self._save_checkpoint(loop)
+        self.folder.save_checkpoint(loop)
         results = self.validation(loop) if self.held_out else {}
         if results:
-            self._log({"step": loop.progress.total_steps} | results)
+            self.folder.log({"step": loop.progress.total_steps} | results)
         if self.accelerator.is_main_process:
             images, sampling_seconds = self.samples()
             with averaged(self.accelerator, self.modules, self.averages):
@@ -313,10 +246,10 @@ class Run:
                     "samples.png": figures.png(figures.grid(images)),
                 }
                 documents["README.md"] = card.write(self.recipe, pipeline, metrics)
-                save_repo(pipeline, self.folder, documents)
+                save_repo(pipeline, self.folder.path, documents)
         self.accelerator.wait_for_everyone()
         self.accelerator.end_training()
-        return self.folder
+        return self.folder.path
 
     def _metrics(self, loop: Loop, results: dict[str, float], sampling_seconds: float) -> dict:
         """Returns what was measured in this run, and on what."""
@@ -341,13 +274,7 @@ class Run:
                 "processes": self.accelerator.num_processes,
                 "threads": torch.get_num_threads(),
             },
-            "versions": {
-                "genhub": __import__("genhub").__version__,
-                "torch": torch.__version__,
-                "diffusers": diffusers.__version__,
-                "accelerate": accelerate.__version__,
-                "python": platform.python_version(),
-            },
+            "versions": versions(),
         }
 
 
@@ -356,52 +283,6 @@ def make_averages(modules: dict[str, nn.Module], config: TrainingConfig) -> dict
     return {
         name: EMAModel(modules[name].parameters(), decay=decay, foreach=True) for name, decay in config.ema.items()
     }
-
-
-def _accelerator(config, folder: Path) -> Accelerator:
-    """Returns the accelerator, after refusing what it would silently get wrong."""
-    launched = int(os.environ.get("WORLD_SIZE", 1))
-    AcceleratorState._reset_state(
-        reset_partial_state=True
-    )  # else a second run in one process keeps the first one's precision
-    try:
-        accelerator = Accelerator(
-            mixed_precision=config.mixed_precision,
-            log_with=config.trackers or None,
-            project_config=ProjectConfiguration(project_dir=folder / STATE, logging_dir=folder / STATE),
-        )
-    except (ValueError, ImportError) as error:
-        raise ValueError(
-            f"`training.mixed_precision={config.mixed_precision}` or `training.trackers`: {error}"
-        ) from error
-    accelerator.gradient_accumulation_steps = 1  # the loop accumulates; an environment variable would divide once more
-    if accelerator.num_processes != launched:
-        raise ValueError(
-            f"{launched} processes were launched, and each believes to be alone. On CPUs set ACCELERATE_USE_CPU=true; "
-            "`genhub doctor` shows what this machine gives."
-        )
-    if accelerator.distributed_type not in SUPPORTED:
-        raise ValueError(
-            f"genhub trains on one process or with data parallelism, not with {accelerator.distributed_type}."
-        )
-    if config.mixed_precision == "fp16" and accelerator.device.type == "cpu":
-        raise ValueError("`training.mixed_precision` must be bf16 or no on a CPU, got fp16.")
-    return accelerator
-
-
-def _share(stage: Stage, images, accelerator: Accelerator) -> int:
-    """Returns how many images one process takes at a time."""
-    config, parts = stage.training, accelerator.num_processes * stage.training.gradient_accumulation
-    if config.batch_size % parts:
-        raise ValueError(
-            f"`training.batch_size` must be divisible by {parts} ({accelerator.num_processes} process(es) x "
-            f"{config.gradient_accumulation} accumulated), got {config.batch_size}."
-        )
-    if len(images) < config.batch_size:
-        raise ValueError(
-            f"`training.batch_size` must be at most the {len(images)} training images, got {config.batch_size}."
-        )
-    return config.batch_size // parts
 
 
 def _target(objective: Objective, trains: str) -> nn.Module:
@@ -413,23 +294,6 @@ def _target(objective: Objective, trains: str) -> nn.Module:
         raise ValueError(
             f"A phase of {type(objective).__name__} trains {trains!r}, which is not one of its modules."
         ) from error
-
-
-@contextmanager
-def _signals_to(loop: Loop):
-    """Lets Ctrl-C and SIGTERM finish the step in hand and write a checkpoint."""
-    import signal
-    import threading
-
-    if threading.current_thread() is not threading.main_thread():  # a notebook's or a server's thread cannot
-        yield
-        return
-    before = {number: signal.signal(number, loop.ask_to_stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 __all__ = ["Run", "TrainingStopped", "train"]

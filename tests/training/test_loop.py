@@ -11,6 +11,7 @@ import torch
 from worlds import run, weights
 
 import genhub
+from genhub.training import run_folder
 from genhub.training.checkpoint import CheckpointError, list_checkpoints
 from genhub.training.loop import TrainingStopped
 
@@ -204,14 +205,14 @@ def test_a_compiled_model_learns_the_same_and_is_saved_the_same(tmp_path, tiny):
 
 def test_a_full_disk_in_the_middle_of_a_checkpoint_leaves_the_one_before_whole(tmp_path, tiny):
     def train_on_a_disk_that_fills_up():
-        save = genhub.training.train.save_checkpoint
+        save = run_folder.save_checkpoint
 
         def limited(accelerator, folder, step, state, keep):
             if step == 3:  # the system refuses to write more than this into one file, as a full disk does
                 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
             return save(accelerator, folder, step, state, keep)
 
-        genhub.training.train.save_checkpoint = limited
+        run_folder.save_checkpoint = limited
         try:
             genhub.train("ddpm-quick", tmp_path / "run", overrides=tiny)
         except CheckpointError as error:

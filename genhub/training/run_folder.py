@@ -1,0 +1,84 @@
+"""The folder of a run: the repository that it becomes, and beside it what only training needs."""
+
+import json
+import os
+from pathlib import Path
+
+import yaml
+from accelerate import Accelerator
+
+from genhub.files import write_whole
+from genhub.training.checkpoint import load_newest, save_checkpoint
+from genhub.training.loop import Loop, truncate_log
+from genhub.training.recipe import Recipe, same_experiment
+
+STATE = "training"
+
+
+class RunFolder:
+    """Holds the checkpoints, samples and records of a run in `training`, under the folder of its repository.
+
+    Raises:
+        ValueError: the folder cannot be written, holds something else, or the run of another recipe.
+    """
+
+    def __init__(self, path: Path, recipe: Recipe, resume: bool):
+        self.path, self.recipe, self.resume = path, recipe, resume
+        self.logs = path / STATE
+        self._check(resume)
+
+    def open(self, accelerator: Accelerator) -> dict | None:
+        """Makes the folder, or returns the state of the run in it."""
+        self.accelerator, state = accelerator, None
+        if self.resume:
+            state = load_newest(self.accelerator, self.logs / "checkpoints")
+        if self.accelerator.is_main_process:
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_whole(self.path / "recipe.yaml", self.recipe.text)
+            (self.logs / "checkpoints").mkdir(parents=True, exist_ok=True)
+            truncate_log(self.logs / "metrics.jsonl", state["progress"]["total_steps"] if state else 0)
+        self.accelerator.wait_for_everyone()
+        if self.recipe.training.trackers:
+            self.accelerator.init_trackers("genhub", config={"recipe": self.recipe.name})
+        return state
+
+    def save_checkpoint(self, loop: Loop) -> Path:
+        """Writes the state of a run; all processes call it."""
+        folder, keep = self.logs / "checkpoints", self.recipe.training.keep_checkpoints
+        state = loop.state_dict() if self.accelerator.is_main_process else {}
+        return save_checkpoint(self.accelerator, folder, loop.progress.total_steps, state, keep)
+
+    def log(self, record: dict):
+        """Writes one line of metrics.jsonl, and tells the trackers."""
+        if not self.accelerator.is_main_process:
+            return
+        with open(self.logs / "metrics.jsonl", "a") as file:
+            file.write(json.dumps(record) + "\n")
+        if self.recipe.training.trackers:
+            self.accelerator.log({k: v for k, v in record.items() if k != "step"}, step=record["step"])
+
+    def save_picture(self, step: int, picture: bytes):
+        """Writes the samples that a run draws while it trains."""
+        path = self.logs / "samples" / f"step-{step:08d}.png"
+        path.parent.mkdir(exist_ok=True)
+        write_whole(path, picture)
+
+    def _check(self, resume: bool):
+        """Refuses a folder that cannot be written or holds something else, before any work."""
+        folder, saved = self.path, self.path / "recipe.yaml"
+        if resume:
+            if not saved.is_file():
+                raise ValueError(f"The folder {folder} holds no run to resume.")
+            changed = same_experiment(yaml.safe_load(saved.read_text()), self.recipe.sections)
+            changed = [
+                key for key in changed if key.split(".")[-1] not in ("in_channels", "out_channels", "sample_size")
+            ]
+            if changed:
+                raise ValueError(f"`{changed[0]}` differs from the run in {folder}; it may not change on resume.")
+        elif folder.exists() and (not folder.is_dir() or any(path.suffix != ".part" for path in folder.iterdir())):
+            raise ValueError(
+                f"The folder {folder} is not empty. Add --resume to go on with its run, or give another --output_dir."
+            )
+        existing = next(parent for parent in [folder, *folder.absolute().parents] if parent.exists())
+        if not existing.is_dir() or not os.access(existing, os.W_OK):
+            raise ValueError(f"The folder {folder} cannot be written.")
