@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     overrides = {}
     try:
         if rest and options.command != "train":
-            parser.error(f"unrecognized arguments: {' '.join(rest)}")
+            options.parser.error(f"unrecognized arguments: {' '.join(rest)}")
         overrides = parse_overrides(rest)
         return options.run(options, overrides)
     except KeyboardInterrupt:
@@ -88,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
         sub = commands.add_parser(
             name, help=text, description=text, epilog=EPILOG.get(name), formatter_class=formatter
         )
-        sub.set_defaults(run=run)
+        sub.set_defaults(run=run, parser=sub)
         return sub
 
     sub = command("train", "Train a recipe and save a repository of the Hub's format.", _train)

@@ -21,7 +21,10 @@ def report() -> str:
     rows = [
         ("system", platform.platform()),
         ("device", f"{device} ({device_name(device)})"),
-        ("processes", f"{accelerator.num_processes} of {launched} launched, {accelerator.distributed_type.value}"),
+        (
+            "processes",
+            f"{accelerator.num_processes} of {launched} launched (accelerate: {accelerator.distributed_type.value})",
+        ),
         (
             "threads",
             f"{torch.get_num_threads()} for {os.cpu_count()} cores, "
@@ -45,7 +48,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 def matmul_rate(dtype: torch.dtype, device: torch.device) -> str:
     """Returns the measured rate of matrix products, or that there are none."""
     flops = measure_flops(dtype, device)
-    return "not supported" if flops is None else f"{flops / 1e9:,.0f} GFLOP/s"
+    return "not supported" if flops is None else f"{flops / 1e9:,.{0 if flops > 1e10 else 1}f} GFLOP/s"
 
 
 def measure_flops(dtype: torch.dtype, device: torch.device, repeats: int = 5) -> float | None:

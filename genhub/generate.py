@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import torch
+from PIL import Image
 
 from genhub import figures
 from genhub.hub import AutoPipeline
@@ -40,10 +41,12 @@ def generate(
     path = Path(output or (Path(repo) if Path(repo).is_dir() else Path()) / "generated.png")
     if not path.parent.is_dir():
         raise ValueError(f"`output` must lie in an existing folder, got {path}.")
+    if path.suffix.lower() not in Image.registered_extensions():
+        raise ValueError(f"`output` must be a file of a kind that pillow writes, such as .png, got {path}.")
     try:
-        device = torch.device(device or best_device())
-    except RuntimeError as error:
-        raise ValueError(f"`device` must be one that PyTorch knows, got {device!r}.") from error
+        device = torch.empty(0, device=device or best_device()).device
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"`device` must be one that this PyTorch and this machine have, got {device!r}.") from error
     pipeline = AutoPipeline.from_pretrained(repo).to(device)
     arguments = {} if steps is None else {"num_inference_steps": steps}
     images = []

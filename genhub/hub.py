@@ -117,8 +117,8 @@ def download(name_or_path: str | os.PathLike, required: str = "model_index.json"
         what = "does not exist or is private" if missing else "could not be reached"
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise RepositoryError(
-            f"The repository {name} {what} ({first}). "
-            "Check the name, the network and `HF_TOKEN`, or give a local folder."
+            f"There is no folder {name} here, and the repository {name} of the Hub {what} ({first}). "
+            "Check the name, the network and `HF_TOKEN`."
         ) from error
     if not (folder / required).is_file():
         raise RepositoryError(f"The repository {name} holds no {required}.")
@@ -299,10 +299,12 @@ def push(folder: str | os.PathLike, repo_id: str, private: bool = False, revisio
             commit_message="Upload with genhub",
             revision=revision,
         )
-    except (HfHubHTTPError, HFValidationError, OSError) as error:
+    except HFValidationError as error:
+        raise RepositoryError(f"`repo_id` must be user/name: {error}") from error
+    except Exception as error:  # the client raises errors of several HTTP libraries, which change with its version
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise RepositoryError(
-            f"Could not upload to {repo_id} ({first}). Check the name, the network and `HF_TOKEN`."
+            f"Could not upload to {repo_id} ({first}). Check the network and the token (`hf auth login`, `HF_TOKEN`)."
         ) from error
     return str(url)
 

@@ -56,6 +56,8 @@ def test_overrides_are_yaml():
         (["generate", "REPO", "--class_labels", "three"], "must be whole numbers"),
         (["generate", "REPO", "--output", "/no/such/folder/x.png"], "must lie in an existing folder"),
         (["generate", "REPO", "--device", "cuba"], "`device`"),
+        (["generate", "REPO", "--output", "x.foo"], "of a kind that pillow writes"),
+        (["train", "--resume", "runs/nothing"], "There is no folder runs/nothing with a run to resume"),
         (["push", "/no/such/folder", "a/b"], "neither an existing folder"),
     ],
 )

@@ -99,20 +99,20 @@ def test_a_number_may_be_written_as_yaml_does_not_know_it(tmp_path):
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("componets.unet", 1, "no section 'componets'; did you mean 'components'"),
-        ("training.batch_sise", 1, "no `training.batch_sise`; did you mean 'batch_size'"),
-        ("data.sauce", 1, "no `data.sauce`; did you mean 'source'"),
-        (f"{UNET}.patch_sze", 1, "no `components.unet.patch_sze`; did you mean 'patch_size'"),
-        ("components.unett.patch_size", 1, "no `components.unett`; did you mean 'unet'"),
-        ("optimizers.unett.lr", 1, "no `optimizers.unett`; did you mean 'unet'"),
-        ("objective.lable_dropout", 0.1, "no `objective.lable_dropout`; did you mean 'label_dropout'"),
-        ("pipeline.num_inference_step", 1, "no `pipeline.num_inference_step`; did you mean 'num_inference_steps'"),
-        ("training.ema.unett", 0.5, "no `training.ema.unett`; did you mean 'unet'"),
-        (f"{SCHEDULE}.num_warmup_step", 1, "no `optimizers.unet.schedule.num_warmup_step`; did you mean"),
-        ("stages", [{"optimizer": {}}], "no `stages.0.optimizer`; did you mean 'optimizers'"),
+        ("componets.unet", 1, "no section 'componets' .did you mean 'components'"),
+        ("training.batch_sise", 1, "no `training.batch_sise` .did you mean 'batch_size'"),
+        ("data.sauce", 1, "no `data.sauce` .did you mean 'source'"),
+        (f"{UNET}.patch_sze", 1, "no `components.unet.patch_sze` .did you mean 'patch_size'"),
+        ("components.unett.patch_size", 1, "no `components.unett` .did you mean 'unet'"),
+        ("optimizers.unett.lr", 1, "no `optimizers.unett` .did you mean 'unet'"),
+        ("objective.lable_dropout", 0.1, "no `objective.lable_dropout` .did you mean 'label_dropout'"),
+        ("pipeline.num_inference_step", 1, "no `pipeline.num_inference_step` .did you mean 'num_inference_steps'"),
+        ("training.ema.unett", 0.5, "no `training.ema.unett` .did you mean 'unet'"),
+        (f"{SCHEDULE}.num_warmup_step", 1, "no `optimizers.unet.schedule.num_warmup_step` .did you mean"),
+        ("stages", [{"optimizer": {}}], "no `stages.0.optimizer` .did you mean 'optimizers'"),
         ("stages", [{"training": {"seed": 1}}], "no `stages.0.training.seed`"),
-        (f"{UNET}.class", "genhub.PatchUNet2DModl", "has no 'PatchUNet2DModl'; did you mean 'PatchUNet2DModel'"),
-        ("optimizers.unet.class", "torch.optim.AdamV", "torch.optim has no 'AdamV'; did you mean 'Adam"),
+        (f"{UNET}.class", "genhub.PatchUNet2DModl", "has no 'PatchUNet2DModl' .did you mean 'PatchUNet2DModel'"),
+        ("optimizers.unet.class", "torch.optim.AdamV", "torch.optim has no 'AdamV' .did you mean 'Adam"),
         (f"{UNET}.class", "nowhere.Model", "there is no package 'nowhere'"),
         (f"{UNET}.class", "Model", "must be a dotted path such as torch.optim.AdamW, got 'Model'"),
         ("training.batch_size.x", 1, "`training.batch_size` is a value, so `training.batch_size.x` does not exist"),
@@ -174,7 +174,7 @@ def test_a_class_of_another_kind_is_refused_without_being_called(section, path, 
 
 @pytest.mark.parametrize("name", ["ddpm-quik", "DDPM_quick"])
 def test_an_unknown_recipe_is_refused_and_the_nearest_name_given(name):
-    with pytest.raises(ValueError, match=f"no recipe '{name}'; did you mean 'ddpm-quick'"):
+    with pytest.raises(ValueError, match=f"no recipe '{name}' .did you mean 'ddpm-quick'"):
         load_recipe(name)
 
 

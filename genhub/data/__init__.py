@@ -53,7 +53,7 @@ def _cut(everything: Images | Lazy, split: str, val_size: int) -> Images | Lazy:
     if split == "val" and not val_size:
         raise ValueError("`data.val_size` must be above 0 for the split val, got 0.")
     if val_size >= total:
-        raise ValueError(f"`data.val_size` must be below the {total} images of the training file, got {val_size}.")
+        raise ValueError(f"`data.val_size` must be below the {total} images of the split train, got {val_size}.")
     keep = slice(total - val_size, total) if split == "val" else slice(0, total - val_size)
     if isinstance(everything, Images):
         return everything[keep]

@@ -97,7 +97,7 @@ def refuse_unknown(section: str, keys, known):
 
 def nearest(name: str, known: list[str]) -> str:
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 def import_path(section: str, path: str):

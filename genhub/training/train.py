@@ -18,7 +18,7 @@ from genhub.objectives.objective import Objective
 from genhub.randomness import fold, keyed_generator
 from genhub.training.loop import Loop, Progress, TrainingStopped, averaged, validate
 from genhub.training.processes import make_accelerator, share_of, signals_to
-from genhub.training.recipe import Recipe, Stage, TrainingConfig, load_recipe
+from genhub.training.recipe import Recipe, Stage, TrainingConfig, load_recipe, recipe_names
 from genhub.training.run_folder import RunFolder
 
 
@@ -44,9 +44,10 @@ def train(
         ValueError: a mistake in the recipe, the data or the folder, before anything is written.
         TrainingStopped: training ended early: a signal, or a loss that is not finite.
     """
-    run_folder = Path(recipe)
-    if resume and (run_folder / "recipe.yaml").is_file():
-        output_dir = output_dir or run_folder
+    if resume and str(recipe) not in recipe_names():  # it is the run's folder, or a recipe file of one's own
+        if not Path(recipe).exists():
+            raise ValueError(f"There is no folder {recipe} with a run to resume.")
+        output_dir = output_dir or (recipe if Path(recipe).is_dir() else None)
     recipe = load_recipe(recipe, overrides)
     folder = Path(output_dir or Path("runs") / recipe.name)
     return Run(recipe, folder, resume).train()
@@ -113,6 +114,7 @@ class Run:
                     self._run_stage(loop, number, stage, lengths[number], state, bar)
                     state = None
                 if loop.out_of_time:
+                    bar.write(f"The {self.config.max_minutes} minutes of `training.max_minutes` are over: saving.")
                     break
         return self._finish(loop)
 
