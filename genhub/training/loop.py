@@ -147,11 +147,14 @@ class Loop:
             for name, term in terms.items():
                 sums[name] = sums.get(name, 0) + term.detach().float() / len(share)
         self.accelerator.unscale_gradients(optimizer)
-        norm = nn.utils.clip_grad_norm_(moved.parameters(), self.config.max_grad_norm or float("inf"))
+        norm = nn.utils.get_total_norm([p.grad for p in moved.parameters() if p.grad is not None])
 
         *values, norm = self._exchange([*sums.values(), norm])
         numbers = dict(zip(sums, values, strict=True))
         self._check_finite(phase, numbers, norm)
+        if self.config.max_grad_norm is not None and norm > self.config.max_grad_norm:
+            total = torch.tensor(norm, device=self.accelerator.device)
+            nn.utils.clip_grads_with_norm_(moved.parameters(), self.config.max_grad_norm, total)
 
         optimizer.step()
         if phase.trains in self.schedules and not optimizer.step_was_skipped:

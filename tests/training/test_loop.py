@@ -240,6 +240,24 @@ def test_trackers_get_what_the_log_gets(tmp_path, tiny):
     assert [event.value for event in tracked] == pytest.approx([r["loss"] for r in records(folder) if "loss" in r])
 
 
+@pytest.mark.parametrize(("limit", "factor"), [(None, 1.0), (1e9, 1.0), (0.01, None)])
+def test_gradients_are_scaled_down_to_the_norm_that_the_recipe_allows(tmp_path, tiny, limit, factor):
+    rate = 0.5
+    tiny |= {"optimizers.unet": {"class": "torch.optim.SGD", "lr": rate}, "training.max_steps": 2}
+    tiny |= {"training.max_grad_norm": limit, "training.ema": {}}
+
+    folder = genhub.train("ddpm-quick", tmp_path / "run", overrides=tiny)
+
+    after, before = (
+        torch.load(path / "state.pt", weights_only=True)["modules"]["unet"]
+        for path in list_checkpoints(folder / "training/checkpoints")
+    )
+    moved = torch.cat([(after[name] - before[name]).flatten() for name in after]).norm().item()
+    norm = records(folder)[1]["grad_norm"]
+    assert moved / rate == pytest.approx(norm * factor if factor else limit, rel=1e-3)
+    assert norm > 0.02
+
+
 @pytest.mark.parametrize("change", [{"training.mixed_precision": "bf16"}, {"training.channels_last": True}])
 def test_other_arithmetic_trains_the_same_model_within_its_precision(tmp_path, tiny, change):
     tiny |= {"training.max_steps": 10, "training.checkpoint_every": 0}
