@@ -30,6 +30,7 @@ from genhub.files import sha256
 
 FORMAT = 1  # of `_genhub`; a higher one is refused
 WEIGHTS = "diffusion_pytorch_model.safetensors"
+DOWNLOAD_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token", "revision")
 DOCUMENTS = ("README.md", "recipe.yaml", "metrics.json", "samples.png")
 
 # The name under which `save_pretrained` records our classes; without it, it would write where they are defined.
@@ -53,8 +54,8 @@ class InstalledClasses:
     @classmethod
     def download(cls, pretrained_model_name, **kwargs):
         """Downloads a repository without its source files."""
-        known = ("cache_dir", "force_download", "local_files_only", "token", "revision")
-        return str(download(pretrained_model_name, **{k: kwargs[k] for k in known if kwargs.get(k) is not None}))
+        given = {k: kwargs[k] for k in DOWNLOAD_ARGUMENTS if kwargs.get(k) is not None}
+        return str(download(pretrained_model_name, **given))
 
     @classmethod
     def load_config(cls, pretrained_model_name_or_path, **kwargs):
@@ -83,8 +84,7 @@ class AutoPipeline:
             RepositoryError: there is no such repository, the Hub cannot be reached, weights are damaged, pickled or do
                 not fit, or a newer genhub wrote it.
         """
-        download_kwargs = ("cache_dir", "force_download", "local_files_only", "token", "revision")
-        folder = download(name_or_path, **{k: kwargs.pop(k) for k in download_kwargs if k in kwargs})
+        folder = download(name_or_path, **{k: kwargs.pop(k) for k in DOWNLOAD_ARGUMENTS if k in kwargs})
         index = _read_json(folder / "model_index.json")
         pipeline_class = find_class(_class_name(index), DiffusionPipeline)
         if not issubclass(pipeline_class, InstalledClasses):  # those resolve the folder themselves
@@ -115,9 +115,8 @@ def download(name_or_path: str | os.PathLike, required: str = "model_index.json"
     ) as error:
         missing = isinstance(error, RepositoryNotFoundError | HFValidationError)
         what = "does not exist or is private" if missing else "could not be reached"
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise RepositoryError(
-            f"There is no folder {name} here, and the repository {name} of the Hub {what} ({first}). "
+            f"There is no folder {name} here, and the repository {name} of the Hub {what} ({_first_line(error)}). "
             "Check the name, the network and `HF_TOKEN`."
         ) from error
     if not (folder / required).is_file():
@@ -302,11 +301,15 @@ def push(folder: str | os.PathLike, repo_id: str, private: bool = False, revisio
     except HFValidationError as error:
         raise RepositoryError(f"`repo_id` must be user/name: {error}") from error
     except Exception as error:  # the client raises errors of several HTTP libraries, which change with its version
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise RepositoryError(
-            f"Could not upload to {repo_id} ({first}). Check the network and the token (`hf auth login`, `HF_TOKEN`)."
+            f"Could not upload to {repo_id} ({_first_line(error)}). "
+            "Check the network and the token (`hf auth login`, `HF_TOKEN`)."
         ) from error
     return str(url)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
 def _read_json(path: Path) -> dict:

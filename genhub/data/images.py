@@ -40,6 +40,11 @@ class Images:
     def __getitem__(self, part: slice) -> "Images":
         return Images(self.images[part], None if self.labels is None else self.labels[part], self.class_names)
 
+    def to(self, device) -> "Images":
+        """Returns the same images on `device`."""
+        labels = None if self.labels is None else self.labels.to(device)
+        return Images(self.images.to(device), labels, self.class_names)
+
     def batch(self, index: torch.Tensor | slice) -> dict[str, torch.Tensor]:
         """Returns `pixel_values` in [-1, 1] and `labels`, on the device that the images are on."""
         batch = {"pixel_values": to_model_range(self.images[index])}
@@ -49,9 +54,7 @@ class Images:
 
     def batches(self, batch_size: int, start: int, stride: int, seed: int, device) -> Iterator[dict]:
         """Yields without end the batches at positions `start`, `start + stride`, ... of the shuffled stream."""
-        held = Images(
-            self.images.to(device), None if self.labels is None else self.labels.to(device), self.class_names
-        )
+        held = self.to(device)
         order = Order(len(self), seed)
         while True:
             yield held.batch(order(start, batch_size).to(device))

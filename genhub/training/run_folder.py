@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from genhub.files import write_whole
 from genhub.training.checkpoint import load_newest, save_checkpoint
 from genhub.training.loop import Loop, truncate_log
-from genhub.training.recipe import Recipe, same_experiment
+from genhub.training.recipe import FROM_DATA, Recipe, same_experiment
 
 STATE = "training"
 
@@ -70,9 +70,7 @@ class RunFolder:
             if not saved.is_file():
                 raise ValueError(f"The folder {folder} holds no run to resume.")
             changed = same_experiment(yaml.safe_load(saved.read_text()), self.recipe.sections)
-            changed = [
-                key for key in changed if key.split(".")[-1] not in ("in_channels", "out_channels", "sample_size")
-            ]
+            changed = [key for key in changed if key.split(".")[-1] not in FROM_DATA]
             if changed:
                 raise ValueError(f"`{changed[0]}` differs from the run in {folder}; it may not change on resume.")
         elif folder.exists() and (not folder.is_dir() or any(path.suffix != ".part" for path in folder.iterdir())):

@@ -18,7 +18,7 @@ from genhub.objectives.objective import Objective
 from genhub.randomness import fold, keyed_generator
 from genhub.training.loop import Loop, Progress, TrainingStopped, averaged, validate
 from genhub.training.processes import make_accelerator, share_of, signals_to
-from genhub.training.recipe import Recipe, Stage, TrainingConfig, load_recipe, recipe_names
+from genhub.training.recipe import FROM_LENGTH, Recipe, Stage, TrainingConfig, load_recipe, recipe_names
 from genhub.training.run_folder import RunFolder
 
 
@@ -130,7 +130,7 @@ class Run:
         for name, (spec, schedule) in stage.optimizers.items():
             optimizers[name] = spec.build(moved[name].parameters())
             if schedule is not None:
-                length = {key: steps for key in ("num_training_steps", "total_steps", "T_max") if schedule.lacks(key)}
+                length = {key: steps for key in FROM_LENGTH if schedule.lacks(key)}
                 schedules[name] = schedule.build(optimizers[name], **length)
         objective.modules = {name: self.accelerator.prepare(module) for name, module in objective.modules.items()}
         optimizers = {name: self.accelerator.prepare(optimizer) for name, optimizer in optimizers.items()}
@@ -191,11 +191,7 @@ class Run:
     def validation(self, loop: Loop) -> dict[str, float]:
         """Returns the validation terms by name, `val_...`."""
         with averaged(self.accelerator, self.modules, self.averages):
-            held = self.held_out
-            held = data.Images(
-                held.images.to(self.accelerator.device),
-                None if held.labels is None else held.labels.to(self.accelerator.device),
-            )
+            held = self.held_out.to(self.accelerator.device)
             terms = validate(self.accelerator, loop.objective, held.batch, len(held), 250, self.config.seed)
         return {f"val_{name}": value for name, value in terms.items()}
 
