@@ -13,9 +13,10 @@ from PIL import Image
 from genhub.data.cache import decode_cached
 from genhub.data.config import DataConfig
 from genhub.data.decode import fit
+from genhub.data.encoded import Encoded, paths
 from genhub.data.idx import idx_files, read_idx
 from genhub.data.images import Images, Order, Shape, to_model_range
-from genhub.data.lazy import Lazy, read_encoded
+from genhub.data.lazy import Lazy
 from genhub.data.sources import find_columns, one_clear_error, open_dataset
 
 __all__ = ["DataConfig", "Images", "Lazy", "Order", "Shape", "load", "to_model_range"]
@@ -96,17 +97,14 @@ def _load_dataset(folder: Path, split: str, config: DataConfig) -> Images | Lazy
         return probe
 
     table = dataset.with_format("arrow")[:]
-    column = table[image].combine_chunks()
-    encoded, paths = column.field("bytes").to_pylist(), column.field("path").to_pylist()
-    encoded = [read_encoded(content, path) for content, path in zip(encoded, paths, strict=True)]
     if label is not None and table[label].null_count:
         raise ValueError(f"{config.source} has images without a label: its column {label} has gaps.")
     labels = None if label is None else torch.from_numpy(table[label].to_numpy().astype(np.int64))
 
     def place(index: int) -> str:
-        return f"Image {index} ({paths[index] or 'without a name'}) of {config.source}"
+        return f"Image {index} ({paths(table[image])[index] or 'without a name'}) of {config.source}"
 
-    return Images(decode_cached(encoded, config, place), labels, class_names)
+    return Images(decode_cached(Encoded.of_column(table[image]), config, place), labels, class_names)
 
 
 def _load_idx(image_file: Path, label_file: Path, config: DataConfig) -> Images:

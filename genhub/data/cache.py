@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import torch
 import xxhash
 from safetensors import SafetensorError, safe_open
@@ -12,12 +13,14 @@ from safetensors.torch import save_file
 
 from genhub.data.config import DataConfig
 from genhub.data.decode import DecodeError, decode
+from genhub.data.encoded import Encoded
 
 
-def decode_cached(encoded: list[bytes], config: DataConfig, place: Callable[[int], str]) -> torch.Tensor:
+def decode_cached(encoded: Encoded, config: DataConfig, place: Callable[[int], str]) -> torch.Tensor:
     """Decodes `encoded`, or reads what an earlier run decoded from the same bytes to the same shape."""
-    digest = xxhash.xxh3_128(repr((config.size, config.channels, list(map(len, encoded)))).encode())
-    digest.update(b"".join(encoded))
+    digest = xxhash.xxh3_128(repr((config.size, config.channels, len(encoded))).encode())
+    digest.update(np.diff(encoded.bounds))  # the lengths
+    digest.update(encoded.content[encoded.bounds[0] : encoded.bounds[-1]])
     path = cache_folder() / "images" / f"{digest.hexdigest()}.safetensors"
     try:
         with safe_open(path, "pt") as file:

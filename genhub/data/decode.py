@@ -6,6 +6,7 @@ undone for all images at once. Everything else goes through pillow.
 """
 
 import io
+import itertools
 import mmap
 import multiprocessing
 import os
@@ -16,9 +17,12 @@ import numpy as np
 from deflate import DeflateError, zlib_decompress
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from genhub.data.encoded import Encoded
+
 MODES = {1: "L", 3: "RGB"}
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_CHANNELS = {0: 1, 2: 3}  # colour type -> channels, of 8-bit images
+_BLOCK = 512  # images that are turned at once: they fit a cache
 
 
 class DecodeError(ValueError):
@@ -30,7 +34,7 @@ class DecodeError(ValueError):
 
 
 def decode(
-    encoded: list[bytes],
+    encoded: Encoded,
     size: int | None = None,
     channels: int | None = None,
     like: tuple[int, int, int] | None = None,
@@ -50,16 +54,13 @@ def decode(
     pixels = np.frombuffer(mmap.mmap(-1, max(1, int(np.prod(shape)))), np.uint8)[: int(np.prod(shape))].reshape(shape)
     quick = _is_quick_png(encoded[0]) and size is None and channels in (None, first.shape[0])
 
-    joined = b"".join(encoded) if quick else b""  # a forked process copies each page of objects that it looks at
-    bounds = np.cumsum([0, *map(len, encoded)])
-
-    def work(part: np.ndarray):
-        first_of_part, end = part[0], part[-1] + 1
-        if not (quick and _decode_png(joined, bounds[first_of_part : end + 1], pixels[first_of_part:end])):
+    def work(part: range):
+        if not (quick and _decode_png(encoded, part, pixels[part.start : part.stop])):
             for i in part:
                 pixels[i] = to_array(encoded[i], i, size, channels, like=first.shape)
 
-    parts = [part for part in np.array_split(np.arange(len(encoded)), _workers(len(encoded))) if len(part)]
+    cuts = np.linspace(0, len(encoded), _workers(len(encoded)) + 1).astype(int).tolist()
+    parts = [range(start, stop) for start, stop in itertools.pairwise(cuts)]
     if len(parts) == 1 or not sys.platform.startswith("linux"):
         with ThreadPoolExecutor(len(parts)) as pool:
             list(pool.map(work, parts))
@@ -115,7 +116,7 @@ def _workers(count: int) -> int:
     )
 
 
-def _fork(work, parts: list[np.ndarray]):
+def _fork(work, parts: list[range]):
     """Runs `work` on each part in a forked process: threads do not help where the interpreter takes the time."""
     context = multiprocessing.get_context("fork")
     failures = context.SimpleQueue()
@@ -148,42 +149,45 @@ def _is_quick_png(encoded: bytes) -> bool:
     )
 
 
-def _decode_png(joined: bytes, bounds: np.ndarray, pixels: np.ndarray) -> bool:
-    """Fills `pixels` (N, C, H, W) with the images that lie between `bounds` (N + 1,) of `joined` and returns True, or
-    returns False where an image is not of the one simple kind: header, one IDAT, end."""
+def _decode_png(files: Encoded, part: range, pixels: np.ndarray) -> bool:
+    """Fills `pixels` (N, C, H, W) with `part` of the `files` and returns True, or returns False where one of them is
+    not of the one simple kind: the header of the first file, one IDAT, end."""
     n, c, h, w = pixels.shape
-    content, starts = np.frombuffer(joined, np.uint8), bounds[:-1]
-    if np.diff(bounds).min() < 57:  # signature, IHDR, an empty IDAT, IEND
+    starts, ends = files.bounds[part.start : part.stop], files.bounds[part.start + 1 : part.stop + 1]
+    if (ends - starts).min() < 57:  # signature, IHDR, an empty IDAT, IEND
         return False
-    heads = content[starts[:, None] + np.arange(41)]  # up to and with the name of the second chunk
-    lengths = heads[:, 33:37].astype(np.int64) @ (1 << np.array([24, 16, 8, 0]))
-    simple = (heads[:, :33] == heads[0, :33]).all() and (heads[:, 37:41] == np.frombuffer(b"IDAT", np.uint8)).all()
-    if not simple or (starts + lengths + 57 != bounds[1:]).any():
+    content, head = np.frombuffer(files.content, np.uint8), files[0][:41]
+    claimed = sum(content[starts + 33 + place].astype(np.int64) << (24 - 8 * place) for place in range(4))
+    alike = all((content[starts + place] == head[place]).all() for place in (*range(33), *range(37, 41)))
+    if not alike or (claimed != ends - starts - 57).any():
         return False
-    view, begins = memoryview(joined), (starts + 41).tolist()
-    try:
-        raw = [
-            zlib_decompress(view[at : at + size], h * (1 + w * c))
-            for at, size in zip(begins, lengths.tolist(), strict=True)
-        ]
-    except DeflateError:
+
+    lines = np.empty((h * (1 + w * c), n), np.uint8)  # images innermost, so that each step below is for all of them
+    places = list(zip((starts + 41).tolist(), (ends - 16).tolist(), strict=True))
+    blocks = [slice(at, at + _BLOCK) for at in range(0, n, _BLOCK)]
+    for block in blocks:
+        try:
+            raw = [zlib_decompress(files.content[start:end], len(lines)) for start, end in places[block]]
+        except DeflateError:
+            return False
+        if set(map(len, raw)) != {len(lines)}:
+            return False
+        lines[:, block] = np.frombuffer(b"".join(raw), np.uint8).reshape(-1, len(lines)).T
+    lines = lines.reshape(h, 1 + w * c, n)
+    if lines[:, 0].max() > 4:
         return False
-    if set(map(len, raw)) != {h * (1 + w * c)}:
-        return False
-    rows = np.frombuffer(b"".join(raw), np.uint8).reshape(n, h, 1 + w * c)
-    kinds = np.ascontiguousarray(rows[:, :, 0].T)  # (H, N)
-    if kinds.max() > 4:
-        return False
-    lines = rows.reshape(n, -1).T.copy(order="C").reshape(h, 1 + w * c, n)[:, 1:].reshape(h, w, c, n)
+
     above = np.zeros((w, c, n), np.uint8)
-    for line, kind_of in zip(lines, kinds, strict=True):  # images innermost
+    for line in lines:
+        kind_of, line = line[0], line[1:].reshape(w, c, n)
         line += above * (kind_of == 2)  # Up
         for kind in (1, 3, 4):
             chosen = np.flatnonzero(kind_of == kind)
             if len(chosen):
                 line[:, :, chosen] = _unfilter(kind, line.take(chosen, -1), above.take(chosen, -1))
         above = line
-    pixels[:] = lines.transpose(3, 2, 0, 1)
+    for block in blocks:
+        pixels[block] = lines[:, 1:, block].reshape(h, w, c, -1).transpose(3, 2, 0, 1)
     return True
 
 
@@ -197,11 +201,9 @@ def _unfilter(kind: int, line: np.ndarray, above: np.ndarray) -> np.ndarray:
         up = above[x]
         if kind == 3:  # Average
             guess = (left + up) >> 1
-        else:  # Paeth: whichever of left, up and corner is nearest to left + up - corner, in this order
-            to_left, to_up = np.abs(up - corner), np.abs(left - corner)
-            to_corner = np.abs(left + up - 2 * corner)
-            guess = np.where(to_up <= to_corner, up, corner)
-            np.copyto(guess, left, where=(to_left <= to_up) & (to_left <= to_corner))
+        else:  # Paeth: the one of left, up, corner nearest to left + up - corner; the same, without branches
+            low, high, bound = np.minimum(left, up), np.maximum(left, up), 3 * corner - left - up
+            guess = corner + (low - corner) * (high <= bound) + (high - corner) * (bound <= low)
             corner = up
         line[x] += guess.astype(np.uint8)
         left = line[x].astype(np.int16)

@@ -2,13 +2,13 @@
 
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
 from genhub.data.config import DataConfig
 from genhub.data.decode import DecodeError, decode
+from genhub.data.encoded import Encoded, read_encoded
 from genhub.data.images import Images, Order
 from genhub.randomness import fold, keyed_generator
 
@@ -101,7 +101,7 @@ class Lazy(IterableDataset):
         image, label = self.columns
         cells = [row[image] or {"bytes": None, "path": None} for row in rows]
         try:
-            encoded = [read_encoded(cell["bytes"], cell["path"]) for cell in cells]
+            encoded = Encoded.join(read_encoded(cell["bytes"], cell["path"]) for cell in cells)
             pixels = decode(encoded, self.config.size, self.config.channels, self.like)
         except DecodeError as error:
             place = f"An image ({cells[error.index]['path'] or 'without a name'}) of {self.config.source}"
@@ -110,18 +110,6 @@ class Lazy(IterableDataset):
         if labels is not None and None in labels:
             raise ValueError(f"{self.config.source} has images without a label: its column {label} has gaps.")
         return Images(torch.from_numpy(pixels), None if labels is None else torch.tensor(labels), self.class_names)
-
-
-def read_encoded(content: bytes | None, path: str | None) -> bytes:
-    """Returns the encoded image that a cell of an image column holds or points to; none at all is empty."""
-    if content is not None or path is None:
-        return content or b""
-    if "://" not in path:
-        return Path(path).read_bytes()
-    import fsspec  # a file of the Hub, streamed
-
-    with fsspec.open(path, "rb") as file:
-        return file.read()
 
 
 def _ignore_signals(worker: int):

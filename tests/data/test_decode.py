@@ -8,11 +8,17 @@ import torch
 from pictures import chunk, encode, noise, write_png
 from PIL import Image
 
+from genhub.data import decode as decoding
 from genhub.data.cache import decode_cached
 from genhub.data.config import DataConfig
-from genhub.data.decode import DecodeError, _decode_png, decode
+from genhub.data.decode import DecodeError, _decode_png
+from genhub.data.encoded import Encoded
 
 GREY, RGB = noise(7, 9, 1, seed=1), noise(7, 9, 3, seed=2)
+
+
+def decode(files: list[bytes], **options) -> np.ndarray:
+    return decoding.decode(Encoded.join(files), **options)
 
 
 def by_pillow(encoded: bytes) -> np.ndarray:
@@ -29,7 +35,7 @@ def test_the_fast_way_undoes_every_filter_at_every_width(filters, channels):
         encoded = [write_png(image, np.roll(filters, i)) for i, image in enumerate(images)]
         fast = np.zeros((4, channels, 6, width), np.uint8)
 
-        assert _decode_png(b"".join(encoded), np.cumsum([0, *map(len, encoded)]), fast)
+        assert _decode_png(Encoded.join(encoded), range(len(encoded)), fast)
 
         assert np.array_equal(fast, images.transpose(0, 3, 1, 2))
         assert np.array_equal(fast, [by_pillow(png) for png in encoded])
@@ -39,7 +45,7 @@ def test_files_that_pillow_wrote_take_the_fast_way():
     encoded = [encode(image, compress_level=9) for image in noise(5, 28, 28)]
     fast = np.zeros((5, 1, 28, 28), np.uint8)
 
-    assert _decode_png(b"".join(encoded), np.cumsum([0, *map(len, encoded)]), fast)
+    assert _decode_png(Encoded.join(encoded), range(len(encoded)), fast)
 
     assert np.array_equal(fast, [by_pillow(png) for png in encoded])
 
@@ -104,6 +110,15 @@ def test_pixels_of_more_than_8_bits_are_refused(encoded):
 def test_another_size_of_as_many_bytes_is_told_apart():
     with pytest.raises(DecodeError, match=r"is 3x3 with 1 channel\(s\), the first one 5x2 with 1"):
         decode([write_png(np.zeros((2, 5, 1))), write_png(np.zeros((3, 3, 1)))])
+
+
+def test_another_size_is_told_apart_also_where_a_process_sees_no_other():
+    encoded = [write_png(np.zeros((2, 5, 1)))] * 600 + [write_png(np.zeros((3, 3, 1)))] * 600
+
+    with pytest.raises(DecodeError, match="is 3x3") as caught:
+        decode(encoded)
+
+    assert caught.value.index == 600
 
 
 def broken_files() -> dict[str, bytes]:
@@ -192,7 +207,7 @@ ENCODED = [write_png(image) for image in noise(3, 4, 5, 1)]
 
 
 def cached(encoded=ENCODED, **config):
-    return decode_cached(encoded, DataConfig(**config), "image {}".format)
+    return decode_cached(Encoded.join(encoded), DataConfig(**config), "image {}".format)
 
 
 def test_the_same_bytes_are_decoded_once(cache, monkeypatch):
