@@ -7,6 +7,7 @@ a recipe (recipes/*.yaml)                       one experiment: data, components
   -> training/          the loop moves the weights
   -> pipelines/         a pipeline generates
   -> hub.py             weights, source and card: a repository that loads without us
+  -> evaluation/        one yardstick for all of them: figures into metrics.json and onto the card
 
 genhub.train("ddpm-quick")                      # the same as `genhub train ddpm-quick`
 pipe = genhub.AutoPipeline.from_pretrained("runs/ddpm-quick")
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
     from diffusers import DiffusionPipeline, ModelMixin, SchedulerMixin
 
     from genhub.hub import AutoPipeline, push, save_repo
+    from genhub.models.classifier import ImageClassifier
     from genhub.models.unet_patch import PatchUNet2DModel
-    from genhub.pipelines import CosineDDPMPipeline
+    from genhub.pipelines import CosineDDPMPipeline, ImageClassificationPipeline
     from genhub.schedulers.scheduling_cosine_ddpm import CosineDDPMScheduler
     from genhub.training.train import train
 
@@ -33,6 +35,8 @@ _PLACES = {
     "CosineDDPMPipeline": "genhub.pipelines",
     "CosineDDPMScheduler": "genhub.schedulers.scheduling_cosine_ddpm",
     "DiffusionPipeline": "diffusers",
+    "ImageClassificationPipeline": "genhub.pipelines",
+    "ImageClassifier": "genhub.models.classifier",
     "ModelMixin": "diffusers",
     "PatchUNet2DModel": "genhub.models.unet_patch",
     "SchedulerMixin": "diffusers",
@@ -46,6 +50,8 @@ __all__ = [
     "CosineDDPMPipeline",
     "CosineDDPMScheduler",
     "DiffusionPipeline",
+    "ImageClassificationPipeline",
+    "ImageClassifier",
     "ModelMixin",
     "PatchUNet2DModel",
     "SchedulerMixin",

@@ -5,43 +5,36 @@ import shlex
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from genhub.hub import is_conditional
 from genhub.training.recipe import Recipe
+
+BEGIN, END = "<!-- results -->", "<!-- /results -->"  # what is between is renewed by every evaluation
+TOO_SMOOTH = 1.3  # density above which samples are called too smooth (protocol, section 8.4)
 
 
 def write(recipe: Recipe, pipeline, metrics: dict) -> str:
     """Returns the card of a trained pipeline as Markdown with YAML metadata; it parses back with `ModelCard`."""
     precision = recipe.training.mixed_precision
     training, hardware, versions = metrics["training"], metrics["hardware"], metrics["versions"]
-    source = recipe.data.source
+    source, task = recipe.data.source, getattr(pipeline, "pipeline_tag", "unconditional-image-generation")
     hub_data = None if _is_local(source) else [source]
-    results = [
-        EvalResult(
-            task_type="unconditional-image-generation",
-            dataset_type=source if hub_data else "local",
-            dataset_name=source,
-            dataset_split=f"{row['split']}, {row['images']} images",
-            metric_type=row["name"],
-            metric_value=round(row["value"], 6),
-            metric_name=row["name"],
-        )
-        for row in metrics["results"]
-    ]
     header = ModelCardData(
         license="apache-2.0",
         library_name="diffusers",
-        pipeline_tag="unconditional-image-generation",
-        tags=["genhub", recipe.name, "image-generation"],
+        pipeline_tag=task,
+        tags=["genhub", recipe.name, task.removeprefix("unconditional-")],
         datasets=["zalando-datasets/fashion_mnist"] if source == "sample" else hub_data,
-        metrics=sorted({row["name"] for row in metrics["results"]}) or None,
         model_name=f"genhub {recipe.name}",
-        eval_results=results or None,
     )
     plain = pipeline.to_diffusers()
-    call = "pipe(batch_size=16" + (", class_labels=[0] * 16" if _is_conditional(pipeline) else "") + ")"
+    sampling = metrics.get("sampling")
+    call = "images = pipe(batch_size=16" + (", class_labels=[0] * 16" if is_conditional(pipeline) else "") + ").images"
+    if not sampling:
+        call = "labels = pipe(image).labels  # `image`: a PIL image, or a list of them"
     steps = pipeline.config.get("num_inference_steps")
     if plain is not None:
         load, trust = type(plain).__name__, ""
-        plain_call = f"pipe(batch_size=16, num_inference_steps={steps})"
+        plain_call = f"images = pipe(batch_size=16, num_inference_steps={steps}).images"
     else:
         load, trust, plain_call = "DiffusionPipeline", ", trust_remote_code=True", call
     classes = ", ".join(f"`{type(part).__name__}`" for part in pipeline.components.values())
@@ -55,11 +48,7 @@ def write(recipe: Recipe, pipeline, metrics: dict) -> str:
         f"A `{type(pipeline).__name__}` of {classes} ({parameters} parameters), trained and saved by "
         f"[genhub](https://pypi.org/project/genhub) {versions['genhub']}.",
         "",
-        "![64 samples, not selected](samples.png)",
-        "",
-        f"{metrics['sampling']['images']} samples of one fixed seed, not selected"
-        + (f", {steps} steps each, {metrics['sampling']['seconds']} s in all." if steps else "."),
-        "",
+        *(_samples(sampling, steps) if sampling else []),
         "## Use",
         "",
         "With genhub (no code of the repository is run):",
@@ -68,7 +57,7 @@ def write(recipe: Recipe, pipeline, metrics: dict) -> str:
         "import genhub",
         "",
         'pipe = genhub.AutoPipeline.from_pretrained("path/or/user/name")',
-        f"images = {call}.images",
+        call,
         "```",
         "",
         "With diffusers alone"
@@ -78,7 +67,7 @@ def write(recipe: Recipe, pipeline, metrics: dict) -> str:
         f"from diffusers import {load}",
         "",
         f'pipe = {load}.from_pretrained("path/or/user/name"{trust})',
-        f"images = {plain_call}.images",
+        plain_call,
         "```",
         "",
         "## Training",
@@ -100,13 +89,12 @@ def write(recipe: Recipe, pipeline, metrics: dict) -> str:
         "",
         "## Results",
         "",
-        *_results_table(metrics),
+        BEGIN,
+        END,
         "",
         "## Limits",
         "",
-        f"Images of {_size(pipeline)} pixels like those of the training set, and nothing else. One training run with "
-        "one seed. The quality of the samples has not been measured, only what the table says; whether training "
-        "images were memorised has not been examined.",
+        f"Images{_size(pipeline)} like those of the training set, and nothing else. One training run with one seed.",
         "",
         "## Sources",
         "",
@@ -116,7 +104,162 @@ def write(recipe: Recipe, pipeline, metrics: dict) -> str:
         else "The first lines of this card name the experiment and its papers.",
         "",
     ]
-    return str(ModelCard(f"---\n{header.to_yaml()}\n---\n\n" + "\n".join(lines)))
+    text = f"---\n{header.to_yaml()}\n---\n\n" + "\n".join(lines)
+    return with_results(text, metrics)
+
+
+def with_results(text: str, metrics: dict) -> str:
+    """Returns the card `text` with the results of `metrics` in its metadata and between its two marks.
+
+    Nothing else changes; and nothing at all in a card without the marks, which someone wrote anew.
+    """
+    card = ModelCard(text)
+    before, mark, rest = card.text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (mark and end):
+        return text
+    shown, source = to_show(metrics), metrics.get("data", "local")
+    rows = [(row["name"], row["value"], f"{row['split']}, {row['images']} images") for row in metrics["results"]]
+    if shown is not None:
+        split = f"{shown['reference']['split']}, {shown['reference']['images']} images"
+        rows += [(_full_name(figure), figure["value"], split) for figure in shown["figures"]]
+    card.data.eval_results = [
+        EvalResult(
+            task_type=card.data.pipeline_tag,
+            dataset_type="local" if _is_local(source) else source,
+            dataset_name=source,
+            dataset_split=split,
+            metric_type=name,
+            metric_value=float(f"{value:.6g}"),
+            metric_name=name,
+        )
+        for name, value, split in rows
+    ] or None
+    card.data.metrics = sorted({name for name, _, _ in rows}) or None
+    quality = _evaluation(shown) if shown else _not_evaluated(card.data.pipeline_tag)
+    others = [one for one in metrics.get("evaluations", []) if one is not shown]
+    card.text = before + "\n".join([BEGIN, "", *_results(metrics), *quality, *_others(others), "", END]) + after
+    return str(card)
+
+
+def to_show(metrics: dict) -> dict | None:
+    """Returns the evaluation that a card shows in full: the newest that follows the protocol, else the newest."""
+    evaluations = metrics.get("evaluations", [])
+    complete = [one for one in evaluations if one["complete"]]
+    return (complete or evaluations or [None])[-1]
+
+
+def _full_name(figure: dict) -> str:
+    return f"{figure['name']} ({figure['space']})" if figure["space"] else figure["name"]
+
+
+def _results(metrics: dict) -> list[str]:
+    if not metrics.get("results"):
+        return ["No held-out images were set aside, so no loss was measured."]
+    rows = [
+        f"| {row['name']} | {row['value']:.5f} | {row['images']:,} images of {row['split']}, "
+        f"the same random numbers every time, {row['seeds']} run |"
+        for row in metrics["results"]
+    ]
+    return ["| figure | value | how measured |", "|---|---|---|", *rows]
+
+
+def _not_evaluated(task: str) -> list[str]:
+    if task == "image-classification":
+        return []
+    return [
+        "",
+        "The quality of what it makes has not been measured, and whether training images were memorised has not been "
+        "examined: `genhub evaluate` does both.",
+    ]
+
+
+def _evaluation(found: dict) -> list[str]:
+    """Returns the part of a card about one evaluation."""
+    samples, reference = found["samples"], found["reference"]
+    of = f"the {reference['images']:,} images of {reference['split']} of `{reference['data']}`"
+    if samples:
+        sampler = f"{samples['steps']} steps of {samples['sampler']}" if samples["sampler"] else None
+        guidance = f"guidance {samples['guidance_scale']}" if samples["guidance_scale"] is not None else None
+        how = [f"{samples['images']:,} images", sampler, guidance, samples["dtype"], f"seed {samples['seed']}"]
+        of = ", ".join(filter(None, how)) + ", against " + of
+    lines = [
+        "",
+        f"### Quality, protocol {found['protocol']}{'' if found['complete'] else ', reduced'}",
+        "",
+        f"{of[0].upper()}{of[1:]}; measured on {found['date']}.",
+    ]
+    if not found["complete"]:
+        lines.append(
+            "Not the number of images, the reference images or the feature net of the protocol, so these figures are "
+            "not to be compared with those of it."
+        )
+    lines += ["", "| figure | value | spread |", "|---|---|---|"]
+    for figure in found["figures"]:
+        spread = f"{figure['spread']:.2g}, {figure['spread_is']}" if figure["spread"] is not None else ""
+        lines.append(f"| {_full_name(figure)} | {figure['value']:.4g} | {spread} |")
+    if (accuracy := found.get("feature_net_accuracy")) is not None:
+        lines += ["", f"The classifier of `clf` names {accuracy:.2%} of the test images right."]
+    return lines + (_samples_evaluated(found) if samples else [])
+
+
+def _others(evaluations: list[dict]) -> list[str]:
+    """Returns a table of the evaluations with other settings."""
+    rows = []
+    for one in evaluations:
+        if samples := one["samples"]:
+            distance, kernel = (
+                next(f for f in one["figures"] if f["name"].startswith(name) and f["space"] == "clf")
+                for name in ("FD", "KID")
+            )
+            rows.append(
+                f"| {samples['images']:,} | {samples['sampler'] or ''} | {samples['steps'] or ''} "
+                f"| {samples['seed']} | `{one['reference']['data']}` "
+                f"| {distance['value']:.4g} | {kernel['value']:.4g} |"
+            )
+    if not rows:
+        return []
+    head = [
+        "| images | sampler | steps | seed | against | FD (clf) | KID x 1000 (clf) |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    return ["", "Evaluations with other settings:", "", *head, *rows]
+
+
+def _samples_evaluated(found: dict) -> list[str]:
+    """Returns what a card says of generated images only: smoothness, speed, memorisation."""
+    lines = []
+    density = next(f["value"] for f in found["figures"] if (f["name"], f["space"]) == ("density", "clf"))
+    if density > TOO_SMOOTH:
+        lines += ["", f"The density of {density:.2f} is no win: samples are smoother than real images."]
+    speed = [f"| {name.replace('_', ' ')} | {value:,} |" for name, value in found["speed"].items() if value]
+    hardware = found["hardware"]
+    lines += [
+        "",
+        f"| on {hardware['device']}, {hardware['threads']} thread(s) | |",
+        "|---|---|",
+        *speed,
+    ]
+    if not found["memorisation"]:
+        return [*lines, "", "Whether training images were memorised has not been examined: they were not at hand."]
+    lines += [
+        "",
+        "### Memorisation",
+        "",
+        "![the closest pairs](closest.png)",
+        "",
+        "*The generated images nearest to a training image, each above that image.*",
+        "",
+        "| distance in | nearer than 99 % of test images (1 % expected) | copies (of test images) | duplicates |",
+        "|---|---|---|---|",
+    ]
+    for space, report in found["memorisation"].items():
+        duplicates = "" if report["duplicates"] is None else report["duplicates"]
+        lines.append(
+            f"| {space} | {report['near']:.2%}{' **suspect**' if report['suspect'] else ''} | "
+            f"{report['copies']:.2%} ({report['test_copies']:.2%}) | {duplicates} |"
+        )
+    return lines
 
 
 def _commands(recipe: Recipe, processes: int) -> list[str]:
@@ -129,27 +272,22 @@ def _commands(recipe: Recipe, processes: int) -> list[str]:
     return [" ".join([launch, recipe.name, *options]), again]
 
 
-def _results_table(metrics: dict) -> list[str]:
-    if not metrics["results"]:
-        return ["No held-out images were set aside, so nothing was measured."]
-    rows = [
-        f"| {row['name']} | {row['value']:.5f} | {row['images']:,} images of {row['split']}, "
-        f"the same random numbers every time, {row['seeds']} run |"
-        for row in metrics["results"]
+def _samples(sampling: dict, steps: int | None) -> list[str]:
+    how = f", {steps} steps each, {sampling['seconds']} s in all." if steps else "."
+    return [
+        "![samples, not selected](samples.png)",
+        "",
+        f"{sampling['images']} samples of one fixed seed, not selected{how}",
+        "",
     ]
-    return ["| figure | value | how measured |", "|---|---|---|", *rows]
 
 
 def _size(pipeline) -> str:
     for part in pipeline.components.values():
         if (size := part.config.get("sample_size")) is not None:
             height, width = (size, size) if isinstance(size, int) else size
-            return f"{width}x{height}"
-    return "the training images'"
-
-
-def _is_conditional(pipeline) -> bool:
-    return any(part.config.get("num_class_embeds") for part in pipeline.components.values())
+            return f" of {width}x{height} pixels"
+    return ""
 
 
 def _is_local(source: str) -> bool:

@@ -1,5 +1,5 @@
-"""The command line: `genhub train | generate | push | recipes | doctor`. Each command calls one function of the
-package."""
+"""The command line: `genhub train | generate | evaluate | figure | push | recipes | doctor`. Each command
+calls one function of the package."""
 
 import argparse
 import re
@@ -20,6 +20,23 @@ Any value of a recipe can be given as --section.key VALUE (VALUE is YAML). `genh
   genhub generate runs/ddpm-quick                          64 images into runs/ddpm-quick/generated.png
   genhub generate user/name --count 16 --seed 7 --steps 100 --output grid.png
   genhub generate runs/mine --count 1000 --folder images   one PNG file per image""",
+    "evaluate": """examples:
+  genhub evaluate runs/ddpm-quick --count 1000             a quick look, not comparable
+  genhub evaluate user/name --data zalando-datasets/fashion_mnist
+  genhub evaluate runs/ddpm --scheduler DPMSolverMultistepScheduler --steps 20
+  accelerate launch scripts/evaluate.py runs/ddpm          images made by several devices, the same figures
+
+Protocol fmnist-eval-1: 10,000 images against the 10,000 test images of Fashion MNIST. The figures go into
+metrics.json and onto the card, the closest pairs into closest.png. What was generated is kept in the cache, so a
+stopped run goes on.""",
+    "figure": """examples:
+  genhub figure classes runs/ddpm-quick                    a row of samples for each class
+  genhub figure sampling-time runs/ddpm-quick              quality against seconds per image, after `genhub evaluate`
+  genhub figure training-time runs/ddpm-quick --output curve.png
+
+classes        10 samples of each class, asked for or, from an unconditional model of Fashion MNIST, found
+sampling-time  the distance of every evaluation in metrics.json, one line for each sampler
+training-time  kernel distance and validation loss while training""",
     "push": """examples:
   genhub push runs/ddpm-quick user/ddpm-quick              needs a token: `hf auth login` or HF_TOKEN""",
 }
@@ -107,6 +124,27 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--folder", help="also write each image to a PNG file in this folder")
     sub.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: the best there is)")
 
+    sub = command("evaluate", "Measure how good, varied, fast and original the images of a pipeline are.", _evaluate)
+    sub.add_argument("repo", help="a folder or a repository of the Hub")
+    sub.add_argument("--data", help="what to compare with, as data.source of a recipe (default: the recipe's)")
+    sub.add_argument("--count", type=int, default=10_000, help="images to generate (default: 10,000, the protocol's)")
+    sub.add_argument("--seed", type=int, help="of sampling (default: 10,000 + the seed of training)")
+    sub.add_argument("--batch_size", "--batch-size", type=int, default=250, help="images at a time (default: 250)")
+    sub.add_argument("--steps", type=int, help="sampling steps of a diffusion model (default: the pipeline's)")
+    sub.add_argument("--scheduler", help="another scheduler of diffusers, such as DDIMScheduler")
+    sub.add_argument("--guidance_scale", "--guidance-scale", type=float, help="classifier-free guidance")
+    sub.add_argument("--feature_net", "--feature-net", help="a trained feature-classifier, for other data sets")
+    sub.add_argument("--imagenet", action="store_true", help="also measure KID in an ImageNet space")
+    sub.add_argument("--cas", action="store_true", help="also train classifiers on the images of a conditional model")
+    sub.add_argument("--output", help="folder of the results (default: the repository, or evaluation-<name>)")
+
+    sub = command("figure", "Draw a figure of a repository: its samples by class, its speed, its training.", _figure)
+    sub.add_argument("name", help="classes, sampling-time or training-time")
+    sub.add_argument("repo", help="a folder or a repository of the Hub")
+    sub.add_argument("--output", help="PNG file (default: <name>.png in the folder, or here)")
+    sub.add_argument("--steps", type=int, help="sampling steps, for `classes` (default: the pipeline's)")
+    sub.add_argument("--seed", type=int, help="of the samples, for `classes` (default: 0)")
+
     sub = command("push", "Upload a saved repository to the Hub, with its card.", _push)
     sub.add_argument("folder", help="a saved repository")
     sub.add_argument("repo_id", help="user/name on the Hub; created if it does not exist")
@@ -128,8 +166,11 @@ def _train(options, overrides: dict) -> int:
     from accelerate import PartialState
 
     if PartialState().is_main_process:
-        print(f"Saved the repository {folder}\n  card     {folder / 'README.md'}\n  samples  {folder / 'samples.png'}")
-        print(f"Next: genhub generate {folder}    or: genhub push {folder} YOUR_NAME/{folder.name}")
+        print(f"Saved the repository {folder}\n  card     {folder / 'README.md'}")
+        if (folder / "samples.png").is_file():
+            print(f"  samples  {folder / 'samples.png'}")
+            print(f"Next: genhub generate {folder}    or: genhub evaluate {folder}")
+        print(f"To share it: genhub push {folder} YOUR_NAME/{folder.name}")
     return 0
 
 
@@ -154,6 +195,45 @@ def _generate(options, overrides: dict) -> int:
         folder=options.folder,
         device=options.device,
     )
+    print(f"Wrote {path}")
+    return 0
+
+
+def _evaluate(options, overrides: dict) -> int:
+    from genhub.evaluate import evaluate
+    from genhub.training.train import TrainingStopped
+
+    try:
+        folder = evaluate(
+            options.repo,
+            data_source=options.data,
+            count=options.count,
+            seed=options.seed,
+            batch_size=options.batch_size,
+            steps=options.steps,
+            scheduler=options.scheduler,
+            guidance_scale=options.guidance_scale,
+            feature_net=options.feature_net,
+            imagenet=options.imagenet,
+            cas=options.cas,
+            output=options.output,
+        )
+    except TrainingStopped as stop:
+        print("genhub: stopped while a classifier was trained; the same command goes on from there.", file=sys.stderr)
+        return stop.exit_code
+    from accelerate import PartialState
+
+    if PartialState().is_main_process:
+        print(f"Wrote {folder / 'metrics.json'}\n  card           {folder / 'README.md'}")
+        if (folder / "closest.png").is_file():
+            print(f"  closest pairs  {folder / 'closest.png'}")
+    return 0
+
+
+def _figure(options, overrides: dict) -> int:
+    from genhub.figure import figure
+
+    path = figure(options.name, options.repo, output=options.output, steps=options.steps, seed=options.seed)
     print(f"Wrote {path}")
     return 0
 

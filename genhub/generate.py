@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from genhub import figures
-from genhub.hub import AutoPipeline
+from genhub.hub import AutoPipeline, generates
 from genhub.randomness import fold
 
 
@@ -48,6 +48,8 @@ def generate(
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"`device` must be one that this PyTorch and this machine have, got {device!r}.") from error
     pipeline = AutoPipeline.from_pretrained(repo).to(device)
+    if not generates(pipeline):
+        raise ValueError(f"`repo` must hold a pipeline that generates images, got a {type(pipeline).__name__}.")
     arguments = {} if steps is None else {"num_inference_steps": steps}
     images = []
     for start in range(0, count, batch_size):

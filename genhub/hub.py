@@ -31,7 +31,7 @@ from genhub.files import sha256
 FORMAT = 1  # of `_genhub`; a higher one is refused
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 DOWNLOAD_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token", "revision")
-DOCUMENTS = ("README.md", "recipe.yaml", "metrics.json", "samples.png")
+DOCUMENTS = ("README.md", "recipe.yaml", "metrics.json", "samples.png", "closest.png")
 
 # The name under which `save_pretrained` records our classes; without it, it would write where they are defined.
 # LOADABLE_CLASSES is private in diffusers: this is the one place that uses it, and tests/test_hub.py watches it.
@@ -194,6 +194,16 @@ def check_weights(component: type[ModelMixin], folder: Path):
                 f"{folder / WEIGHTS} does not fit its config: {name} is {found.get(name, 'missing')} in the file and "
                 f"{wanted.get(name, 'missing')} in {component.__name__}."
             )
+
+
+def generates(pipeline: DiffusionPipeline) -> bool:
+    """Whether a pipeline makes images of nothing: it is called with how many, and in which form."""
+    return {"batch_size", "output_type"} <= inspect.signature(pipeline.__call__).parameters.keys()
+
+
+def is_conditional(pipeline: DiffusionPipeline) -> bool:
+    """Whether a pipeline is asked for images of classes."""
+    return any(part.config.get("num_class_embeds") for part in pipeline.components.values())
 
 
 def save_repo(

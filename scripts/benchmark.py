@@ -1,5 +1,5 @@
-"""How fast training and data are, as ratios measured in turns (A/B/A/B) in one run: `python scripts/benchmark.py
---help`."""
+"""How fast training, data and evaluation are, as ratios measured in turns (A/B/A/B) in one run:
+`python scripts/benchmark.py --help`."""
 
 import argparse
 import statistics
@@ -16,22 +16,34 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm.auto import tqdm
 
 from genhub import data
-from genhub.data.cache import cache_folder
+from genhub.cache import cache_folder
 from genhub.doctor import device_name, measure_flops
 from genhub.training.loop import Loop, attention_backend
 from genhub.training.recipe import Recipe, load_recipe
 from genhub.training.train import make_averages
 
 
-def in_turns(contestants: dict[str, Callable[[], float]], rounds: int) -> dict[str, float]:
-    """Runs all contestants in turns and returns the median of what each reports; the first round warms up."""
+class Turns(dict):
+    """The median seconds of each contestant, and how many times those of another one it takes: the median over rounds
+    of the ratio within a round, which a noisy neighbour of some seconds does not move."""
+
+    def __init__(self, results: dict[str, list[float]]):
+        super().__init__({name: statistics.median(values) for name, values in results.items()})
+        self.results = results
+
+    def times(self, name: str, base: str) -> float:
+        return statistics.median(a / b for a, b in zip(self.results[name], self.results[base], strict=True))
+
+
+def in_turns(contestants: dict[str, Callable[[], float]], rounds: int) -> Turns:
+    """Runs all contestants in turns; the first round warms up."""
     results = {name: [] for name in contestants}
     for turn in range(rounds + 1):
         for name, contestant in contestants.items():
             value = contestant()
             if turn:
                 results[name].append(value)
-    return {name: statistics.median(values) for name, values in results.items()}
+    return Turns(results)
 
 
 class Training:
@@ -175,8 +187,51 @@ def benchmark_data(source: str, rounds: int):
     base = seconds["one by one"]
     print(f"\nData: {len(dataset):,} images of {source}")
     print(f"  `for row in datasets`   {base:6.2f} s")
-    print(f"  load, first time        {seconds['decoded']:6.2f} s   {base / seconds['decoded']:5.1f} x")
-    print(f"  load, from the cache    {seconds['cached']:6.2f} s   {base / seconds['cached']:5.1f} x")
+    print(f"  load, first time        {seconds['decoded']:6.2f} s   {seconds.times('one by one', 'decoded'):5.1f} x")
+    print(f"  load, from the cache    {seconds['cached']:6.2f} s   {seconds.times('one by one', 'cached'):5.1f} x")
+
+
+def benchmark_evaluation(source: str, recipe: Recipe, rounds: int):
+    """Prints how long the figures of 10,000 generated images take, and what a figure costs while training."""
+    from genhub.evaluation.features import pinned_spaces
+    from genhub.evaluation.references import noisy
+    from genhub.evaluation.sampling import Sampler
+    from genhub.evaluation.watch import Watch
+    from genhub.evaluation.yardstick import Yardstick
+
+    config = data.DataConfig(source=source, val_size=500)
+    train, held_out, test = (data.load(config, split) for split in ("train", "val", "test"))
+    images = noisy(train.choose(10_000, 0).images, 5)
+    spaces = list(pinned_spaces())
+    rates = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        spaces[0](images)
+        rates.append(len(images) / (time.perf_counter() - start))
+    print(f"\nEvaluation: {len(images):,} images against {len(test):,} test and {len(train):,} training images")
+    print(f"  features                {statistics.median(rates):8,.0f} images/s (best {max(rates):,.0f})")
+    for turn in ("first time", "reference cached"):
+        start = time.perf_counter()
+        yardstick = Yardstick(train, test, spaces)
+        yardstick.judge(images)
+        yardstick.memorisation(images)
+        print(f"  all figures but CAS     {time.perf_counter() - start:8.1f} s, {turn}")
+
+    training = Training(recipe, held_out, recipe.training.mixed_precision, steps=4)
+    training.with_average()
+    step = training.with_average()
+    pipeline = recipe.build_pipeline(recipe.build_components(train.shape))
+    watch, watched = Watch(train, held_out), recipe.evaluation
+    sampler = Sampler(pipeline, (1, 28, 28), 0, 64, arguments=watched.arguments, is_quiet=True)
+    start = time.perf_counter()
+    drawn, _ = sampler.draw(watched.count)
+    watch(drawn)
+    took = time.perf_counter() - start
+    share = took / (watched.every * step)
+    print(
+        f"  while training          {took:8.1f} s for {watched.count} images every {watched.every} steps of "
+        f"{step:.2f} s: {100 * share:.1f} % of `{recipe.name}`"
+    )
 
 
 def main():
@@ -186,7 +241,7 @@ def main():
     parser.add_argument("--data", default="sample", help="data set to train on and to decode")
     parser.add_argument("--rounds", type=int, default=5, help="how often each contestant runs (medians are printed)")
     parser.add_argument("--steps", type=int, default=4, help="training steps in a turn")
-    parser.add_argument("--only", choices=("data", "loop", "example"), help="measure one thing")
+    parser.add_argument("--only", choices=("data", "loop", "example", "evaluation"), help="measure one thing")
     options = parser.parse_args()
     print(f"{device_name(torch.device('cpu'))}, {torch.get_num_threads()} thread(s), torch {torch.__version__}")
     with tempfile.TemporaryDirectory() as cache:
@@ -196,6 +251,8 @@ def main():
         if options.only in (None, "data"):
             benchmark_data(options.data, options.rounds)
         recipe = load_recipe(options.recipe)
+        if options.only in (None, "evaluation"):
+            benchmark_evaluation(options.data, recipe, options.rounds)
         images = data.load(data.DataConfig(source=options.data, val_size=0))
         size = recipe.training.batch_size
         if options.only in (None, "loop"):
@@ -210,8 +267,8 @@ def main():
                 bare, loop = size / seconds["bare"], size / seconds["loop"]
                 print(
                     f"  {'float32' if precision == 'no' else precision:8} bare {bare:.1f} images/s, loop {loop:.1f}: "
-                    f"the loop costs {100 * (bare / loop - 1):+.1f} %, "
-                    f"with its moving average {100 * (seconds['average'] / seconds['bare'] - 1):+.1f} %; "
+                    f"the loop costs {100 * (seconds.times('loop', 'bare') - 1):+.1f} %, "
+                    f"with its moving average {100 * (seconds.times('average', 'bare') - 1):+.1f} %; "
                     f"{rate / 1e9:.0f} of {peak / 1e9:.0f} GFLOP/s in matrix products, {100 * rate / peak:.0f} %"
                 )
         if options.only in (None, "example"):
@@ -225,7 +282,7 @@ def main():
             print(
                 f"\nAgainst the steps of diffusers' train_unconditional.py, same U-Net, batch {size}: "
                 f"{size / seconds['example']:.1f} and {size / seconds['genhub']:.1f} images/s, "
-                f"{seconds['example'] / seconds['genhub']:.2f} x"
+                f"{seconds.times('example', 'genhub'):.2f} x"
             )
 
 

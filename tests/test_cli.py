@@ -59,6 +59,11 @@ def test_overrides_are_yaml():
         (["generate", "REPO", "--output", "x.foo"], "of a kind that pillow writes"),
         (["train", "--resume", "runs/nothing"], "There is no folder runs/nothing with a run to resume"),
         (["push", "/no/such/folder", "a/b"], "neither an existing folder"),
+        (["evaluate", "/no/such/folder"], "neither an existing folder"),
+        (["evaluate", "REPO", "--guidance_scale", "2", "--cas"], "`cas` must be off"),
+        (["evaluate", "REPO", "--data", "sample", "--count", "128"], "`count` must be at least 129"),
+        (["evaluate", "REPO"], "There must be at least 129 images"),  # the repository's own data has 16 test images
+        (["figure", "sampling-tiem", "REPO"], "did you mean 'sampling-time'"),
     ],
 )
 def test_a_mistake_is_one_line_and_nothing_is_written(arguments, message, tiny_repo, tmp_path, monkeypatch, capsys):
@@ -88,7 +93,7 @@ def test_doctor_tells_what_a_run_would_get(capsys):
         assert fact in printed
 
 
-@pytest.mark.parametrize("command", ["", "train", "generate", "push", "recipes", "doctor"])
+@pytest.mark.parametrize("command", ["", "train", "generate", "evaluate", "figure", "push", "recipes", "doctor"])
 def test_help_explains(command, capsys):
     with pytest.raises(SystemExit) as leave:
         main([*filter(None, [command]), "--help"])

@@ -21,9 +21,13 @@ TRAVELLERS = [
 ]
 OBJECTIVES = list((ROOT / "objectives").glob("*.py"))
 MAY_IMPORT = {  # parts of genhub, by those who import them
-    "data": {"data", "randomness"},
+    "cache.py": set(),
+    "data": {"cache", "data", "randomness"},
+    "evaluation": {"cache", "data", "evaluation", "files", "models", "randomness"},
     "objectives": {"objectives", "randomness"},
-    "training": {"training", "data", "hub", "card", "doctor", "figures", "files", "objectives", "randomness"},
+    "training": {
+        *("training", "data", "evaluation", "hub", "card", "doctor", "figures", "files", "objectives", "randomness")
+    },
     "figures.py": set(),
     "files.py": set(),
     "randomness.py": set(),

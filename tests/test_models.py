@@ -119,15 +119,17 @@ def test_a_batch_of_two_is_two_batches_of_one(name, variant):
 
 
 @every_model
-def test_calling_a_model_changes_neither_it_nor_the_global_random_state(name, variant):
-    model = tiny_model(name, variant).train()
+@pytest.mark.parametrize("training", [True, False])
+def test_calling_a_model_changes_neither_it_nor_the_global_random_state(name, variant, training):
+    model = tiny_model(name, variant).train(training)
     inputs = tiny_inputs(name, model)
-    before, state = {k: v.clone() for k, v in model.state_dict().items()}, torch.get_rng_state()
+    watched = dict(model.named_parameters()) if training else model.state_dict()  # running statistics may run
+    before, state = {key: value.clone() for key, value in watched.items()}, torch.get_rng_state()
 
     first, second = model(**inputs).to_tuple(), model(**inputs).to_tuple()
 
     assert_close(first, second, rtol=0, atol=0)
-    assert_close(model.state_dict(), before, rtol=0, atol=0)
+    assert_close({key: value.detach() for key, value in watched.items()}, before, rtol=0, atol=0)
     assert torch.equal(torch.get_rng_state(), state)
 
 

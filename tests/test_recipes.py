@@ -1,5 +1,7 @@
 """Recipes: every published one can be read, written and built, and every mistake is named before any work starts."""
 
+import inspect
+
 import pytest
 import torch
 import yaml
@@ -50,7 +52,7 @@ def test_a_published_recipe_says_what_it_is_and_survives_writing_and_reading(nam
 
 
 @pytest.mark.parametrize("name", recipe_names())
-def test_a_published_recipe_builds_parts_that_can_be_trained_and_generate(name):
+def test_a_published_recipe_builds_parts_that_can_be_trained_and_a_pipeline_that_works(name):
     recipe = tiny(name)
     batch = {"pixel_values": torch.zeros(2, 1, 8, 8), "labels": torch.tensor([0, 1])}
 
@@ -65,8 +67,11 @@ def test_a_published_recipe_builds_parts_that_can_be_trained_and_generate(name):
         for phase in objective.phases:
             terms = phase.loss(batch, Step(0, 0.0, Draws(0, rows=range(2), total=2)))
             assert all(term.isfinite() for term in terms.values())
-    labels = {"class_labels": [0, 1]} if conditional else {}
-    assert pipe(batch_size=2, num_inference_steps=2, output_type="pt", **labels).images.shape == (2, 1, 8, 8)
+    if "image" in inspect.signature(pipe.__call__).parameters:
+        assert pipe(image=torch.zeros(2, 1, 8, 8)).labels.shape == (2,)
+    else:
+        labels = {"class_labels": [0, 1]} if conditional else {}
+        assert pipe(batch_size=2, num_inference_steps=2, output_type="pt", **labels).images.shape == (2, 1, 8, 8)
 
 
 @pytest.mark.parametrize(("key", "value"), leaves(SECTIONS))
@@ -204,6 +209,8 @@ def test_a_file_that_is_no_recipe_is_refused(text, message, tmp_path):
         ("ddpm", {"out_channels": 3}, "`components.unet.out_channels` is 3, the images have 1 channel"),
         (QUICK, {"sample_size": 16}, "`components.unet.sample_size` is 16, the images are 8x8"),
         (QUICK, {"num_class_embeds": 9}, "`components.unet.num_class_embeds` is 9, the data set has 10 classes"),
+        ("feature-classifier", {"in_channels": 3}, "`components.classifier.in_channels` is 3, the images have 1"),
+        ("feature-classifier", {"num_classes": 9}, "`components.classifier.num_classes` is 9, .* has 10 classes"),
         (QUICK, {"patch_size": 3}, "`components.unet`: `sample_size` must be divisible by 6"),
         (QUICK, {"norm_num_groups": 3}, "`components.unet`"),
     ],

@@ -64,7 +64,37 @@ DENOISER_VARIANTS = {
     "conditional": {"num_class_embeds": 4},
 }
 
+
+def image_inputs(config, batch_size: int, generator: torch.Generator) -> dict:
+    return {"sample": torch.rand(batch_size, config["in_channels"], 8, 8, generator=generator) * 2 - 1}
+
+
+def classifier_shapes(config, batch_size: int) -> dict:
+    return {
+        "logits": (batch_size, config["num_classes"]),
+        "features": (batch_size, config["block_out_channels"][-1]),
+    }
+
+
 MODELS = {
+    "ImageClassifier": Tiny(
+        arguments={"in_channels": 1, "num_classes": 3, "block_out_channels": [4, 8], "strides": [1, 2]},
+        inputs=image_inputs,
+        shapes=classifier_shapes,
+        variants={
+            "plain": {},
+            "colour": {"in_channels": 3},
+            "one convolution": {"block_out_channels": [4], "strides": [2]},
+            "three convolutions": {"block_out_channels": [4, 8, 8], "strides": [1, 2, 2]},
+        },
+        refused=(
+            ({"strides": [1]}, "`block_out_channels` and `strides` must .*, got 2 and 1"),
+            ({"block_out_channels": [], "strides": []}, "`block_out_channels` and `strides` must .*, got 0 and 0"),
+            ({"num_classes": 1}, "`num_classes` must be at least 2, got 1"),
+            ({"std": 0.0}, "`std` must be above 0, got 0.0"),
+            ({"std": -0.5}, "`std` must be above 0, got -0.5"),
+        ),
+    ),
     "PatchUNet2DModel": Tiny(
         arguments=DENOISER | {"patch_size": 2},
         inputs=denoiser_inputs,

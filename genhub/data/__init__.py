@@ -10,9 +10,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from genhub.data.cache import decode_cached
 from genhub.data.config import DataConfig
-from genhub.data.decode import fit
+from genhub.data.decode import decode_cached, fit
 from genhub.data.encoded import Encoded, paths
 from genhub.data.idx import idx_files, read_idx
 from genhub.data.images import Images, Order, Shape, to_model_range

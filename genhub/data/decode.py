@@ -11,12 +11,16 @@ import mmap
 import multiprocessing
 import os
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import torch
 from deflate import DeflateError, zlib_decompress
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from genhub.cache import cached, content_hash
+from genhub.data.config import DataConfig
 from genhub.data.encoded import Encoded
 
 MODES = {1: "L", 3: "RGB"}
@@ -67,6 +71,25 @@ def decode(
     else:
         _fork(work, parts)
     return pixels
+
+
+def decode_cached(encoded: Encoded, config: DataConfig, place: Callable[[int], str]) -> torch.Tensor:
+    """Decodes `encoded`, or reads what an earlier run decoded from the same bytes to the same shape.
+
+    Args:
+        place: says where a file came from, if it fails.
+    """
+    asked = (config.size, config.channels, len(encoded))
+    files = encoded.content[encoded.bounds[0] : encoded.bounds[-1]]
+    key = content_hash(repr(asked), torch.from_numpy(np.diff(encoded.bounds)), files)
+
+    def compute() -> dict[str, torch.Tensor]:
+        try:
+            return {"images": torch.from_numpy(decode(encoded, config.size, config.channels))}
+        except DecodeError as error:
+            raise ValueError(f"{place(error.index)} {error.reason}.") from error
+
+    return cached("images", key, compute)["images"]
 
 
 def to_array(

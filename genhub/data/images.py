@@ -35,10 +35,17 @@ class Images:
 
     @property
     def shape(self) -> Shape:
-        return Shape(*self.images.shape[1:], self.class_names)
+        names = self.class_names
+        if names is None and self.labels is not None and len(self.labels):  # they are called by their numbers
+            names = tuple(map(str, range(int(self.labels.max()) + 1)))
+        return Shape(*self.images.shape[1:], names)
 
-    def __getitem__(self, part: slice) -> "Images":
+    def __getitem__(self, part: slice | torch.Tensor) -> "Images":
         return Images(self.images[part], None if self.labels is None else self.labels[part], self.class_names)
+
+    def choose(self, count: int, seed: int) -> "Images":
+        """Returns `count` of the images, or all if there are fewer, in an order that `seed` fixes."""
+        return self[torch.randperm(len(self), generator=keyed_generator("choose", seed))[:count]]
 
     def to(self, device) -> "Images":
         """Returns the same images on `device`."""

@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from genhub.data.config import DataConfig
 from genhub.data.decode import DecodeError, decode
 from genhub.data.encoded import Encoded, read_encoded
-from genhub.data.images import Images, Order
+from genhub.data.images import Images, Order, Shape
 from genhub.randomness import fold, keyed_generator
 
 
@@ -26,7 +26,8 @@ class Lazy(IterableDataset):
         self.plan: tuple[int, int, int, int] | None = None
         self.like: tuple[int, int, int] | None = None  # (C, H, W), which the first image decides
         first = self.to_images([next(iter(rows))])
-        self.like, self.shape = tuple(first.images.shape[1:]), first.shape
+        self.like = tuple(first.images.shape[1:])
+        self.shape = Shape(*self.like, class_names)
 
     @property
     def has_labels(self) -> bool:

@@ -2,8 +2,12 @@
 its parts from the installed packages by their names."""
 
 from genhub.hub import InstalledClasses
-from genhub.pipelines import pipeline_cosine_ddpm
+from genhub.pipelines import pipeline_classifier, pipeline_cosine_ddpm
 
 
 class CosineDDPMPipeline(InstalledClasses, pipeline_cosine_ddpm.CosineDDPMPipeline):
     __doc__ = pipeline_cosine_ddpm.CosineDDPMPipeline.__doc__
+
+
+class ImageClassificationPipeline(InstalledClasses, pipeline_classifier.ImageClassificationPipeline):
+    __doc__ = pipeline_classifier.ImageClassificationPipeline.__doc__

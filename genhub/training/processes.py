@@ -5,14 +5,16 @@ import signal
 import threading
 from collections.abc import Callable
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedType, ProjectConfiguration
+from accelerate.utils import DistributedType, InitProcessGroupKwargs, ProjectConfiguration
 
 from genhub.training.recipe import TrainingConfig
 
+PATIENCE = timedelta(hours=6)  # for which processes wait for the main one, which draws samples and measures alone
 SUPPORTED = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU, DistributedType.MULTI_XPU)
 
 
@@ -25,6 +27,7 @@ def make_accelerator(config: TrainingConfig, logs: Path) -> Accelerator:
         accelerator = Accelerator(
             mixed_precision=config.mixed_precision,
             log_with=config.trackers or None,
+            kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
             project_config=ProjectConfiguration(project_dir=logs, logging_dir=logs),
         )
     except (ValueError, ImportError) as error:

@@ -2,18 +2,23 @@
 
 import inspect
 import json
+import math
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from diffusers import DiffusionPipeline
 from diffusers.training_utils import EMAModel
 from torch import nn
 from tqdm.auto import tqdm
 
 from genhub import card, data, figures
 from genhub.doctor import device_name, versions
-from genhub.hub import save_repo
+from genhub.evaluation.sampling import Sampler
+from genhub.evaluation.watch import Watch
+from genhub.hub import generates, save_repo
 from genhub.objectives.objective import Objective
 from genhub.randomness import fold, keyed_generator
 from genhub.training.loop import Loop, Progress, TrainingStopped, averaged, validate
@@ -77,8 +82,15 @@ class Run:
         for stage in recipe.stages:  # every stage is tried before any work
             self._objective(stage)
         self._check_labels()
-        recipe.build_pipeline(self.components)
+        pipeline = recipe.build_pipeline(self.components)
+        self.generates = generates(pipeline)
+        self.makes_images = "output_type" in inspect.signature(pipeline.__call__).parameters  # as all of diffusers
+        steps = sum(stage.training.steps(len(self.images)) for stage in recipe.stages)
+        watched = self.generates and self.held_out and 0 < recipe.evaluation.every <= steps
         self.averages = make_averages(self.modules, self.config)
+        self.watch = Watch(self.images, self.held_out, device) if watched else None
+        if self.watch:
+            self._try_watching()
 
     def train(self) -> Path:
         """Runs all stages from where the run stands, and saves the repository."""
@@ -166,22 +178,23 @@ class Run:
 
     def _check_labels(self):
         """Refuses a model of classes for images without them, or with more."""
+        labels = self.images.labels if isinstance(self.images, data.Images) else None
         for name, module in self.modules.items():
-            known = module.config.get("num_class_embeds")
-            if known and not self.images.has_labels:
-                raise ValueError(f"`components.{name}.num_class_embeds` must be unset: the data set has no labels.")
-            labels = self.images.labels if known and isinstance(self.images, data.Images) else None
-            if labels is not None and not 0 <= labels.min() <= labels.max() < known:
-                raise ValueError(
-                    f"`components.{name}.num_class_embeds` is {known}, "
-                    f"the labels run from {labels.min()} to {labels.max()}."
-                )
+            for key in ("num_class_embeds", "num_classes"):
+                known = module.config.get(key)
+                if known and not self.images.has_labels:
+                    raise ValueError(f"`components.{name}.{key}` is {known}, the data set has no labels.")
+                if known and labels is not None and not 0 <= labels.min() <= labels.max() < known:
+                    raise ValueError(
+                        f"`components.{name}.{key}` is {known}, the labels run from {labels.min()} to {labels.max()}."
+                    )
 
     def _watch(self) -> list:
         """What else to do while training, and after how many steps."""
         return [
             (self.config.validate_every if self.held_out else 0, self._validate),
             (self.config.sample_every, self._sample),
+            (self.recipe.evaluation.every if self.watch else 0, self._evaluate),
         ]
 
     def _validate(self, loop: Loop):
@@ -197,32 +210,80 @@ class Run:
 
     def _sample(self, loop: Loop):
         """Draws the images of fixed seeds, on the main process, into `training/samples`."""
-        if self.accelerator.is_main_process:
+        if self.accelerator.is_main_process and self.makes_images:
             self.folder.save_picture(loop.progress.total_steps, figures.png(figures.grid(self.samples()[0])))
         self.accelerator.wait_for_everyone()
 
-    def samples(self) -> tuple[torch.Tensor, float]:
-        """Returns `num_samples` images (N, C, H, W) in [0, 1] of the averaged weights, and the seconds that they
-        took."""
-        count = self.config.num_samples
-        generator = keyed_generator("samples", self.config.seed, device="cpu")
+    def _sampler(self, pipeline: DiffusionPipeline) -> Sampler:
+        shape = self.images.shape
+        return Sampler(
+            pipeline,
+            shape=(shape.channels, shape.height, shape.width),
+            seed=self.config.seed,
+            batch_size=64,
+            classes=self._classes(),
+            arguments=self.recipe.evaluation.arguments,
+            is_quiet=True,
+        )
+
+    def _try_watching(self):
+        """Makes one image, so that arguments which the pipeline refuses do not end a long run."""
+        with torch.random.fork_rng(), torch.no_grad():
+            pipeline = self.recipe.build_pipeline(self.components)
+            self._sampler(pipeline).call(0, None if self._classes() is None else torch.zeros(1, dtype=torch.long), 1)
+
+    def _evaluate(self, loop: Loop):
+        """Logs the figure of quality of generated images, and keeps the weights with the best one."""
+        config, name = self.recipe.evaluation, self.watch.name
+        with self._pipeline() as pipeline:
+            try:
+                value = self.watch(self._sampler(pipeline).draw(config.count)[0])
+            except ValueError:  # images that are not finite: that may pass
+                value = math.nan
+        self.folder.log({"step": loop.progress.total_steps, name: value})
+        if self.accelerator.is_main_process and config.keep_best and value < self._best():
+            row = {"name": name, "value": value, "split": "val", "images": self.watch.images, "seeds": 1}
+            self._save(self.folder.logs / "best", loop, [row | {"generated": config.count}])
+        self.accelerator.wait_for_everyone()
+
+    def _best(self) -> float:
+        """Returns the figure of the best repository that the run has kept, infinity if none."""
+        path = self.folder.logs / "best" / "metrics.json"
+        return json.loads(path.read_text())["results"][0]["value"] if path.is_file() else math.inf
+
+    @contextmanager
+    def _pipeline(self):
+        """Yields the pipeline of the averaged weights, for as long as the block lasts."""
         training = {name: module.training for name, module in self.modules.items()}
-        start = time.monotonic()
         with averaged(self.accelerator, self.modules, self.averages):
             for module in self.modules.values():
                 module.eval()
             pipeline = self.recipe.build_pipeline(self.components)
             pipeline.set_progress_bar_config(disable=True)
-            arguments = {"batch_size": count}
-            if "batch_size" not in inspect.signature(pipeline.__call__).parameters:  # it makes images of images
-                arguments = {"image": self.held_out.batch(slice(0, count))["pixel_values"]}
-            known = max(module.config.get("num_class_embeds") or 0 for module in self.modules.values())
-            if known:  # one class after the other, row by row
-                classes = len(self.images.shape.class_names or ()) or known
-                arguments["class_labels"] = [place % classes for place in range(count)]
+            try:
+                yield pipeline
+            finally:
+                for name, module in self.modules.items():
+                    module.train(training[name])
+
+    def _classes(self) -> int | None:
+        """Returns how many classes can be asked for, None where the models know of none."""
+        known = max(module.config.get("num_class_embeds") or 0 for module in self.modules.values())
+        return (len(self.images.shape.class_names or ()) or known) if known else None
+
+    def samples(self) -> tuple[torch.Tensor, float]:
+        """Returns `num_samples` images (N, C, H, W) in [0, 1] of the averaged weights, and the seconds that they
+        took."""
+        count, classes = self.config.num_samples, self._classes()
+        generator = keyed_generator("samples", self.config.seed, device="cpu")
+        arguments = {"batch_size": count}
+        if not self.generates:
+            arguments = {"image": self.held_out.images[:count] / 255}
+        if classes:  # one class after the other, row by row
+            arguments["class_labels"] = [place % classes for place in range(count)]
+        start = time.monotonic()
+        with self._pipeline() as pipeline:
             images = pipeline(**arguments, generator=generator, output_type="pt").images
-            for name, module in self.modules.items():
-                module.train(training[name])
         return images.cpu(), time.monotonic() - start
 
     def _finish(self, loop: Loop) -> Path:
@@ -232,31 +293,30 @@ class Run:
         if results:
             self.folder.log({"step": loop.progress.total_steps} | results)
         if self.accelerator.is_main_process:
-            images, sampling_seconds = self.samples()
-            with averaged(self.accelerator, self.modules, self.averages):
-                for name, module in self.modules.items():
-                    self.components[name] = self.accelerator.unwrap_model(module, keep_fp32_wrapper=False).eval()
-                pipeline = self.recipe.build_pipeline(self.components)
-                metrics = self._metrics(loop, results, sampling_seconds)
-                documents = {
-                    "recipe.yaml": self.recipe.text,
-                    "metrics.json": json.dumps(metrics, indent=2) + "\n",
-                    "samples.png": figures.png(figures.grid(images)),
-                }
-                documents["README.md"] = card.write(self.recipe, pipeline, metrics)
-                save_repo(pipeline, self.folder.path, documents)
+            row = {"split": "val", "images": len(self.held_out or ()), "seeds": 1}
+            self._save(self.folder.path, loop, [{"name": k, "value": v, **row} for k, v in results.items()])
         self.accelerator.wait_for_everyone()
         self.accelerator.end_training()
         return self.folder.path
 
-    def _metrics(self, loop: Loop, results: dict[str, float], sampling_seconds: float) -> dict:
+    def _save(self, path: Path, loop: Loop, results: list[dict]):
+        """Saves the pipeline of the averaged weights with its documents."""
+        metrics, documents = self._metrics(loop, results), {"recipe.yaml": self.recipe.text}
+        if self.makes_images:
+            images, seconds = self.samples()
+            documents["samples.png"] = figures.png(figures.grid(images))
+            metrics["sampling"] = {"images": len(images), "seconds": round(seconds, 1)}
+        with self._pipeline() as pipeline:
+            documents["metrics.json"] = json.dumps(metrics, indent=2) + "\n"
+            documents["README.md"] = card.write(self.recipe, pipeline, metrics)
+            save_repo(pipeline, path, documents)
+
+    def _metrics(self, loop: Loop, results: list[dict]) -> dict:
         """Returns what was measured in this run, and on what."""
         p, device = loop.progress, self.accelerator.device
         return {
-            "results": [
-                {"name": key, "value": value, "split": "val", "images": len(self.held_out), "seeds": 1}
-                for key, value in results.items()
-            ],
+            "data": self.recipe.data.source,
+            "results": results,
             "training": {
                 "steps": p.total_steps,
                 "images": p.images,
@@ -266,7 +326,6 @@ class Run:
                 "train_images": len(self.images),
                 "seed": self.config.seed,
             },
-            "sampling": {"images": self.config.num_samples, "seconds": round(sampling_seconds, 1)},
             "hardware": {
                 "device": device_name(device),
                 "processes": self.accelerator.num_processes,

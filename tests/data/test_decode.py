@@ -9,9 +9,8 @@ from pictures import chunk, encode, noise, write_png
 from PIL import Image
 
 from genhub.data import decode as decoding
-from genhub.data.cache import decode_cached
 from genhub.data.config import DataConfig
-from genhub.data.decode import DecodeError, _decode_png
+from genhub.data.decode import DecodeError, _decode_png, decode_cached
 from genhub.data.encoded import Encoded
 
 GREY, RGB = noise(7, 9, 1, seed=1), noise(7, 9, 3, seed=2)
@@ -212,7 +211,7 @@ def cached(encoded=ENCODED, **config):
 
 def test_the_same_bytes_are_decoded_once(cache, monkeypatch):
     images = cached()
-    monkeypatch.setattr("genhub.data.cache.decode", None)  # would fail if it were called
+    monkeypatch.setattr("genhub.data.decode.decode", None)  # would fail if it were called
 
     again = cached()
 

@@ -1,0 +1,325 @@
+"""Judging a saved pipeline by protocol fmnist-eval-1; the figures go into `metrics.json` and onto the card."""
+
+import datetime
+import inspect
+import json
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from diffusers import DiffusionPipeline, SchedulerMixin
+
+from genhub import card, data, figures
+from genhub.cache import content_hash
+from genhub.doctor import device_name, versions
+from genhub.evaluation import protocol
+from genhub.evaluation.features import ImageNetSpace
+from genhub.evaluation.memorisation import Memorisation
+from genhub.evaluation.metrics import mean_of
+from genhub.evaluation.reconstructions import check_probes, judge_reconstructions
+from genhub.evaluation.sampling import Sampler
+from genhub.evaluation.yardstick import Figure, Yardstick
+from genhub.feature_net import feature_spaces, hits_after_training
+from genhub.files import sha256, write_whole
+from genhub.hub import AutoPipeline, download, find_class, generates, is_conditional
+from genhub.training.processes import make_accelerator
+from genhub.training.recipe import Recipe, TrainingConfig, load_recipe
+
+
+def evaluate(
+    repo: str,
+    data_source: str | None = None,
+    count: int = protocol.COUNT,
+    seed: int | None = None,
+    batch_size: int = protocol.BATCH_SIZE,
+    steps: int | None = None,
+    scheduler: str | None = None,
+    guidance_scale: float | None = None,
+    feature_net: str | None = None,
+    imagenet: bool = False,
+    cas: bool = False,
+    output: str | None = None,
+) -> Path:
+    """Judges the pipeline of `repo`; returns the folder with `metrics.json`, the card and the closest pairs.
+
+    Under `accelerate launch` all processes generate, and the images are the same on any number of them.
+
+    Args:
+        data_source: what to compare with, as `data.source` of a recipe; the repository's own where it is not given.
+        count: images to generate; the protocol says 10,000.
+        seed: of sampling; 10,000 plus the seed of training where it is not given.
+        steps, scheduler, guidance_scale: how a diffusion model samples, where it is not the pipeline's own way.
+        feature_net: a folder or repository of `feature-classifier`, for a data set that is not Fashion MNIST; where it
+            is not given, one is trained, once.
+        imagenet: measure the kernel distance in an ImageNet space too.
+        cas: train classifiers on the images, for the classification accuracy score of a conditional model.
+        output: where the results go; the repository itself if it is a folder, else `evaluation-<name>`.
+
+    Raises:
+        ValueError: the repository, the data or an argument does not fit, before any work; or a generated image is not
+            finite.
+    """
+    accelerator = make_accelerator(TrainingConfig(), logs=Path())
+    folder = download(repo)
+    if not (folder / "recipe.yaml").is_file():
+        raise ValueError(f"The repository {repo} has no recipe.yaml, which says what it was trained on.")
+    recipe = load_recipe(folder)
+    pipeline = AutoPipeline.from_pretrained(folder).to(accelerator.device)
+    pipeline.set_progress_bar_config(disable=True)
+    if scheduler is not None:
+        pipeline.scheduler = find_class(scheduler, SchedulerMixin).from_config(pipeline.scheduler.config)
+    _check_pipeline(repo, pipeline, steps, guidance_scale, cas)
+    if cas and accelerator.num_processes > 1:
+        raise ValueError("`cas` must be off under several processes: it trains classifiers on one.")
+    target = _output(repo, folder, output)
+    judged = Judgement(pipeline, folder, recipe, target, data_source, accelerator)
+    if generates(pipeline):
+        seed = protocol.SEED + recipe.training.seed if seed is None else seed
+        given = {"num_inference_steps": steps, "guidance_scale": guidance_scale}
+        judged.samples(count, seed, batch_size, given, feature_net, imagenet)
+    if callable(getattr(pipeline, "reconstruct", None)):
+        judged.reconstructions()
+    judged.write()
+    if cas:
+        judged.accuracy_after_training()
+        judged.write()
+    return target
+
+
+class Judgement:
+    """One evaluation of one pipeline: what is compared with what, and what was found.
+
+    Raises:
+        ValueError: the data cannot be loaded, or `target` cannot be written or belongs to another repository.
+    """
+
+    def __init__(
+        self,
+        pipeline: DiffusionPipeline,
+        folder: Path,
+        recipe: Recipe,
+        target: Path,
+        data_source: str | None,
+        accelerator: Accelerator,
+    ):
+        self.pipeline, self.folder, self.target, self.accelerator = pipeline, folder, target, accelerator
+        self.recipe, self.pairs = recipe, None
+        weights = [sha256(path) for path in sorted(folder.glob("*/*.safetensors"))]
+        configs = [path.read_text() for path in sorted([folder / "model_index.json", *folder.glob("*/*config.json")])]
+        repository = content_hash(*weights, *configs)
+        _check_target(target, repository)
+
+        self.config = recipe.data if data_source is None else replace(recipe.data, source=data_source, val_size=0)
+        self.splits = {split: _in_memory(self.config, split) for split in ("train", "test")}
+        if data_source is not None and len(self.train) == 60_000 and protocol.is_fashion_mnist(self.train.images):
+            self.splits["train"] = self.train[:55_000]
+        if self.config.val_size:
+            self.splits["val"] = _in_memory(self.config, "val")
+        self.result = {
+            "protocol": protocol.PROTOCOL,
+            "complete": protocol.is_official(self.train, self.test),
+            "date": datetime.date.today().isoformat(),
+            "repository": repository,
+            "training_seed": recipe.training.seed,
+            "reference": {
+                "data": self.config.source,
+                "split": "test",
+                "images": len(self.test),
+                "train_images": len(self.train),
+            },
+            "samples": None,
+            "spaces": {},
+            "figures": [],
+            "hardware": {
+                "device": device_name(accelerator.device),
+                "processes": accelerator.num_processes,
+                "threads": torch.get_num_threads(),
+            },
+            "versions": versions(),
+        }
+
+    @property
+    def train(self) -> data.Images:
+        """The training images of what the pipeline is compared with."""
+        return self.splits["train"]
+
+    @property
+    def test(self) -> data.Images:
+        """The test images of what the pipeline is compared with."""
+        return self.splits["test"]
+
+    def samples(
+        self, count: int, seed: int, batch_size: int, given: dict, feature_net: str | None, imagenet: bool
+    ) -> None:
+        """Generates images and judges them: quality, memorisation, speed."""
+        for name, value, least in (("batch_size", batch_size, 1), ("seed", seed, 0), ("count", count, 129)):
+            if value < least:
+                raise ValueError(f"`{name}` must be at least {least}, got {value}.")
+        for split in ("train", "test"):
+            if len(self.splits[split]) < 129:
+                raise ValueError(
+                    f"{self.config.source} must have at least 129 images in its split {split}, for the covariance of "
+                    f"128 features, got {len(self.splits[split])}."
+                )
+        extra = [ImageNetSpace(self.accelerator.device)] if imagenet else []
+        conditional = is_conditional(self.pipeline)
+        if conditional and self.test.labels is None:
+            raise ValueError(f"{self.config.source} has no labels, and the model must be asked for classes.")
+        named = {
+            "images": count,
+            "seed": seed,
+            "batch_size": batch_size,
+            "classes": len(self.test.shape.class_names) if conditional else None,
+            "sampler": type(self.pipeline.scheduler).__name__ if "scheduler" in self.pipeline.components else None,
+            "steps": given["num_inference_steps"] or self.pipeline.config.get("num_inference_steps"),
+            "guidance_scale": given["guidance_scale"],
+            "dtype": str(self.pipeline.dtype).removeprefix("torch."),
+        }
+        sampler = Sampler(
+            self.pipeline,
+            shape=tuple(self.test.images.shape[1:]),
+            seed=seed,
+            batch_size=batch_size,
+            classes=named["classes"],
+            arguments={name: value for name, value in given.items() if value is not None},
+            key=repr([self.result[part] for part in ("repository", "hardware", "versions")])
+            + repr(getattr(self.pipeline, "scheduler", None))
+            + named["dtype"],
+        )
+        sampler.try_one()  # of another shape, or refused, is known before any work
+        seen = self._seen()
+        spaces = feature_spaces(self.train, self.config, feature_net, self.accelerator)
+        if self.accelerator.is_main_process:
+            yardstick = Yardstick(self.train, self.test, spaces, extra, self.tell)
+            yardstick.check(count)
+        images, seconds = sampler.draw(count)
+        self.generated, self.labels = images, sampler.labels(count)
+        if not self.accelerator.is_main_process:
+            return
+
+        speed = sampler.speed(seconds)
+        found = yardstick.judge(images, self.labels)
+        as_asked = (count, batch_size, named["dtype"]) == (protocol.COUNT, protocol.BATCH_SIZE, "float32")
+        self.result["complete"] &= as_asked and spaces[0].is_pinned
+        self.result["samples"] = named
+        self.result["spaces"] = {space.name: space.key for space in yardstick.spaces}
+        self.result["feature_net_accuracy"] = yardstick.accuracy()
+        self.result["figures"] += [figure.to_dict() for figure in found]
+        self.result["speed"] = speed
+        self.result["memorisation"] = {}
+        if seen is not None:
+            memory = yardstick.memorisation(images, seen)
+            self.pairs = closest_pairs(images, seen, memory["pix"])
+            self.result["memorisation"] = {name: report.to_dict() for name, report in memory.items()}
+
+    def reconstructions(self) -> None:
+        """Judges what an autoencoder gives back, and its codes."""
+        check_probes(self.train, self.test)
+        if self.accelerator.is_main_process:
+            found = judge_reconstructions(self.pipeline, self.splits, self.tell)
+            self.result["figures"] += [figure.to_dict() for figure in found]
+
+    def accuracy_after_training(self) -> None:
+        """Adds the classification accuracy score: that of a classifier trained on the generated images (Ravuri &
+        Vinyals 2019, arXiv 1905.10887, Sec. 3), beside that of one trained on as many real ones."""
+        generated = data.Images(self.generated, self.labels, self.test.class_names)
+        real = self.train.choose(len(generated), seed=0)
+        for name, images in (("CAS", generated), (f"CAS of {len(real):,} real images", real)):
+            value, spread = mean_of(hits_after_training(images, self.test))
+            figure = Figure(name, "", value, spread, "standard error over test images", len(images))
+            self.result["figures"].append(figure.to_dict())
+
+    def _seen(self) -> torch.Tensor | None:
+        """Returns the images that the model was trained on, None where they are not at hand."""
+        if self.config.source == self.recipe.data.source:
+            return self.train.images
+        try:
+            images = _in_memory(self.recipe.data, "train").images
+        except ValueError as error:
+            self.tell(f"no memorisation: the training images are not at hand ({error})")
+            return None
+        return images if images.shape[1:] == self.test.images.shape[1:] else None
+
+    def tell(self, what: str):
+        """Says what is being measured."""
+        if self.accelerator.is_main_process:
+            print(f"measuring {what}", file=sys.stderr)
+
+    def write(self) -> None:
+        """Adds the result to those of the repository, in place of an older one of the same settings, and renews the
+        card."""
+        if self.accelerator.is_main_process:
+            self.target.mkdir(parents=True, exist_ok=True)
+            metrics = json.loads(self._newest("metrics.json") or "{}")
+            metrics["evaluations"] = merged(metrics.get("evaluations", []), self.result)
+            write_whole(self.target / "metrics.json", json.dumps(metrics, indent=2) + "\n")
+            if self.pairs is not None and card.to_show(metrics) == self.result:
+                write_whole(self.target / "closest.png", self.pairs)
+            if (text := self._newest("README.md")) is not None:
+                write_whole(self.target / "README.md", card.with_results(text, metrics))
+        self.accelerator.wait_for_everyone()
+
+    def _newest(self, name: str) -> str | None:
+        path = next((place / name for place in (self.target, self.folder) if (place / name).is_file()), None)
+        return None if path is None else path.read_text()
+
+
+def merged(evaluations: list[dict], result: dict) -> list[dict]:
+    """Returns `evaluations` with `result` in place of one of the same settings, whose classification accuracy score it
+    takes over where it has none."""
+    same = [one for one in evaluations if _settings(one) == _settings(result)]
+    names = {figure["name"] for figure in result["figures"]}
+    kept = [figure for one in same for figure in one["figures"] if figure["name"][:3] == "CAS"]
+    result["figures"] += [figure for figure in kept if figure["name"] not in names]
+    return [one for one in evaluations if one not in same] + [result]
+
+
+def _settings(one: dict) -> list:
+    return [one[part] for part in ("protocol", "samples", "reference", "spaces", "repository")]
+
+
+def closest_pairs(images: torch.Tensor, seen: torch.Tensor, found: Memorisation) -> bytes:
+    """Returns a picture of the generated images that are nearest to training images: each above its neighbour."""
+    ours, theirs = (part.float() / 255 for part in (images[found.closest[0]], seen[found.closest[1]]))
+    return figures.png(figures.grid(torch.cat([ours[:8], theirs[:8], ours[8:], theirs[8:]]), columns=8))
+
+
+def _check_pipeline(repo: str, pipeline: DiffusionPipeline, steps: int | None, guidance: float | None, cas: bool):
+    """Refuses a pipeline that cannot be judged, and arguments that it does not take."""
+    if not (generates(pipeline) or callable(getattr(pipeline, "reconstruct", None))):
+        name = type(pipeline).__name__
+        raise ValueError(f"{repo} must hold a pipeline that generates or reconstructs images, got {name}.")
+    takes = inspect.signature(pipeline.__call__).parameters
+    for name, value in (("num_inference_steps", steps), ("guidance_scale", guidance)):
+        if value is not None and name not in takes:
+            raise ValueError(f"`{name}` must be unset: {type(pipeline).__name__} does not take it.")
+    if cas and not is_conditional(pipeline):
+        raise ValueError("`cas` must be off: the model is not conditional, so its images have no labels.")
+
+
+def _check_target(target: Path, repository: str):
+    """Refuses a folder that cannot be written, or that holds what was found of another repository."""
+    existing = next(place for place in [target, *target.absolute().parents] if place.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise ValueError(f"The folder {target} cannot be written; `output` names another one.")
+    if (target / "metrics.json").is_file():
+        found = json.loads((target / "metrics.json").read_text()).get("evaluations", [])
+        if any(one["repository"] != repository for one in found):
+            raise ValueError(f"The folder {target} holds the evaluation of another repository.")
+
+
+def _in_memory(config: data.DataConfig, split: str) -> data.Images:
+    """Loads a split of the data that a model is compared with."""
+    images = data.load(replace(config, streaming=False), split)
+    if not isinstance(images, data.Images):
+        raise ValueError(f"`data.memory_limit_gb` must be enough for {config.source}, got {config.memory_limit_gb}.")
+    return images
+
+
+def _output(repo: str, folder: Path, output: str | None) -> Path:
+    if output is not None:
+        return Path(output)
+    return folder if Path(repo).expanduser().is_dir() else Path(f"evaluation-{repo.split('/')[-1]}")

@@ -1,0 +1,51 @@
+"""Protocol `fmnist-eval-1`: what has to be the same for two figures to be compared."""
+
+import torch
+
+from genhub.cache import content_hash
+from genhub.data import Images
+
+PROTOCOL = "fmnist-eval-1"
+COUNT = 10_000  # generated images, against the official 10,000 test images
+BATCH_SIZE = 250  # images of one call of the pipeline; each call has a generator of its own
+SEED = 10_000  # of sampling, plus the seed of training
+NEIGHBOURS = 5  # k of precision, recall, density and coverage
+SUBSETS, SUBSET_SIZE = 100, 1000  # of the kernel distance
+SIZES = (1000, 2000, 4000, 6000, 8000, 10_000)  # numbers of images through which a line is drawn to infinity
+# content hashes of Fashion MNIST: its first 500 training images, and images and labels of the splits
+FASHION_MNIST = "a778db1915a475e18add4a7cec4f5095"
+OFFICIAL = {"train": "27430240bc54ee850153a7db8398eea7", "test": "68c0de5c782208833beccc2150c2242c"}
+PADDING = 2  # pixels on each side that a model which works at 32 x 32 adds to 28 x 28
+
+
+def is_fashion_mnist(images: torch.Tensor) -> bool:
+    """Whether these uint8 training images begin as those of Fashion MNIST do."""
+    return content_hash(images[:500]) == FASHION_MNIST
+
+
+def is_official(train: Images, test: Images) -> bool:
+    """Whether these are the protocol's splits: the first 55,000 training images and the 10,000 test images."""
+    splits = {"train": train, "test": test}
+    return all(
+        images.labels is not None and content_hash(images.images, images.labels) == OFFICIAL[name]
+        for name, images in splits.items()
+    )
+
+
+def to_bytes(images: torch.Tensor, shape: tuple[int, int, int]) -> torch.Tensor:
+    """Rounds generated images (N, C, H, W) in [0, 1] to uint8, as they would be saved, and cuts off padding.
+
+    Raises:
+        ValueError: a value is not finite, or the images are not of `shape` (C, H, W). Nothing is filtered or resized.
+    """
+    if not torch.isfinite(images).all():
+        bad = int((~torch.isfinite(images)).flatten(1).any(1).sum())
+        raise ValueError(f"The generated images must be finite, got {bad} of {len(images)} with NaN or infinity.")
+    padded = (shape[0], shape[1] + 2 * PADDING, shape[2] + 2 * PADDING)
+    if tuple(images.shape[1:]) == padded:
+        images = images[:, :, PADDING:-PADDING, PADDING:-PADDING]
+    if tuple(images.shape[1:]) != shape:
+        raise ValueError(
+            f"The generated images must be like the real ones, (C, H, W) = {shape}, got {tuple(images.shape[1:])}."
+        )
+    return (images.clamp(0, 1) * 255).round().to(torch.uint8).contiguous()  # as caches want it

@@ -1,0 +1,70 @@
+"""An autoencoder is judged on every split, and its codes by what can be read from them."""
+
+import math
+
+import pytest
+import torch
+from diffusers import DiffusionPipeline
+from diffusers.pipelines.pipeline_utils import ImagePipelineOutput
+
+from genhub.data import Images
+from genhub.evaluation.reconstructions import judge_reconstructions
+
+
+class Darkening(DiffusionPipeline):
+    """Gives images back darker, and has a code that is the mean of the upper and the lower half, and a dead one."""
+
+    def __init__(self, by: float):
+        super().__init__()
+        self.by = by
+
+    def reconstruct(self, image, output_type):
+        assert output_type == "pt"
+        assert 0 <= image.min() <= image.max() <= 1
+        return ImagePipelineOutput(images=image - self.by)
+
+    def encode(self, image):
+        halves = image.flatten(1).chunk(2, 1)
+        return torch.stack([*(half.mean(1) for half in halves), torch.zeros(len(image))], 1)
+
+
+class WithoutCodes(Darkening):
+    encode = None
+
+
+@pytest.fixture
+def splits() -> dict[str, Images]:
+    """Two classes of grey images: bright above, or bright below."""
+    generator = torch.Generator().manual_seed(0)
+
+    def images(count: int) -> Images:
+        labels = torch.arange(count) % 2
+        pixels = torch.randint(100, 200, (count, 1, 4, 4), generator=generator)
+        pixels[labels == 0, :, :2] += 50
+        pixels[labels == 1, :, 2:] += 50
+        return Images(pixels.to(torch.uint8), labels)
+
+    return {"train": images(600), "val": images(50), "test": images(80)}
+
+
+def test_each_split_has_its_error_and_the_codes_are_probed(splits):
+    figures = {figure.name: figure for figure in judge_reconstructions(Darkening(0.1), splits)}
+
+    for split, images in splits.items():
+        assert figures[f"reconstruction MSE, {split}"].value == pytest.approx(0.01, rel=1e-4)
+        assert figures[f"reconstruction PSNR in dB, {split}"].value == pytest.approx(20, abs=1e-3)
+        assert figures[f"reconstruction MSE, {split}"].images == len(images)
+    assert figures["active units"].value == 2
+    assert figures["linear probe, all labels"].value == 1
+    assert figures["linear probe, 500 labels"].value == pytest.approx(1, abs=0.01)
+    assert math.isfinite(figures["linear probe, 500 labels"].spread)
+
+
+def test_without_codes_or_labels_there_is_less_to_say(splits):
+    without_labels = {split: Images(images.images) for split, images in splits.items()}
+
+    names = [figure.name for figure in judge_reconstructions(WithoutCodes(0.1), splits)]
+    unlabelled = [figure.name for figure in judge_reconstructions(Darkening(0.1), without_labels)]
+
+    assert len(names) == 6
+    assert unlabelled == [*names, "active units"]
