@@ -232,7 +232,8 @@ def _samples_evaluated(found: dict) -> list[str]:
     density = next(f["value"] for f in found["figures"] if (f["name"], f["space"]) == ("density", "clf"))
     if density > TOO_SMOOTH:
         lines += ["", f"The density of {density:.2f} is no win: samples are smoother than real images."]
-    speed = [f"| {name.replace('_', ' ')} | {value:,} |" for name, value in found["speed"].items() if value]
+    named = {key.replace("images_per_second_", "images/s, ").replace("_", " "): v for key, v in found["speed"].items()}
+    speed = [f"| {name} | {value:,} |" for name, value in named.items() if value]
     hardware = found["hardware"]
     lines += [
         "",

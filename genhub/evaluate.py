@@ -28,6 +28,8 @@ from genhub.hub import AutoPipeline, download, find_class, generates, is_conditi
 from genhub.training.processes import make_accelerator
 from genhub.training.recipe import Recipe, TrainingConfig, load_recipe
 
+LEAST = 129  # images, for the covariance of the 128 features of the protocol's classifier
+
 
 def evaluate(
     repo: str,
@@ -155,53 +157,23 @@ class Judgement:
         self, count: int, seed: int, batch_size: int, given: dict, feature_net: str | None, imagenet: bool
     ) -> None:
         """Generates images and judges them: quality, memorisation, speed."""
-        for name, value, least in (("batch_size", batch_size, 1), ("seed", seed, 0), ("count", count, 129)):
-            if value < least:
-                raise ValueError(f"`{name}` must be at least {least}, got {value}.")
-        for split in ("train", "test"):
-            if len(self.splits[split]) < 129:
-                raise ValueError(
-                    f"{self.config.source} must have at least 129 images in its split {split}, for the covariance of "
-                    f"128 features, got {len(self.splits[split])}."
-                )
+        self._check_numbers(count, seed, batch_size)
         extra = [ImageNetSpace(self.accelerator.device)] if imagenet else []
-        conditional = is_conditional(self.pipeline)
-        if conditional and self.test.labels is None:
-            raise ValueError(f"{self.config.source} has no labels, and the model must be asked for classes.")
-        named = {
-            "images": count,
-            "seed": seed,
-            "batch_size": batch_size,
-            "classes": len(self.test.shape.class_names) if conditional else None,
-            "sampler": type(self.pipeline.scheduler).__name__ if "scheduler" in self.pipeline.components else None,
-            "steps": given["num_inference_steps"] or self.pipeline.config.get("num_inference_steps"),
-            "guidance_scale": given["guidance_scale"],
-            "dtype": str(self.pipeline.dtype).removeprefix("torch."),
-        }
-        sampler = Sampler(
-            self.pipeline,
-            shape=tuple(self.test.images.shape[1:]),
-            seed=seed,
-            batch_size=batch_size,
-            classes=named["classes"],
-            arguments={name: value for name, value in given.items() if value is not None},
-            key=repr([self.result[part] for part in ("repository", "hardware", "versions")])
-            + repr(getattr(self.pipeline, "scheduler", None))
-            + named["dtype"],
-        )
+        named = self._named(count, seed, batch_size, given)
+        sampler = self._sampler(named, {name: value for name, value in given.items() if value is not None})
         sampler.try_one()  # of another shape, or refused, is known before any work
         seen = self._seen()
         spaces = feature_spaces(self.train, self.config, feature_net, self.accelerator)
         if self.accelerator.is_main_process:
             yardstick = Yardstick(self.train, self.test, spaces, extra, self.tell)
             yardstick.check(count)
-        images, seconds = sampler.draw(count)
-        self.generated, self.labels = images, sampler.labels(count)
+        self.generated, seconds = sampler.draw(count)
+        self.labels = sampler.labels(count)
         if not self.accelerator.is_main_process:
             return
 
         speed = sampler.speed(seconds)
-        found = yardstick.judge(images, self.labels)
+        found = yardstick.judge(self.generated, self.labels)
         as_asked = (count, batch_size, named["dtype"]) == (protocol.COUNT, protocol.BATCH_SIZE, "float32")
         self.result["complete"] &= as_asked and spaces[0].is_pinned
         self.result["samples"] = named
@@ -211,9 +183,49 @@ class Judgement:
         self.result["speed"] = speed
         self.result["memorisation"] = {}
         if seen is not None:
-            memory = yardstick.memorisation(images, seen)
-            self.pairs = closest_pairs(images, seen, memory["pix"])
+            memory = yardstick.memorisation(self.generated, seen)
+            self.pairs = closest_pairs(self.generated, seen, memory["pix"])
             self.result["memorisation"] = {name: report.to_dict() for name, report in memory.items()}
+
+    def _check_numbers(self, count: int, seed: int, batch_size: int):
+        """Refuses numbers, and sets of real images, that are too small."""
+        for name, value, least in (("batch_size", batch_size, 1), ("seed", seed, 0), ("count", count, LEAST)):
+            if value < least:
+                raise ValueError(f"`{name}` must be at least {least}, got {value}.")
+        for split in ("train", "test"):
+            if len(self.splits[split]) < LEAST:
+                raise ValueError(
+                    f"{self.config.source} must have at least {LEAST} images in its split {split}, for the covariance "
+                    f"of {LEAST - 1} features, got {len(self.splits[split])}."
+                )
+        if is_conditional(self.pipeline) and self.test.labels is None:
+            raise ValueError(f"{self.config.source} has no labels, and the model must be asked for classes.")
+
+    def _named(self, count: int, seed: int, batch_size: int, given: dict) -> dict:
+        """Returns how the images are sampled, as the result says it."""
+        return {
+            "images": count,
+            "seed": seed,
+            "batch_size": batch_size,
+            "classes": len(self.test.shape.class_names) if is_conditional(self.pipeline) else None,
+            "sampler": type(self.pipeline.scheduler).__name__ if "scheduler" in self.pipeline.components else None,
+            "steps": given["num_inference_steps"] or self.pipeline.config.get("num_inference_steps"),
+            "guidance_scale": given["guidance_scale"],
+            "dtype": str(self.pipeline.dtype).removeprefix("torch."),
+        }
+
+    def _sampler(self, named: dict, arguments: dict) -> Sampler:
+        """Returns what generates, under a key of all that decides what it makes and how fast."""
+        decisive = [self.result[part] for part in ("repository", "hardware", "versions")]
+        return Sampler(
+            self.pipeline,
+            shape=tuple(self.test.images.shape[1:]),
+            seed=named["seed"],
+            batch_size=named["batch_size"],
+            classes=named["classes"],
+            arguments=arguments,
+            key=repr(decisive) + repr(getattr(self.pipeline, "scheduler", None)) + named["dtype"],
+        )
 
     def reconstructions(self) -> None:
         """Judges what an autoencoder gives back, and its codes."""

@@ -67,19 +67,18 @@ def compute(yardstick: Yardstick, held_out: Images, seed: int = 0, draws: int = 
 def table(found: dict, space: str) -> str:
     """Returns the rows that `compute` found as a Markdown table, in one space; the README's are made by this."""
     spread = next(f for f in found["spread"]["figures"] if f["name"].startswith("FD") and f["space"] == space)
-    at_infinity = space == "clf"
-    names = ["precision", "recall", "density", "coverage"]
-    head = ["images", spread["name"], *["at infinite N"] * at_infinity, "KID x 1000", *names, "near"]
+    distances = [spread["name"], *[f"{spread['name']} at infinite N"] * (space == "clf")]
+    shares = ["precision", "recall", "density", "coverage"]
+    head = ["images", *distances, "KID x 1000", *shares, "near"]
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for row in found["rows"]:
         figures = {f["name"]: f for f in row["figures"] if f["space"] == space}
         kernel, memory = figures["KID x 1000"], row["memorisation"][space]
         cells = [
             row["name"],
-            f"{figures[spread['name']]['value']:.3f}",
-            *[f"{figures[spread['name'] + ' at infinite N']['value']:.3f}"] * at_infinity,
+            *(f"{figures[name]['value']:.3f}" for name in distances),
             f"{kernel['value']:.1f} ± {kernel['spread']:.1f}",
-            *(f"{figures[name]['value']:.3f}" for name in names),
+            *(f"{figures[name]['value']:.3f}" for name in shares),
             f"{memory['near']:.1%}" + " **suspect**" * memory["suspect"],
         ]
         lines.append(f"| {' | '.join(cells)} |")
