@@ -16,6 +16,8 @@ from genhub.models.classifier import ImageClassifier
 NETS = Path(__file__).parent / "feature_nets"
 PINNED = {  # the classifiers of protocol fmnist-eval-1, seeds 0, 1 and 2; others give other figures
     "fashion-mnist-0": "0ce4cdb3d967b216712c565e79fd830e68c20a75887c43d51bc0324f7202744b",
+    "fashion-mnist-1": "c987635d2de45618c3e225b75065ac478e77adb7832944d500f64e5da3704c86",
+    "fashion-mnist-2": "fcee913c49567a4508259c5932c87c2caf916125ff080ca32e3517876df4314e",
 }
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 

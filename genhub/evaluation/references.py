@@ -66,26 +66,31 @@ def compute(yardstick: Yardstick, held_out: Images, seed: int = 0, draws: int = 
 
 def table(found: dict, space: str) -> str:
     """Returns the rows that `compute` found as a Markdown table, in one space; the README's are made by this."""
-    spread = next(f for f in found["spread"]["figures"] if f["name"].startswith("FD") and f["space"] == space)
-    distances = [spread["name"], *[f"{spread['name']} at infinite N"] * (space == "clf")]
+    spread = next(f for f in found["spread"]["figures"] if f["name"] == "FD-FM" and f["space"] == space)
+    text = markdown({row["name"]: row for row in found["rows"]}, space)
+    return (
+        f"{text}\n\nFD-FM of {found['spread']['draws']} other draws of {found['images']:,} training images: "
+        f"{spread['value']:.3f} ± {spread['sd']:.3f}."
+    )
+
+
+def markdown(rows: dict[str, dict], space: str) -> str:
+    """Returns named rows or evaluations of models by `fmnist-eval-1` as a Markdown table, in the space clf or pix."""
+    distances = ["FD-FM", *["FD-FM at infinite N"] * (space == "clf")]
     shares = ["precision", "recall", "density", "coverage"]
     head = ["images", *distances, "KID x 1000", *shares, "near"]
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    for row in found["rows"]:
+    for name, row in rows.items():
         figures = {f["name"]: f for f in row["figures"] if f["space"] == space}
         kernel, memory = figures["KID x 1000"], row["memorisation"][space]
         cells = [
-            row["name"],
-            *(f"{figures[name]['value']:.3f}" for name in distances),
+            name,
+            *(f"{figures[distance]['value']:.3f}" for distance in distances),
             f"{kernel['value']:.1f} ± {kernel['spread']:.1f}",
-            *(f"{figures[name]['value']:.3f}" for name in shares),
+            *(f"{figures[share]['value']:.3f}" for share in shares),
             f"{memory['near']:.1%}" + " **suspect**" * memory["suspect"],
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    lines.append(
-        f"\n{spread['name']} of {found['spread']['draws']} other draws of {found['images']:,} training images: "
-        f"{spread['value']:.3f} ± {spread['sd']:.3f}."
-    )
     return "\n".join(lines)
 
 
