@@ -121,7 +121,7 @@ def with_results(text: str, metrics: dict) -> str:
     shown, source = to_show(metrics), metrics.get("data", "local")
     rows = [(row["name"], row["value"], f"{row['split']}, {row['images']} images") for row in metrics["results"]]
     if shown is not None:
-        split = f"{shown['reference']['split']}, {shown['reference']['images']} images"
+        split = f"{shown['reference']['split']}, {shown['reference']['images']} images; {_protocol(shown)}"
         rows += [(_full_name(figure), figure["value"], split) for figure in shown["figures"]]
     card.data.eval_results = [
         EvalResult(
@@ -137,7 +137,8 @@ def with_results(text: str, metrics: dict) -> str:
     ] or None
     card.data.metrics = sorted({name for name, _, _ in rows}) or None
     quality = _evaluation(shown) if shown else _not_evaluated(card.data.pipeline_tag)
-    others = [one for one in metrics.get("evaluations", []) if one is not shown]
+    compared = [one for one in metrics.get("evaluations", []) if one["reference"] == (shown or one)["reference"]]
+    others = [one for one in compared if one is not shown]
     card.text = before + "\n".join([BEGIN, "", *_results(metrics), *quality, *_others(others), "", END]) + after
     return str(card)
 
@@ -147,6 +148,10 @@ def to_show(metrics: dict) -> dict | None:
     evaluations = metrics.get("evaluations", [])
     complete = [one for one in evaluations if one["complete"]]
     return (complete or evaluations or [None])[-1]
+
+
+def _protocol(found: dict) -> str:
+    return found["protocol"] + ("" if found["complete"] else ", reduced")
 
 
 def _full_name(figure: dict) -> str:
@@ -185,14 +190,14 @@ def _evaluation(found: dict) -> list[str]:
         of = ", ".join(filter(None, how)) + ", against " + of
     lines = [
         "",
-        f"### Quality, protocol {found['protocol']}{'' if found['complete'] else ', reduced'}",
+        f"### Quality, protocol {_protocol(found)}",
         "",
         f"{of[0].upper()}{of[1:]}; measured on {found['date']}.",
     ]
     if not found["complete"]:
         lines.append(
-            "Not the number of images, the reference images or the feature net of the protocol, so these figures are "
-            "not to be compared with those of it."
+            "The number of images, the real images, the feature net or the arithmetic is not the protocol's: "
+            "these figures are not to be compared with those that follow it, nor with those of other numbers."
         )
     lines += ["", "| figure | value | spread |", "|---|---|---|"]
     for figure in found["figures"]:
@@ -237,7 +242,7 @@ def _samples_evaluated(found: dict) -> list[str]:
     hardware = found["hardware"]
     lines += [
         "",
-        f"| on {hardware['device']}, {hardware['threads']} thread(s) | |",
+        f"| each of {hardware['processes']} process(es), {hardware['threads']} thread(s) on {hardware['device']} | |",
         "|---|---|",
         *speed,
     ]
@@ -249,9 +254,10 @@ def _samples_evaluated(found: dict) -> list[str]:
         "",
         "![the closest pairs](closest.png)",
         "",
-        "*The generated images nearest to a training image, each above that image.*",
+        "*The generated images that are nearest to a training image in their pixels, each above that image.*",
         "",
-        "| distance in | nearer than 99 % of test images (1 % expected) | copies (of test images) | duplicates |",
+        "| distance in | nearer than 99 % of test images (1 % expected) "
+        "| nearer than the training image's own nearest (of test images) | equal images |",
         "|---|---|---|---|",
     ]
     for space, report in found["memorisation"].items():

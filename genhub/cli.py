@@ -2,6 +2,7 @@
 calls one function of the package."""
 
 import argparse
+import json
 import re
 import sys
 
@@ -35,7 +36,7 @@ stopped run goes on.""",
   genhub figure training-time runs/ddpm-quick --output curve.png
 
 classes        10 samples of each class, asked for or, from an unconditional model of Fashion MNIST, found
-sampling-time  the distance of every evaluation in metrics.json, one line for each sampler
+sampling-time  the distance of all evaluations that compare with the newest, one line for each sampler
 training-time  kernel distance and validation loss while training""",
     "push": """examples:
   genhub push runs/ddpm-quick user/ddpm-quick              needs a token: `hf auth login` or HF_TOKEN""",
@@ -224,6 +225,13 @@ def _evaluate(options, overrides: dict) -> int:
     from accelerate import PartialState
 
     if PartialState().is_main_process:
+        found = json.loads((folder / "metrics.json").read_text())["evaluations"][-1]
+        print(f"{found['protocol']}{'' if found['complete'] else ', reduced: not comparable with the full protocol'}")
+        for figure in found["figures"]:
+            spread = "" if figure["spread"] is None else f" ± {figure['spread']:.2g}"
+            print(
+                f"  {figure['name']} {figure['space'] and '(' + figure['space'] + ')'}: {figure['value']:.4g}{spread}"
+            )
         print(f"Wrote {folder / 'metrics.json'}\n  card           {folder / 'README.md'}")
         if (folder / "closest.png").is_file():
             print(f"  closest pairs  {folder / 'closest.png'}")

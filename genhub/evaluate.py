@@ -67,12 +67,16 @@ def evaluate(
     accelerator = make_accelerator(TrainingConfig(), logs=Path())
     folder = download(repo)
     if not (folder / "recipe.yaml").is_file():
-        raise ValueError(f"The repository {repo} has no recipe.yaml, which says what it was trained on.")
+        raise ValueError(
+            f"The repository {repo} has no recipe.yaml, which says what it was trained on: it cannot be evaluated."
+        )
     recipe = load_recipe(folder)
     pipeline = AutoPipeline.from_pretrained(folder).to(accelerator.device)
     pipeline.set_progress_bar_config(disable=True)
     if scheduler is not None:
         pipeline.scheduler = find_class(scheduler, SchedulerMixin).from_config(pipeline.scheduler.config)
+        if not hasattr(pipeline.scheduler, "init_noise_sigma"):
+            raise ValueError(f"`scheduler` must be one that denoises as this pipeline does, got {scheduler}.")
     _check_pipeline(repo, pipeline, steps, guidance_scale, cas)
     if cas and accelerator.num_processes > 1:
         raise ValueError("`cas` must be off under several processes: it trains classifiers on one.")
@@ -196,7 +200,7 @@ class Judgement:
             if len(self.splits[split]) < LEAST:
                 raise ValueError(
                     f"{self.config.source} must have at least {LEAST} images in its split {split}, for the covariance "
-                    f"of {LEAST - 1} features, got {len(self.splits[split])}."
+                    f"of {LEAST - 1} features, got {len(self.splits[split])}; `--data` names other images."
                 )
         if is_conditional(self.pipeline) and self.test.labels is None:
             raise ValueError(f"{self.config.source} has no labels, and the model must be asked for classes.")
@@ -207,7 +211,7 @@ class Judgement:
             "images": count,
             "seed": seed,
             "batch_size": batch_size,
-            "classes": len(self.test.shape.class_names) if is_conditional(self.pipeline) else None,
+            "classes": self.test.shape.num_classes if is_conditional(self.pipeline) else None,
             "sampler": type(self.pipeline.scheduler).__name__ if "scheduler" in self.pipeline.components else None,
             "steps": given["num_inference_steps"] or self.pipeline.config.get("num_inference_steps"),
             "guidance_scale": given["guidance_scale"],

@@ -62,7 +62,10 @@ def test_overrides_are_yaml():
         (["evaluate", "/no/such/folder"], "neither an existing folder"),
         (["evaluate", "REPO", "--guidance_scale", "2", "--cas"], "`cas` must be off"),
         (["evaluate", "REPO", "--data", "sample", "--count", "128"], "`count` must be at least 129"),
-        (["evaluate", "REPO"], "There must be at least 129 images"),  # the repository's own data has 16 test images
+        (
+            ["evaluate", "REPO"],
+            "must have at least 129 images in its split",
+        ),
         (["figure", "sampling-tiem", "REPO"], "did you mean 'sampling-time'"),
     ],
 )

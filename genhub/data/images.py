@@ -1,7 +1,7 @@
 """Images in memory, the order in which they are seen, and the range in which models see them."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -10,12 +10,13 @@ from genhub.randomness import keyed_generator
 
 @dataclass(frozen=True)
 class Shape:
-    """What a model has to fit: channels, height and width of the images, and the names of their classes."""
+    """What a model has to fit: channels, height and width of the images, names and number of their classes."""
 
     channels: int
     height: int
     width: int
     class_names: tuple[str, ...] | None = None
+    num_classes: int | None = field(default=None, compare=False)  # of lazy data known only with the names
 
 
 @dataclass
@@ -35,10 +36,10 @@ class Images:
 
     @property
     def shape(self) -> Shape:
-        names = self.class_names
-        if names is None and self.labels is not None and len(self.labels):  # they are called by their numbers
-            names = tuple(map(str, range(int(self.labels.max()) + 1)))
-        return Shape(*self.images.shape[1:], names)
+        count = None if self.class_names is None else len(self.class_names)
+        if count is None and self.labels is not None and len(self.labels):
+            count = int(self.labels.max()) + 1
+        return Shape(*self.images.shape[1:], self.class_names, count)
 
     def __getitem__(self, part: slice | torch.Tensor) -> "Images":
         return Images(self.images[part], None if self.labels is None else self.labels[part], self.class_names)

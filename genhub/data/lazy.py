@@ -27,7 +27,7 @@ class Lazy(IterableDataset):
         self.like: tuple[int, int, int] | None = None  # (C, H, W), which the first image decides
         first = self.to_images([next(iter(rows))])
         self.like = tuple(first.images.shape[1:])
-        self.shape = Shape(*self.like, class_names)
+        self.shape = Shape(*self.like, class_names, len(class_names) if class_names else None)
 
     @property
     def has_labels(self) -> bool:

@@ -202,8 +202,8 @@ class Recipe:
         """Builds the parts of the pipeline for images of `shape`; what the recipe left open is written into it."""
         size = shape.height if shape.height == shape.width else (shape.height, shape.width)
         fitting = {"in_channels": shape.channels, "out_channels": shape.channels, "sample_size": size}
-        if shape.class_names:
-            fitting["num_classes"] = len(shape.class_names)
+        if shape.num_classes:
+            fitting["num_classes"] = shape.num_classes
         components = {}
         for name, spec in self.components.items():
             filled = {key: value for key, value in fitting.items() if spec.lacks(key)}

@@ -210,13 +210,13 @@ def cached(encoded=ENCODED, **config):
 
 
 def test_the_same_bytes_are_decoded_once(cache, monkeypatch):
-    images = cached()
+    images, expected = cached(), decode(ENCODED)
     monkeypatch.setattr("genhub.data.decode.decode", None)  # would fail if it were called
 
     again = cached()
 
     assert torch.equal(images, again)
-    assert torch.equal(again, torch.from_numpy(decode(ENCODED)))
+    assert torch.equal(again, torch.from_numpy(expected))
     assert len(cache()) == 1
 
 

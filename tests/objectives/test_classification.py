@@ -260,7 +260,7 @@ def test_a_network_may_know_more_classes_than_the_data(classes):
 
 def test_more_classes_than_the_network_knows_are_refused():
     with pytest.raises(ValueError, match="`components.classifier.num_classes` is 10, the data set has 11 classes"):
-        Classification(Network()).check(Shape(1, 8, 8, tuple("0123456789a")))
+        Classification(Network()).check(Shape(1, 8, 8, num_classes=11))
 
 
 def train(folder, tiny, **overrides):
