@@ -119,23 +119,27 @@ def with_results(text: str, metrics: dict) -> str:
     if not (mark and end):
         return text
     shown, source = to_show(metrics), metrics.get("data", "local")
-    rows = [(row["name"], row["value"], f"{row['split']}, {row['images']} images") for row in metrics["results"]]
+    rows = [
+        (row["name"], row["value"], source, f"{row['split']}, {row['images']} images")
+        for row in metrics.get("results", [])
+    ]
     if shown is not None:
         split = f"{shown['reference']['split']}, {shown['reference']['images']} images; {_protocol(shown)}"
-        rows += [(_full_name(figure), figure["value"], split) for figure in shown["figures"]]
+        data = shown["reference"]["data"]
+        rows += [(_full_name(figure), figure["value"], data, split) for figure in shown["figures"]]
     card.data.eval_results = [
         EvalResult(
             task_type=card.data.pipeline_tag,
-            dataset_type="local" if _is_local(source) else source,
-            dataset_name=source,
+            dataset_type="local" if _is_local(data) else data,
+            dataset_name=data,
             dataset_split=split,
             metric_type=name,
             metric_value=float(f"{value:.6g}"),
             metric_name=name,
         )
-        for name, value, split in rows
+        for name, value, data, split in rows
     ] or None
-    card.data.metrics = sorted({name for name, _, _ in rows}) or None
+    card.data.metrics = sorted({name for name, *_ in rows}) or None
     quality = _evaluation(shown) if shown else _not_evaluated(card.data.pipeline_tag)
     compared = [one for one in metrics.get("evaluations", []) if one["reference"] == (shown or one)["reference"]]
     others = [one for one in compared if one is not shown]
