@@ -32,7 +32,7 @@ class Classification(Objective):
     def check(self, shape):
         """Refuses what `Objective.check` refuses, and more classes than the network has."""
         super().check(shape)
-        classes = shape.num_classes or 0
+        classes = shape.num_classes or len(shape.class_names or ())
         if classes > self.num_classes:
             raise ValueError(
                 f"`components.classifier.num_classes` is {self.num_classes}, the data set has {classes} classes."
