@@ -83,6 +83,15 @@ def device_name(device: torch.device) -> str:
     return platform.processor() or platform.machine()
 
 
+def hardware(accelerator: Accelerator) -> dict:
+    """Returns what a run or an evaluation was made on, as its results say it."""
+    return {
+        "device": device_name(accelerator.device),
+        "processes": accelerator.num_processes,
+        "threads": torch.get_num_threads(),
+    }
+
+
 def versions() -> dict[str, str]:
     """Returns the versions of genhub, of Python and of the packages that decide what a run computes."""
     import genhub

@@ -14,7 +14,7 @@ from diffusers import DiffusionPipeline, SchedulerMixin
 
 from genhub import card, data, figures
 from genhub.cache import content_hash
-from genhub.doctor import device_name, versions
+from genhub.doctor import hardware, versions
 from genhub.evaluation import protocol
 from genhub.evaluation.features import ImageNetSpace
 from genhub.evaluation.memorisation import Memorisation
@@ -139,11 +139,7 @@ class Judgement:
             "samples": None,
             "spaces": {},
             "figures": [],
-            "hardware": {
-                "device": device_name(accelerator.device),
-                "processes": accelerator.num_processes,
-                "threads": torch.get_num_threads(),
-            },
+            "hardware": hardware(accelerator),
             "versions": versions(),
         }
 

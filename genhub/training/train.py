@@ -15,7 +15,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from genhub import card, data, figures
-from genhub.doctor import device_name, versions
+from genhub.doctor import hardware, versions
 from genhub.evaluation.sampling import Sampler
 from genhub.evaluation.watch import Watch
 from genhub.hub import generates, save_repo
@@ -229,8 +229,8 @@ class Run:
     def _try_watching(self):
         """Makes one image, so that arguments which the pipeline refuses do not end a long run."""
         with torch.random.fork_rng(), torch.no_grad():
-            pipeline = self.recipe.build_pipeline(self.components)
-            self._sampler(pipeline).call(0, None if self._classes() is None else torch.zeros(1, dtype=torch.long), 1)
+            sampler = self._sampler(self.recipe.build_pipeline(self.components))
+            sampler.call(0, sampler.labels(1), 1)
 
     def _evaluate(self, loop: Loop):
         """Logs the figure of quality of generated images, and keeps the weights with the best one."""
@@ -313,7 +313,7 @@ class Run:
 
     def _metrics(self, loop: Loop, results: list[dict]) -> dict:
         """Returns what was measured in this run, and on what."""
-        p, device = loop.progress, self.accelerator.device
+        p = loop.progress
         return {
             "data": self.recipe.data.source,
             "results": results,
@@ -326,11 +326,7 @@ class Run:
                 "train_images": len(self.images),
                 "seed": self.config.seed,
             },
-            "hardware": {
-                "device": device_name(device),
-                "processes": self.accelerator.num_processes,
-                "threads": torch.get_num_threads(),
-            },
+            "hardware": hardware(self.accelerator),
             "versions": versions(),
         }
 
