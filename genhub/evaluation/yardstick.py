@@ -68,8 +68,7 @@ class Yardstick:
         self.spaces = [*classifiers, self.pix, *extra]
         self.real = {space.name: cached_features(space, test.images) for space in self.spaces}
         self.moments = {space.name: metrics.Gaussian.fit(self.real[space.name]) for space in (*classifiers, self.pix)}
-        self.train_features = cached_features(self.clf, train.images)
-        self.train_moments = metrics.Gaussian.fit(self.train_features)
+        self.train_moments = metrics.Gaussian.fit(cached_features(self.clf, train.images))
         # never Fréchet *Inception* distance: these features are not Inception's
         self.fd = "FD-FM" if self.clf.is_pinned else "FD"
 
