@@ -23,23 +23,43 @@ if TYPE_CHECKING:
     from diffusers import DiffusionPipeline, ModelMixin, SchedulerMixin
 
     from genhub.hub import AutoPipeline, push, save_repo
-    from genhub.models.classifier import ImageClassifier
+    from genhub.models.autoencoder_conv import ConvAutoencoder
+    from genhub.models.autoencoder_dense import DenseAutoencoder
+    from genhub.models.autoencoder_features import FeatureAutoencoder
+    from genhub.models.autoencoder_recurrent import RecurrentAutoencoder
+    from genhub.models.autoencoder_vae_conv import ConvVAE
+    from genhub.models.autoencoder_vae_dense import DenseVAE
+    from genhub.models.classifier import DenseClassifier, ImageClassifier
     from genhub.models.unet_patch import PatchUNet2DModel
-    from genhub.pipelines import CosineDDPMPipeline, ImageClassificationPipeline
+    from genhub.pipelines import (
+        AutoencoderPipeline,
+        CosineDDPMPipeline,
+        ImageClassificationPipeline,
+        VAEPipeline,
+    )
     from genhub.schedulers.scheduling_cosine_ddpm import CosineDDPMScheduler
     from genhub.training.train import train
 
 # Imported on first use: diffusers' models and pipelines take seconds to import, and not every use needs them
 _PLACES = {
     "AutoPipeline": "genhub.hub",
+    "AutoencoderPipeline": "genhub.pipelines",
+    "ConvAutoencoder": "genhub.models.autoencoder_conv",
+    "ConvVAE": "genhub.models.autoencoder_vae_conv",
     "CosineDDPMPipeline": "genhub.pipelines",
     "CosineDDPMScheduler": "genhub.schedulers.scheduling_cosine_ddpm",
+    "DenseAutoencoder": "genhub.models.autoencoder_dense",
+    "DenseClassifier": "genhub.models.classifier",
+    "DenseVAE": "genhub.models.autoencoder_vae_dense",
     "DiffusionPipeline": "diffusers",
+    "FeatureAutoencoder": "genhub.models.autoencoder_features",
     "ImageClassificationPipeline": "genhub.pipelines",
     "ImageClassifier": "genhub.models.classifier",
     "ModelMixin": "diffusers",
     "PatchUNet2DModel": "genhub.models.unet_patch",
+    "RecurrentAutoencoder": "genhub.models.autoencoder_recurrent",
     "SchedulerMixin": "diffusers",
+    "VAEPipeline": "genhub.pipelines",
     "push": "genhub.hub",
     "save_repo": "genhub.hub",
     "train": "genhub.training.train",
@@ -47,14 +67,23 @@ _PLACES = {
 
 __all__ = [
     "AutoPipeline",
+    "AutoencoderPipeline",
+    "ConvAutoencoder",
+    "ConvVAE",
     "CosineDDPMPipeline",
     "CosineDDPMScheduler",
+    "DenseAutoencoder",
+    "DenseClassifier",
+    "DenseVAE",
     "DiffusionPipeline",
+    "FeatureAutoencoder",
     "ImageClassificationPipeline",
     "ImageClassifier",
     "ModelMixin",
     "PatchUNet2DModel",
+    "RecurrentAutoencoder",
     "SchedulerMixin",
+    "VAEPipeline",
     "push",
     "save_repo",
     "train",

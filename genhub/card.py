@@ -1,6 +1,7 @@
 """The model card: written from what a run was and measured, nothing else."""
 
 import json
+import re
 import shlex
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
@@ -9,6 +10,7 @@ from genhub.hub import is_conditional
 from genhub.training.recipe import Recipe
 
 BEGIN, END = "<!-- results -->", "<!-- /results -->"  # what is between is renewed by every evaluation
+FIGURES_BEGIN, FIGURES_END = "<!-- figures -->", "<!-- /figures -->"  # and here by every figure
 TOO_SMOOTH = 1.3  # density above which samples are called too smooth (protocol, section 8.4)
 
 
@@ -31,6 +33,10 @@ def write(recipe: Recipe, pipeline, metrics: dict) -> str:
     call = "images = pipe(batch_size=16" + (", class_labels=[0] * 16" if is_conditional(pipeline) else "") + ").images"
     if not sampling:
         call = "labels = pipe(image).labels  # `image`: a PIL image, or a list of them"
+    if task == "image-feature-extraction":
+        call = (
+            "codes = pipe.encode(image)  # `image`: a PIL image, or a list of them\nimages = pipe.decode(codes).images"
+        )
     steps = pipeline.config.get("num_inference_steps")
     if plain is not None:
         load, trust = type(plain).__name__, ""
@@ -45,7 +51,8 @@ def write(recipe: Recipe, pipeline, metrics: dict) -> str:
         "",
         *(line.lstrip("# ").rstrip() for line in recipe.comment.splitlines()),
         "",
-        f"A `{type(pipeline).__name__}` of {classes} ({parameters} parameters), trained and saved by "
+        f"{'An' if task == 'image-feature-extraction' else 'A'} `{type(pipeline).__name__}` of {classes} "
+        f"({parameters} parameters), trained and saved by "
         f"[genhub](https://pypi.org/project/genhub) {versions['genhub']}.",
         "",
         *(_samples(sampling, steps) if sampling else []),
@@ -91,6 +98,9 @@ def write(recipe: Recipe, pipeline, metrics: dict) -> str:
         "",
         BEGIN,
         END,
+        "",
+        FIGURES_BEGIN,
+        FIGURES_END,
         "",
         "## Limits",
         "",
@@ -140,11 +150,23 @@ def with_results(text: str, metrics: dict) -> str:
         for name, value, data, split in rows
     ] or None
     card.data.metrics = sorted({name for name, *_ in rows}) or None
-    quality = _evaluation(shown) if shown else _not_evaluated(card.data.pipeline_tag)
+    quality = _evaluation(shown, metrics.get("reported", {})) if shown else _not_evaluated(card.data.pipeline_tag)
     compared = [one for one in metrics.get("evaluations", []) if one["reference"] == (shown or one)["reference"]]
     others = [one for one in compared if one is not shown]
     card.text = before + "\n".join([BEGIN, "", *_results(metrics), *quality, *_others(others), "", END]) + after
     return str(card)
+
+
+def with_figure(text: str, file: str) -> str:
+    """Returns the card `text` with the picture `file`, which lies beside it, among those between its two marks;
+    unchanged in a card without these."""
+    before, mark, rest = text.partition(FIGURES_BEGIN)
+    inside, end, after = rest.partition(FIGURES_END)
+    if not (mark and end):
+        return text
+    files = sorted({file, *re.findall(r"\]\((.+?)\)", inside)})
+    shown = [line for one in files for line in (f"![{one.rpartition('.')[0]}]({one})", "")]
+    return before + "\n".join([FIGURES_BEGIN, "", "## Figures", "", *shown, FIGURES_END]) + after
 
 
 def to_show(metrics: dict) -> dict | None:
@@ -165,17 +187,20 @@ def _full_name(figure: dict) -> str:
 def _results(metrics: dict) -> list[str]:
     if not metrics.get("results"):
         return ["No held-out images were set aside, so no loss was measured."]
+    reported = metrics.get("reported", {})
     rows = [
-        f"| {row['name']} | {row['value']:.5f} | {row['images']:,} images of {row['split']}, "
-        f"the same random numbers every time, {row['seeds']} run |"
+        f"| {row['name']} | {row['value']:.5f} | {reported.get(row['name'], '')} | {row['images']:,} images of "
+        f"{row['split']}, the same random numbers every time, {row['seeds']} run |"
         for row in metrics["results"]
     ]
-    return ["| figure | value | how measured |", "|---|---|---|", *rows]
+    return ["| figure | value | reported by the source, on its data | how measured |", "|---|---|---|---|", *rows]
 
 
 def _not_evaluated(task: str) -> list[str]:
     if task == "image-classification":
         return []
+    if task == "image-feature-extraction":
+        return ["", "How well it copies test images has not been measured: `genhub evaluate` does that."]
     return [
         "",
         "The quality of what it makes has not been measured, and whether training images were memorised has not been "
@@ -183,7 +208,7 @@ def _not_evaluated(task: str) -> list[str]:
     ]
 
 
-def _evaluation(found: dict) -> list[str]:
+def _evaluation(found: dict, reported: dict) -> list[str]:
     """Returns the part of a card about one evaluation."""
     samples, reference = found["samples"], found["reference"]
     of = f"the {reference['images']:,} images of {reference['split']} of `{reference['data']}`"
@@ -206,7 +231,9 @@ def _evaluation(found: dict) -> list[str]:
     lines += ["", "| figure | value | spread |", "|---|---|---|"]
     for figure in found["figures"]:
         spread = f"{figure['spread']:.2g}, {figure['spread_is']}" if figure["spread"] is not None else ""
-        lines.append(f"| {_full_name(figure)} | {figure['value']:.4g} | {spread} |")
+        name = _full_name(figure)
+        beside = f" ({reported[name]:g} reported by the source)" if name in reported else ""
+        lines.append(f"| {name} | {figure['value']:.4g}{beside} | {spread} |")
     if (accuracy := found.get("feature_net_accuracy")) is not None:
         lines += ["", f"The classifier of `clf` names {accuracy:.2%} of the test images right."]
     return lines + (_samples_evaluated(found) if samples else [])
@@ -284,6 +311,13 @@ def _commands(recipe: Recipe, processes: int) -> list[str]:
 
 
 def _samples(sampling: dict, steps: int | None) -> list[str]:
+    if count := sampling.get("reconstructions"):
+        return [
+            "![held-out images above their reconstructions](samples.png)",
+            "",
+            f"The first {count} held-out images, each row above its reconstructions; not selected.",
+            "",
+        ]
     how = f", {steps} steps each, {sampling['seconds']} s in all." if steps else "."
     return [
         "![samples, not selected](samples.png)",

@@ -34,10 +34,25 @@ stopped run goes on.""",
   genhub figure classes runs/ddpm-quick                    a row of samples for each class
   genhub figure sampling-time runs/ddpm-quick              quality against seconds per image, after `genhub evaluate`
   genhub figure training-time runs/ddpm-quick --output curve.png
+  genhub figure codes runs/stacked-ae --count 1000         the codes of 1,000 images on a plane
 
-classes        10 samples of each class, asked for or, from an unconditional model of Fashion MNIST, found
-sampling-time  the distance of all evaluations that compare with the newest, one line for each sampler
-training-time  kernel distance and validation loss while training""",
+of every model:
+classes          10 samples of each class, asked for or, from an unconditional model of Fashion MNIST, found
+sampling-time    the distance of all evaluations that compare with the newest, one line for each sampler
+training-time    kernel distance and validation loss while training
+progress         what training drew every `--training.sample_every` steps, as an animation (.gif)
+of autoencoders, variational ones too:
+reconstructions  held-out images above what the model makes of them (--count: images, 10)
+codes            held-out images on a plane, by t-SNE of their codes (--count: images, 5000; --seed)
+units            the images that most excite each unit of the code (--count: images looked at, all)
+activations      how active units of the code are, and each on average (--count: images looked at, all)
+of autoencoders:
+denoising        images clean, corrupted as for training, and denoised (--count: images, 10; --seed)
+neighbours       test images and the training images nearest by hash, of a sigmoid code (--count: test images, 8)
+of variational autoencoders:
+prior-samples    images of the prior (--count: images, 21, or of each class, 10; --seed)
+interpolation    from one image to another, and along each latent (--count: pairs, 4)
+manifold         a plane of two latents (--count: images, a square number, 400)""",
     "push": """examples:
   genhub push runs/ddpm-quick user/ddpm-quick              needs a token: `hf auth login` or HF_TOKEN""",
 }
@@ -139,12 +154,13 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--cas", action="store_true", help="also train classifiers on the images of a conditional model")
     sub.add_argument("--output", help="folder of the results (default: the repository, or evaluation-<name>)")
 
-    sub = command("figure", "Draw a figure of a repository: its samples by class, its speed, its training.", _figure)
-    sub.add_argument("name", help="classes, sampling-time or training-time")
+    sub = command("figure", "Draw a figure of a repository: its samples, codes, speed, training.", _figure)
+    sub.add_argument("name", help="which figure, of those below")
     sub.add_argument("repo", help="a folder or a repository of the Hub")
-    sub.add_argument("--output", help="PNG file (default: <name>.png in the folder, or here)")
+    sub.add_argument("--output", help="PNG or GIF file (default: <name>.png or <name>.gif in the folder, or here)")
     sub.add_argument("--steps", type=int, help="sampling steps, for `classes` (default: the pipeline's)")
-    sub.add_argument("--seed", type=int, help="of the samples, for `classes` (default: 0)")
+    sub.add_argument("--seed", type=int, help="of what is drawn at random (default: 0; of `codes` 42)")
+    sub.add_argument("--count", type=int, help="how many images are drawn or looked at, see below")
 
     sub = command("push", "Upload a saved repository to the Hub, with its card.", _push)
     sub.add_argument("folder", help="a saved repository")
@@ -170,7 +186,9 @@ def _train(options, overrides: dict) -> int:
         print(f"Saved the repository {folder}\n  card     {folder / 'README.md'}")
         if (folder / "samples.png").is_file():
             print(f"  samples  {folder / 'samples.png'}")
-            print(f"Next: genhub generate {folder}    or: genhub evaluate {folder}")
+            made = json.loads((folder / "metrics.json").read_text())["sampling"]
+            generate = "" if "reconstructions" in made else f"genhub generate {folder}    or: "
+            print(f"Next: {generate}genhub evaluate {folder}")
         print(f"To share it: genhub push {folder} YOUR_NAME/{folder.name}")
     return 0
 
@@ -241,7 +259,14 @@ def _evaluate(options, overrides: dict) -> int:
 def _figure(options, overrides: dict) -> int:
     from genhub.figure import figure
 
-    path = figure(options.name, options.repo, output=options.output, steps=options.steps, seed=options.seed)
+    path = figure(
+        options.name,
+        options.repo,
+        output=options.output,
+        steps=options.steps,
+        seed=options.seed,
+        count=options.count,
+    )
     print(f"Wrote {path}")
     return 0
 
@@ -256,8 +281,9 @@ def _push(options, overrides: dict) -> int:
 def _recipes(options, overrides: dict) -> int:
     from genhub.training.recipe import describe, recipe_names
 
-    for name in recipe_names():
-        print(f"{name:16} {describe(name)}")
+    names = recipe_names()
+    for name in names:
+        print(f"{name:{max(map(len, names))}} {describe(name)}")
     return 0
 
 

@@ -19,7 +19,7 @@ from genhub.evaluation import protocol
 from genhub.evaluation.features import ImageNetSpace
 from genhub.evaluation.memorisation import Memorisation
 from genhub.evaluation.metrics import mean_of
-from genhub.evaluation.reconstructions import check_probes, judge_reconstructions
+from genhub.evaluation.reconstructions import check_probes, judge_likelihoods, judge_reconstructions
 from genhub.evaluation.sampling import Sampler
 from genhub.evaluation.yardstick import Figure, Yardstick
 from genhub.feature_net import feature_spaces, hits_after_training
@@ -231,7 +231,10 @@ class Judgement:
         """Judges what an autoencoder gives back, and its codes."""
         check_probes(self.train, self.test)
         if self.accelerator.is_main_process:
-            found = judge_reconstructions(self.pipeline, self.splits, self.tell)
+            found = judge_reconstructions(self.pipeline, self.splits, self.tell, is_conditional(self.pipeline))
+            if (vae := self.pipeline.components.get("vae")) is not None and "likelihood" in vae.config:
+                binarise = self.recipe.stages[-1].objective.arguments.get("binarise")
+                found += judge_likelihoods(vae, self.splits, binarise, self.tell)
             self.result["figures"] += [figure.to_dict() for figure in found]
 
     def accuracy_after_training(self) -> None:
@@ -296,7 +299,7 @@ def _settings(one: dict) -> list:
 def closest_pairs(images: torch.Tensor, seen: torch.Tensor, found: Memorisation) -> bytes:
     """Returns a picture of the generated images that are nearest to training images: each above its neighbour."""
     ours, theirs = (part.float() / 255 for part in (images[found.closest[0]], seen[found.closest[1]]))
-    return figures.png(figures.grid(torch.cat([ours[:8], theirs[:8], ours[8:], theirs[8:]]), columns=8))
+    return figures.png(figures.grid(figures.pairs(ours, theirs), columns=8))
 
 
 def _check_pipeline(repo: str, pipeline: DiffusionPipeline, steps: int | None, guidance: float | None, cas: bool):

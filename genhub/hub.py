@@ -8,6 +8,7 @@ the classes that genhub itself loads, by their names, and the SHA-256 of every w
 import inspect
 import json
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -31,7 +32,8 @@ from genhub.files import sha256
 FORMAT = 1  # of `_genhub`; a higher one is refused
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 DOWNLOAD_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token", "revision")
-DOCUMENTS = ("README.md", "recipe.yaml", "metrics.json", "samples.png", "closest.png")
+DOCUMENTS = ("README.md", "recipe.yaml", "metrics.json")
+PICTURE = re.compile(r"\]\(([^)/]+\.(?:png|gif))\)")  # of a card, beside it
 
 # The name under which `save_pretrained` records our classes; without it, it would write where they are defined.
 # LOADABLE_CLASSES is private in diffusers: this is the one place that uses it, and tests/test_hub.py watches it.
@@ -279,7 +281,10 @@ def repo_files(folder: Path) -> list[str]:
         if path.suffix in (".json", ".safetensors", ".py")
     ]
     beside = [folder / name for name in ("model_index.json", *DOCUMENTS) if (folder / name).is_file()]
-    return sorted(path.relative_to(folder).as_posix() for path in [*beside, *folder.glob("*.py"), *inside])
+    card = folder / "README.md"
+    shown = {folder / name for name in PICTURE.findall(card.read_text() if card.is_file() else "")}
+    beside += [path for path in folder.iterdir() if path.suffix == ".py" or path in shown]
+    return sorted(path.relative_to(folder).as_posix() for path in [*beside, *inside])
 
 
 def push(folder: str | os.PathLike, repo_id: str, private: bool = False, revision: str | None = None) -> str:

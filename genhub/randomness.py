@@ -15,6 +15,14 @@ def keyed_generator(*key: int | str, device: str | torch.device = "cpu") -> torc
     return torch.Generator(device).manual_seed(fold(*key))
 
 
+def seed_global(seed: int, device: torch.device) -> None:
+    """Seeds PyTorch's own generators of the CPU and of `device`: `torch.manual_seed` without its search for devices,
+    which takes longer than a step of a small model."""
+    torch.default_generator.manual_seed(seed)
+    if device.type != "cpu":
+        getattr(torch, device.type).manual_seed(seed)
+
+
 class Draws:
     """The random numbers of one batch: row i is a function of `key` and of the sample's index in the global batch.
 

@@ -120,8 +120,7 @@ class Training:
         places = [
             (unet, "forward"),
             (self.accelerator, "backward"),
-            (self.optimizer, "step"),
-            (self.optimizer, "zero_grad"),
+            (self.optimizer.optimizer, "step"),
         ]
         kept = [(place, name, getattr(place, name)) for place, name in places]
         for place, name, action in kept:

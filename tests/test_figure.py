@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shutil
 import sys
 
@@ -11,7 +12,7 @@ import torch
 import yaml
 from PIL import Image
 
-from genhub import cli, data, figures, train
+from genhub import card, cli, data, figures, train
 from genhub.cli import main
 from genhub.evaluation import references
 from genhub.evaluation.features import pinned_spaces
@@ -256,7 +257,7 @@ def spy_on_drawing(monkeypatch) -> dict:
     """Returns what `named_rows` is about to be called with."""
     seen, draw = {}, figures.named_rows
 
-    def spy(rows, names, columns, title, scale):
+    def spy(rows, names, columns, title, scale, captions=None):
         seen.update(rows=rows, names=list(names), title=title)
         return draw(rows, names, columns, title, scale)
 
@@ -302,7 +303,7 @@ def test_images_of_an_unconditional_model_are_sorted_by_the_classifier(repo, mon
     real = data.load(data.DataConfig(source="sample"), "test")
     bags = real.images[real.labels == 8][:60]
     monkeypatch.setattr(Sampler, "call", lambda self, batch, labels, size: bags[:size] / 255)
-    monkeypatch.setattr("genhub.figure.MOST", 100)
+    monkeypatch.setattr("genhub.figure.by_class.MOST", 100)
     seen = spy_on_drawing(monkeypatch)
 
     picture = Image.open(figure("classes", str(repo)))
@@ -332,14 +333,17 @@ def test_an_unconditional_model_of_other_images_has_no_classes(tiny_repo, tmp_pa
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["clases", "REPO"], "There is no figure 'clases' (did you mean 'classes'?). Known: classes, sampling-time"),
+        (
+            ["clases", "REPO"],
+            "There is no figure 'clases' (did you mean 'classes'?). Known: activations, classes, codes",
+        ),
         (["classes", "/no/such/folder"], "neither an existing folder nor a repository"),
         (["classes", "REPO", "--output", "x.jpg"], "`output` must be a .png file, got x.jpg"),
         (["classes", "REPO", "--output", "/no/such/folder/x.png"], "must lie in an existing folder"),
         (["classes", "REPO", "--seed", "-1"], "`seed` must be at least 0, got -1"),
         (
             ["sampling-time", "REPO", "--steps", "3"],
-            "`steps` must be unset: the figure sampling-time samples no images",
+            "`steps` must be unset: the figure sampling-time takes no options, got 3",
         ),
         (["sampling-time", "REPO"], "run `genhub evaluate"),
     ],
@@ -376,3 +380,15 @@ def test_the_command_writes_the_file_and_says_where(repo, tmp_path, capsys):
 
 def test_help_knows_every_figure():
     assert [name for name in FIGURES if f"\n{name} " not in cli.EPILOG["figure"]] == []
+
+
+def test_a_figure_that_lies_in_the_repository_is_shown_on_its_card_once(tmp_path):
+    text = f"before\n{card.FIGURES_BEGIN}\n{card.FIGURES_END}\nafter\n"
+
+    once = card.with_figure(card.with_figure(text, "units.png"), "codes.png")
+
+    assert once == card.with_figure(once, "units.png")
+    assert re.findall(r"\]\((.+?)\)", once) == ["codes.png", "units.png"]
+    assert once.startswith("before\n")
+    assert once.endswith("\nafter\n")
+    assert card.with_figure("a card that someone wrote anew", "units.png") == "a card that someone wrote anew"

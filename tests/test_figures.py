@@ -8,7 +8,24 @@ import pytest
 import torch
 from PIL import Image
 
-from genhub.figures import Line, Panel, chart, chart_png, grid, named_rows, png
+from genhub.figures import (
+    CLASS_COLOURS,
+    Histogram,
+    Line,
+    Panel,
+    chart,
+    chart_png,
+    gif,
+    grid,
+    histograms,
+    image_map,
+    named_rows,
+    pairs,
+    plane,
+    png,
+    spread_out,
+    titled,
+)
 
 
 def pixels(*values):
@@ -61,6 +78,12 @@ def test_png_is_a_file_of_the_very_pixels():
     again = Image.open(io.BytesIO(png(image)))
 
     assert (again.format, again.mode, again.tobytes()) == ("PNG", "L", image.tobytes())
+
+
+def test_rows_of_pairs_stand_above_one_another():
+    ordered = pairs(pixels(*range(5)), pixels(*range(10, 15)), columns=3)
+
+    assert ordered.flatten().tolist() == [0, 1, 2, 10, 11, 12, 3, 4, 13, 14]
 
 
 @pytest.mark.parametrize("shape", [(0, 1, 4, 4), (2, 2, 4, 4), (2, 4, 4, 4), (1, 4, 4), (1, 1, 1, 4, 4)])
@@ -204,3 +227,200 @@ def test_a_chart_is_the_same_bytes_every_time_whatever_the_style_of_the_user():
 
     assert again == first
     assert b"Software" not in first
+
+
+def test_captions_stand_beneath_their_images_and_take_room_only_where_there_are_some():
+    row = torch.ones(2, 1, 9, 9)
+
+    plain, said = (
+        np.asarray(named_rows([row, row], ["a", "b"], 3, scale=4, captions=captions))
+        for captions in (None, [["one", "two"], []])
+    )
+
+    room = said.shape[0] - plain.shape[0]
+    first = 12 + 4 * 9 + 4  # the end of the first row
+    assert said.shape[1] == plain.shape[1]
+    np.testing.assert_array_equal(said[:first], plain[:first])
+    np.testing.assert_array_equal(said[first + room :], plain[first:])
+    places = said[first + 1 : first + room - 2, -12 - 3 * 38 : -12].min((0, 2))  # the darkest of each column of pixels
+    assert [(places[38 * place : 38 * (place + 1)] < 128).any() for place in range(3)] == [True, True, False]
+    assert (places[[0, 36, 37, 38, 74, 75]] > 200).all()  # neither reaches its neighbour
+
+
+def test_captions_that_do_not_fit_are_refused():
+    row = torch.ones(1, 1, 4, 4)
+
+    for captions, message in (
+        ([], "`captions` must be as many as the 1 rows, got 0"),
+        ([["a", "b"]], "`columns` must be at least 2, the longest row, got 1"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            named_rows([row], ["a"], 1, captions=captions)
+
+
+def test_a_plane_has_its_images_side_by_side_and_its_ticks_at_their_middles():
+    images = torch.arange(9).div(8).view(9, 1, 1, 1).repeat(1, 1, 20, 20)
+
+    picture = np.asarray(plane(images, "", "across", "down", [(0, "low"), (1, "high")], scale=2))
+
+    under = np.argwhere((picture == 0).all(2))[:, 0].min()  # black is the first image's, and what is written
+    assert under == 12
+    left = next(x for x in range(picture.shape[1]) if (picture[12 + 20 : 12 + 40, x] == 0).all())
+    sheet = picture[12 : 12 + 120, left : left + 120]
+    assert sheet[20::40, 20::40, 0].tolist() == [[0, 32, 64], [96, 128, 159], [191, 223, 255]]
+    assert [x for x in range(120) if (picture[132 : 132 + 5, left + x] == 0).all()] == [20, 100]
+    assert [y for y in range(120) if (picture[12 + y, left - 6 : left - 1] == 0).all()] == [20, 100]
+
+
+@pytest.mark.parametrize("count", [1, 3, 8])
+def test_what_fills_no_square_is_no_plane(count):
+    with pytest.raises(ValueError, match=f"`images` must fill a square, got {count}"):
+        plane(torch.zeros(count, 1, 4, 4), "", "x", "y", [(0, "a")])
+
+
+def test_a_title_stands_above_and_keeps_its_own_lines():
+    body = grid(torch.ones(1, 1, 30, 30), scale=4)
+
+    one, two = (titled(body, title) for title in ("a", "a\nb"))
+
+    assert one.mode == "L"
+    assert two.height - one.height == round(1.4 * 14)
+    assert (np.asarray(one)[-12 - body.height : -12, 12:-12] == np.asarray(body)).all()
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_frames_follow_one_another_and_the_last_one_stays(mode):
+    frames = [Image.new(mode, (8, 6), colour) for colour in ("white", "black", "white")]
+
+    animation = Image.open(io.BytesIO(gif(frames, milliseconds=120, last=900)))
+
+    shown = []
+    for place in range(animation.n_frames):
+        animation.seek(place)
+        shown.append((animation.info["duration"], np.asarray(animation.convert("L")).mean()))
+    assert shown == [(120, 255), (120, 0), (900, 255)]
+    assert animation.info["loop"] == 0  # for ever
+
+
+def test_grey_frames_keep_their_pixels():
+    frames = [Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16).T[::step]) for step in (1, -1)]
+
+    animation = Image.open(io.BytesIO(gif(frames)))
+
+    for place, frame in enumerate(frames):
+        animation.seek(place)
+        np.testing.assert_array_equal(np.asarray(animation.convert("L")), np.asarray(frame))
+
+
+@pytest.mark.parametrize("sizes", [[], [(2, 2), (2, 3)]], ids=str)
+def test_frames_of_several_sizes_or_none_are_no_animation(sizes):
+    with pytest.raises(ValueError, match="`frames` must be at least one, all of one size"):
+        gif([Image.new("L", size) for size in sizes])
+
+
+def test_shares_are_of_all_values_and_an_inner_edge_belongs_to_the_bin_above_it():
+    histogram = Histogram(torch.tensor([0.0, 0.2, 0.5, 1.0, 1.0, 7.0, -1.0, 0.4]), [0, 0.5, 1], "x", "values")
+
+    assert histogram.shares().tolist() == [3 / 8, 3 / 8]
+
+
+def test_bars_are_as_high_as_the_shares_and_the_line_stands_at_the_mean():
+    values = torch.tensor([0.1, 0.1, 0.1, 0.9])
+
+    left, right = histograms(
+        [Histogram(values, [0, 0.5, 1], "x", "values"), Histogram(values[:1], [0, 1], "y", "units")], "title"
+    ).axes
+
+    assert [(bar.get_x() + bar.get_width() / 2, bar.get_height()) for bar in left.patches] == [
+        (0.25, 0.75),
+        (0.75, 0.25),
+    ]
+    assert list(left.lines[0].get_xdata()) == pytest.approx([0.3, 0.3])
+    assert "0.3" in left.get_legend().get_texts()[0].get_text()
+    assert (left.get_xlabel(), left.get_ylabel(), right.get_ylabel()) == (
+        "x",
+        "share of the 4 values",
+        "share of the 1 units",
+    )
+
+
+def test_of_points_in_order_those_are_taken_that_are_far_from_all_taken_before():
+    line = torch.tensor([[0.0, 0], [0.5, 0], [1.0, 0], [1.4, 0], [2.0, 0]])
+
+    assert spread_out(line, apart=1.0) == [0, 2, 4]  # exactly so far is far enough
+    assert spread_out(line, apart=0.0) == [0, 1, 2, 3, 4]
+
+
+def test_a_map_rescales_its_points_and_names_the_classes_beside_them():
+    points = torch.tensor([[-5.0, 100], [5.0, 300], [0.0, 100]])
+
+    figure = image_map(points, torch.rand(3, 1, 4, 4), "title", torch.tensor([2, 0, 2]), ["a", "b", "c"])
+
+    (axes,) = figure.axes
+    places = {found.get_label(): found.get_offsets().tolist() for found in axes.collections}
+    assert places == {"a": [[1, 1]], "c": [[0, 0], [0.5, 0]]}
+    legend, renderer = axes.get_legend(), figure.canvas.get_renderer()
+    assert [text.get_text() for text in legend.get_texts()] == ["a", "c"]
+    figure.draw_without_rendering()
+    thumbnails = [artist.get_window_extent(renderer) for artist in axes.artists]
+    assert len(thumbnails) == 3
+    assert not any(legend.get_window_extent(renderer).overlaps(box) for box in thumbnails)
+    assert not any(a.overlaps(b) for place, a in enumerate(thumbnails) for b in thumbnails[:place])
+
+
+def test_thumbnails_never_overlap_however_many_points_there_are():
+    points = torch.rand(4000, 2, generator=torch.Generator().manual_seed(0))
+
+    figure = image_map(points, torch.rand(4000, 3, 6, 6), "title")
+
+    figure.draw_without_rendering()
+    boxes = [artist.get_window_extent(figure.canvas.get_renderer()) for artist in figure.axes[0].artists]
+    assert len(boxes) > 20
+    assert not any(
+        abs(a.x0 - b.x0) < a.width and abs(a.y0 - b.y0) < a.height for n, a in enumerate(boxes) for b in boxes[:n]
+    )
+    assert figure.axes[0].get_legend() is None  # there are no classes
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((torch.zeros(2, 3), torch.zeros(2, 1, 4, 4), ""), r"`points` must be \(2, 2\), one for each image"),
+        ((torch.zeros(3, 2), torch.zeros(2, 1, 4, 4), ""), r"`points` must be \(2, 2\), one for each image"),
+        (
+            (torch.zeros(1, 2), torch.zeros(1, 1, 4, 4), "", torch.tensor([2]), ["a", "b"]),
+            "`names` must hold a name for the label 2, got 2 names",
+        ),
+    ],
+    ids=str,
+)
+def test_a_map_of_other_things_than_points_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        image_map(*arguments)
+
+
+SEEN = {  # linear RGB as the colour-blind see it (Machado et al. 2009, severity 1)
+    "all": np.eye(3),
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]],
+}
+
+
+def cielab(linear):
+    matrix = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+    parts = np.array(matrix) @ np.clip(linear, 0, 1) / [0.9505, 1, 1.089]
+    x, y, z = np.where(parts > 0.008856, np.cbrt(parts), 7.787 * parts + 16 / 116)
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.mark.parametrize("eyes", SEEN)
+def test_the_colours_of_ten_classes_are_far_apart_for_all_eyes(eyes):
+    bytes_of = [[int(colour[place : place + 2], 16) for place in (1, 3, 5)] for colour in CLASS_COLOURS]
+    linear = [((np.array(values) / 255 + 0.055) / 1.055) ** 2.4 for values in bytes_of]
+    colours = [cielab(np.array(SEEN[eyes]) @ colour) for colour in linear]
+
+    distances = [np.linalg.norm(a - b) for place, a in enumerate(colours) for b in colours[:place]]
+
+    assert len(CLASS_COLOURS) == 10
+    assert min(distances) > 25
+    assert min(np.linalg.norm(colour - cielab(np.ones(3))) for colour in colours) > 15  # the white ground

@@ -12,6 +12,7 @@ import torch
 from huggingface_hub import ModelCard
 from loopback_hub import serve
 from safetensors.torch import load_file, save_file
+from tiny import tiny_inputs, tiny_model
 
 import genhub
 from genhub.hub import RepositoryError, push, repo_files
@@ -111,6 +112,57 @@ def test_parts_of_diffusers_alone_need_no_trust(plain_repo, tmp_path):
     assert theirs.split() == ["diffusers", "diffusers", "diffusers"]
     assert same_images(tmp_path / "a.npy", tmp_path / "b.npy")
     assert not list(plain_repo.rglob("*.py"))
+
+
+AUTOENCODERS = [
+    ("AutoencoderPipeline", "DenseAutoencoder", "tied"),
+    ("AutoencoderPipeline", "ConvAutoencoder", "colour"),
+    ("AutoencoderPipeline", "RecurrentAutoencoder", "wide"),
+    ("AutoencoderPipeline", "FeatureAutoencoder", "plain"),
+    ("VAEPipeline", "DenseVAE", "conditional"),
+    ("VAEPipeline", "ConvVAE", "bernoulli"),
+]
+
+
+@pytest.mark.slow
+def test_autoencoders_load_without_genhub_and_give_the_same_bits(tmp_path):
+    pipes = {model: getattr(genhub, kind)(tiny_model(model, variant)) for kind, model, variant in AUTOENCODERS}
+    given = {model: tiny_inputs(model, part) for model, pipe in pipes.items() for part in pipe.components.values()}
+    for model, pipe in pipes.items():
+        genhub.save_repo(pipe, tmp_path / model)
+        image = {"image": (given[model]["sample"] + 1) / 2}
+        image |= {key: value for key, value in given[model].items() if key == "class_labels"}
+        torch.save(image, tmp_path / f"{model}.pt")
+    code = f"""
+import inspect, torch
+from diffusers import DiffusionPipeline
+
+for model in {list(pipes)!r}:
+    pipe = DiffusionPipeline.from_pretrained(f"{tmp_path}/{{model}}", trust_remote_code=True)
+    image = torch.load(f"{tmp_path}/{{model}}.pt")
+    made = [pipe.reconstruct(**image, output_type="pt").images]
+    if "batch_size" in inspect.signature(pipe.__call__).parameters:
+        labels = {{key: value for key, value in image.items() if key == "class_labels"}}
+        made.append(pipe(batch_size=2, generator=torch.Generator().manual_seed(0), output_type="pt", **labels).images)
+    torch.save(made, f"{tmp_path}/{{model}}.made.pt")
+    parts = [type(part) for part in (pipe, *pipe.components.values())]
+    print(*(f"{{part.__module__.split('.')[0]}}.{{part.__name__}}" for part in parts))
+"""
+
+    printed = fresh(code, dict(os.environ) | {"HF_HOME": str(tmp_path / "home")}, without_genhub=True)
+
+    expected = [f"diffusers_modules.{name}" for kind, model, _ in AUTOENCODERS for name in (kind, model)]
+    assert printed.split() == expected
+    for model, pipe in pipes.items():
+        image = torch.load(tmp_path / f"{model}.pt")
+        labels = {key: value for key, value in image.items() if key == "class_labels"}
+        made = [pipe.reconstruct(**image, output_type="pt").images]
+        if type(pipe) is genhub.VAEPipeline:
+            one = torch.Generator().manual_seed(0)
+            made.append(pipe(batch_size=2, generator=one, output_type="pt", **labels).images)
+        theirs = torch.load(tmp_path / f"{model}.made.pt")
+        assert len(theirs) == len(made)
+        assert all(torch.equal(*pair) and pair[0].std() > 0 for pair in zip(theirs, made, strict=True))
 
 
 def test_the_pipeline_of_a_folder_runs_no_code_of_it(tiny_repo, tmp_path):

@@ -103,7 +103,7 @@ def test_the_output_follows_the_dtype(name, variant):
 
     assert {value.dtype for value in (*model.parameters(), *rounded)} == {torch.bfloat16} == {model.dtype}
     for one, other in zip(exact, rounded, strict=True):
-        assert (one - other).abs().max() < 0.1 * one.abs().max()
+        assert (one - other).abs().max() < 0.1 * one.abs().max() + 2**-8  # half a step of bf16 in [1, 2]: 2 p - 1
 
 
 @every_model

@@ -72,11 +72,158 @@ def image_inputs(config, batch_size: int, generator: torch.Generator) -> dict:
 def classifier_shapes(config, batch_size: int) -> dict:
     return {
         "logits": (batch_size, config["num_classes"]),
-        "features": (batch_size, config["block_out_channels"][-1]),
+        "features": (batch_size, (config.get("block_out_channels") or config["hidden_sizes"])[-1]),
     }
 
 
+def autoencoder_inputs(config, batch_size: int, generator: torch.Generator) -> dict:
+    """Images, one draw of each posterior for a model that has one, and a class for each image if it knows classes."""
+    inputs = {"sample": torch.rand(image_shape(config, batch_size), generator=generator) * 2 - 1}
+    if "likelihood" in config:
+        inputs["noise"] = torch.randn(batch_size, config["latent_channels"], generator=generator)
+    if config.get("num_class_embeds"):
+        inputs["class_labels"] = torch.randint(config["num_class_embeds"], (batch_size,), generator=generator)
+    return inputs
+
+
+def autoencoder_shapes(config, batch_size: int) -> dict:
+    latents = (batch_size, config["latent_channels"])
+    return {"sample": image_shape(config, batch_size), "latents": latents}
+
+
+def vae_shapes(config, batch_size: int) -> dict:
+    shapes = autoencoder_shapes(config, batch_size)
+    shapes |= {"mean": shapes["latents"], "logvar": shapes["latents"]}
+    return shapes | ({"logits": shapes["sample"]} if config["likelihood"] == "bernoulli" else {})
+
+
+AUTOENCODER = {"sample_size": 8, "in_channels": 1, "latent_channels": 4}
+AUTOENCODER_VARIANTS = {"plain": {}, "colour": {"in_channels": 3}, "wide": {"sample_size": [8, 16]}}
+VAE_VARIANTS = AUTOENCODER_VARIANTS | {
+    "bernoulli": {"likelihood": "bernoulli"},
+    "gaussian": {"likelihood": "gaussian", "sigma": 0.1},
+    "conditional": {"num_class_embeds": 4},
+    "colour of a class": {"in_channels": 3, "num_class_embeds": 4, "sample_size": [16, 8]},
+}
+VAE_REFUSED = (
+    ({"num_class_embeds": 0}, "`num_class_embeds` must be at least 1 or None, got 0"),
+    ({"likelihood": "laplace"}, "`likelihood` must be one of gaussian, bernoulli, got 'laplace'"),
+    ({"sigma": 0.0}, "`sigma` must be above 0 and finite, got 0.0"),
+    ({"sigma": float("inf")}, "`sigma` must be above 0 and finite, got inf"),
+    ({"sigma": float("nan")}, "`sigma` must be above 0 and finite, got nan"),
+    ({"latent_channels": 0}, "`latent_channels` must be at least 1, got"),
+)
+
 MODELS = {
+    "ConvAutoencoder": Tiny(
+        arguments=AUTOENCODER | {"block_out_channels": [4, 8], "decoder_channels": [4, 8]},
+        inputs=autoencoder_inputs,
+        shapes=autoencoder_shapes,
+        variants=AUTOENCODER_VARIANTS
+        | {
+            "odd": {"sample_size": [7, 9]},
+            "one halving": {"block_out_channels": [4], "decoder_channels": [4]},
+            "three halvings": {"block_out_channels": [4, 4, 4], "decoder_channels": [4, 8, 4]},
+        },
+        refused=(
+            ({"decoder_channels": [4]}, "`block_out_channels` and `decoder_channels` must .*, got 2 and 1"),
+            ({"block_out_channels": [], "decoder_channels": []}, "`block_out_channels` and .* must .*, got 0 and 0"),
+            ({"sample_size": 3}, "`sample_size` must be at least 4"),
+            ({"sample_size": [8, 3]}, "`sample_size` must be at least 4 .*, got .8, 3."),
+            ({"latent_channels": 0}, "`latent_channels` must be at least 1, got 0"),
+        ),
+    ),
+    "ConvVAE": Tiny(
+        arguments=AUTOENCODER | {"block_out_channels": [4, 8], "decoder_channels": [4, 8, 4]},
+        inputs=autoencoder_inputs,
+        shapes=vae_shapes,
+        variants=VAE_VARIANTS
+        | {
+            "hidden layers": {"hidden_sizes": [16, 12]},
+            "one doubling": {"decoder_channels": [4, 4]},
+            "hidden layers of a class": {"hidden_sizes": [8], "num_class_embeds": 4, "likelihood": "gaussian"},
+        },
+        refused=VAE_REFUSED
+        + (
+            ({"sample_size": 10}, "`sample_size` must be divisible by 4 .*, got 10"),
+            ({"sample_size": [8, 10]}, r"`sample_size` must be divisible by 4 .*, got \[8, 10\]"),
+            ({"decoder_channels": [4]}, "`sample_size` must be divisible by 2 "),
+            ({"sample_size": 4}, "`sample_size` must be larger for 2 convolutions, got 4"),
+            ({"hidden_sizes": [0]}, "`hidden_sizes` and .* must be at least 1"),
+            ({"block_out_channels": []}, "`block_out_channels`, .* must be at least 1"),
+        ),
+    ),
+    "DenseAutoencoder": Tiny(
+        arguments=AUTOENCODER | {"hidden_sizes": [12]},
+        inputs=autoencoder_inputs,
+        shapes=autoencoder_shapes,
+        variants=AUTOENCODER_VARIANTS
+        | {
+            "tied": {"is_tied": True},
+            "tied colour": {"is_tied": True, "in_channels": 3, "hidden_sizes": [12, 8]},
+            "linear": {"hidden_sizes": [], "latent_activation": "linear"},
+            "deep": {"hidden_sizes": [16, 12, 8]},
+            "sigmoid code": {"latent_activation": "sigmoid"},
+            "sigmoid": {"activation": "sigmoid", "latent_activation": "sigmoid"},
+        },
+        refused=(
+            ({"activation": "tanh"}, "`activation` must be one of relu, sigmoid, linear, got 'tanh'"),
+            ({"latent_activation": "selu"}, "`latent_activation` must be one of relu, sigmoid, linear, got 'selu'"),
+            ({"latent_channels": 0}, r"`latent_channels` must be at least 1, got \(64, 12, 0\)"),
+            ({"hidden_sizes": [12, 0]}, r"`hidden_sizes` .* must be at least 1, got \(64, 12, 0, 4\)"),
+            ({"sample_size": 0}, r"`sample_size`, .* must be at least 1, got \(0, 12, 4\)"),
+        ),
+    ),
+    "DenseVAE": Tiny(
+        arguments=AUTOENCODER | {"hidden_sizes": [16, 12]},
+        inputs=autoencoder_inputs,
+        shapes=vae_shapes,
+        variants=VAE_VARIANTS | {"shallow": {"hidden_sizes": []}, "one hidden layer": {"hidden_sizes": [12]}},
+        refused=VAE_REFUSED
+        + (({"hidden_sizes": [12, 0]}, "`hidden_sizes` and `latent_channels` must be at least 1, got .*12, 0"),),
+    ),
+    "RecurrentAutoencoder": Tiny(
+        arguments=AUTOENCODER | {"hidden_size": 12},
+        inputs=autoencoder_inputs,
+        shapes=autoencoder_shapes,
+        variants=AUTOENCODER_VARIANTS | {"one row": {"sample_size": [1, 8]}},
+        refused=(
+            ({"hidden_size": 0}, "`hidden_size` must be at least 1, got 0"),
+            ({"latent_channels": -1}, "`latent_channels` must be at least 1, got -1"),
+        ),
+    ),
+    "DenseClassifier": Tiny(
+        arguments={"sample_size": 8, "in_channels": 1, "num_classes": 3, "hidden_sizes": [12, 4]},
+        inputs=autoencoder_inputs,
+        shapes=classifier_shapes,
+        variants=AUTOENCODER_VARIANTS | {"one layer": {"hidden_sizes": [12]}},
+        refused=(
+            ({"hidden_sizes": []}, r"`hidden_sizes` must be at least 1, and one layer or more, got \(64,\)"),
+            ({"hidden_sizes": [12, 0]}, r"`hidden_sizes` must be at least 1, .*, got \(64, 12, 0\)"),
+            ({"sample_size": 0}, r"`sample_size` and `hidden_sizes` must be at least 1, .*, got \(0, 12, 4\)"),
+            ({"num_classes": 1}, "`num_classes` must be at least 2, got 1"),
+        ),
+    ),
+    "FeatureAutoencoder": Tiny(
+        arguments={"sample_size": 8, "in_channels": 1, "block_out_channels": [4, 8], "strides": [1, 2]}
+        | {"latent_channels": 32, "decoder_channels": 4},
+        inputs=autoencoder_inputs,
+        shapes=autoencoder_shapes,
+        variants={
+            "plain": {},
+            "colour": {"in_channels": 3},
+            "wide": {"sample_size": [8, 16]},
+            "three convolutions": {"block_out_channels": [4, 8, 8], "strides": [1, 2, 2], "latent_channels": 8},
+        },
+        refused=(
+            ({"strides": [1]}, "`block_out_channels` and `strides` must .*, got 2 and 1"),
+            ({"block_out_channels": [], "strides": []}, "`block_out_channels` and `strides` must .*, got 0 and 0"),
+            ({"sample_size": 9}, "`sample_size` must be divisible by 2, the strides' product, got 9"),
+            ({"latent_channels": 30}, "`latent_channels` must be a multiple of the 16 places of the map, got 30"),
+            ({"latent_channels": 0}, "`latent_channels` must be a multiple of the 16 places of the map, got 0"),
+            ({"std": 0.0}, "`std` must be above 0, got 0.0"),
+        ),
+    ),
     "ImageClassifier": Tiny(
         arguments={"in_channels": 1, "num_classes": 3, "block_out_channels": [4, 8], "strides": [1, 2]},
         inputs=image_inputs,

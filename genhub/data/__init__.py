@@ -16,6 +16,7 @@ from genhub.data.encoded import Encoded, paths
 from genhub.data.idx import idx_files, read_idx
 from genhub.data.images import Images, Order, Shape, to_model_range
 from genhub.data.lazy import Lazy
+from genhub.data.points import points
 from genhub.data.sources import find_columns, one_clear_error, open_dataset
 
 __all__ = ["DataConfig", "Images", "Lazy", "Order", "Shape", "load", "to_model_range"]
@@ -24,7 +25,8 @@ SAMPLE = Path(__file__).parent.parent / "sample"
 
 
 def load(config: DataConfig, split: str = "train") -> Images | Lazy:
-    """Returns `split`: "train" (all but the last `val_size` of the training file), "val" (those) or "test".
+    """Returns `split`: "train" (all but the last `val_size` of the training file, or what `labelled` draws of it),
+    "val" (those) or "test".
 
     Raises:
         ValueError: the source does not exist, cannot be read or reached, is empty, or its images do not fit together.
@@ -32,6 +34,9 @@ def load(config: DataConfig, split: str = "train") -> Images | Lazy:
     if split not in ("train", "val", "test"):
         raise ValueError(f"`split` must be train, val or test, got {split!r}.")
     file_split = "test" if split == "test" else "train"
+    if config.source == "points":
+        everything = Images(points(file_split))
+        return everything if split == "test" else _cut(everything, split, config)
     folder = source_folder(config)
     if (idx := idx_files(folder, file_split)) is not None:
         everything = _load_idx(*idx, config)
@@ -39,7 +44,7 @@ def load(config: DataConfig, split: str = "train") -> Images | Lazy:
         everything = _load_dataset(folder, file_split, config)
     if split == "test":
         return everything
-    return _cut(everything, split, config.val_size)
+    return _cut(everything, split, config)
 
 
 def source_folder(config: DataConfig) -> Path:
@@ -47,16 +52,19 @@ def source_folder(config: DataConfig) -> Path:
     return SAMPLE if config.source == "sample" else Path(config.source).expanduser()
 
 
-def _cut(everything: Images | Lazy, split: str, val_size: int) -> Images | Lazy:
+def _cut(everything: Images | Lazy, split: str, config: DataConfig) -> Images | Lazy:
     """Returns the part of the training file that `split` names."""
-    total = len(everything)
+    total, val_size = len(everything), config.val_size
+    draws = split == "train" and config.labelled is not None
     if split == "val" and not val_size:
         raise ValueError("`data.val_size` must be above 0 for the split val, got 0.")
     if val_size >= total:
         raise ValueError(f"`data.val_size` must be below the {total} images of the split train, got {val_size}.")
     keep = slice(total - val_size, total) if split == "val" else slice(0, total - val_size)
     if isinstance(everything, Images):
-        return everything[keep]
+        return everything[keep].draw_labelled(config.labelled, config.label_draw) if draws else everything[keep]
+    if draws:
+        raise ValueError("`data.labelled` must be left out of data that are decoded while training.")
     rows, count = everything.rows, keep.stop - keep.start
     if not everything.config.streaming:
         part = rows.select(range(keep.start, keep.stop))

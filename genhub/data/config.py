@@ -8,8 +8,11 @@ class DataConfig:
     """Which images, and in which shape.
 
     Args:
-        source: `sample`, a Hub id, a folder of parquet files, of images (a subfolder a class), of the four idx files.
+        source: `sample`, `points` (in space, beside a plane), a Hub id, a folder of parquet files, of images (a
+            subfolder a class), of the four idx files.
         val_size: images at the end of the training split that are kept for validation.
+        labelled: train on so many images alone, as many of each class; None for all.
+        label_draw: which ones: the seed of their draw from the training split.
         size: centre-crop and resize to this many pixels; None keeps the images as they are.
         channels: 1 or 3 to convert; None keeps grey grey and colour colour.
         streaming: read the data set while training instead of loading it first.
@@ -19,6 +22,8 @@ class DataConfig:
 
     source: str = "zalando-datasets/fashion_mnist"
     val_size: int = 5000
+    labelled: int | None = None
+    label_draw: int = 0
     size: int | None = None
     channels: int | None = None
     streaming: bool = False
@@ -29,6 +34,10 @@ class DataConfig:
     def __post_init__(self):
         if self.val_size < 0:
             raise ValueError(f"`data.val_size` must be at least 0, got {self.val_size}.")
+        if self.labelled is not None and self.labelled < 1:
+            raise ValueError(f"`data.labelled` must be at least 1, got {self.labelled}.")
+        if self.label_draw < 0:
+            raise ValueError(f"`data.label_draw` must be at least 0, got {self.label_draw}.")
         if self.size is not None and self.size < 1:
             raise ValueError(f"`data.size` must be at least 1, got {self.size}.")
         if self.channels not in (None, 1, 3):

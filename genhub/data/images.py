@@ -21,7 +21,10 @@ class Shape:
 
 @dataclass
 class Images:
-    """A data set in memory: `images` uint8 (N, C, H, W), `labels` int64 (N,) or None."""
+    """A data set in memory: `images` uint8 (N, C, H, W), `labels` int64 (N,) or None.
+
+    What is no picture may be float instead, in the unit in which black is 0 and white is 1, and beyond these.
+    """
 
     images: torch.Tensor
     labels: torch.Tensor | None = None
@@ -47,6 +50,27 @@ class Images:
     def choose(self, count: int, seed: int) -> "Images":
         """Returns `count` of the images, or all if there are fewer, in an order that `seed` fixes."""
         return self[torch.randperm(len(self), generator=keyed_generator("choose", seed))[:count]]
+
+    def draw_labelled(self, count: int, seed: int) -> "Images":
+        """Returns `count` of the images, as many of each class, drawn by `seed`.
+
+        Raises:
+            ValueError: there are no labels, or not so many of each class.
+        """
+        if self.labels is None:
+            raise ValueError("`data.labelled` must be left out: the data set has no labels.")
+        classes = self.shape.num_classes
+        if count % classes:
+            raise ValueError(f"`data.labelled` must be a multiple of the {classes} classes, got {count}.")
+        fewest = min(int((self.labels == label).sum()) for label in range(classes))
+        if count > classes * fewest:
+            raise ValueError(
+                f"`data.labelled` must be at most {classes * fewest}: {classes} classes, the smallest of which has "
+                f"{fewest} images to draw from, got {count}."
+            )
+        order = torch.randperm(len(self), generator=keyed_generator("labelled", seed))
+        drawn = [order[self.labels[order] == label][: count // classes] for label in range(classes)]
+        return self[torch.cat(drawn)]
 
     def to(self, device) -> "Images":
         """Returns the same images on `device`."""
@@ -84,10 +108,13 @@ class Order:
             if epoch not in self.epochs:
                 generator = keyed_generator("order", self.seed, epoch)
                 self.epochs[epoch] = torch.randperm(self.length, generator=generator)
-        stream = torch.cat([self.epochs[epoch] for epoch in range(first, last + 1)])
+        orders = [self.epochs[epoch] for epoch in range(first, last + 1)]
+        stream = torch.cat(orders) if len(orders) > 1 else orders[0]
         return stream[start - first * self.length :][:count]
 
 
 def to_model_range(images: torch.Tensor) -> torch.Tensor:
-    """Maps uint8 0..255 to float [-1, 1]: the one place where this is done."""
+    """Maps uint8 0..255, or float 0..1, to float [-1, 1]: the one place where this is done."""
+    if images.is_floating_point():
+        return 2 * images - 1
     return images.float().div_(127.5).sub_(1)

@@ -2,7 +2,8 @@
 
 Images arrive as uint8 (N, C, H, W), on the device of the models; these are callables that see [-1, 1]:
 `reconstruct(sample)` returns images, `encode(sample)` the posterior q(z|x), and `log_likelihood(latents, sample)` log
-p(x|z) in nats, (B,), as does `bernoulli_log_likelihood(decode(latents), sample)`. The prior p(z) is N(0, I).
+p(x|z) in nats, (B,), as does `bernoulli_log_likelihood(decode(latents), sample)`. The prior p(z) is N(0, I). Where
+`labels` (N,) are given, each of these is called with those of its images as a last argument.
 """
 
 import math
@@ -16,8 +17,8 @@ import torch.nn.functional as F
 from genhub.data import to_model_range
 from genhub.evaluation.metrics import mean_of
 
-Encode = Callable[[torch.Tensor], Any]  # its result has mean and logvar (B, ...), as `DiagonalGaussianDistribution`
-LogLikelihood = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+Encode = Callable[..., Any]  # its result has mean and logvar (B, ...), as `DiagonalGaussianDistribution`
+LogLikelihood = Callable[..., torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -47,13 +48,22 @@ class ImportanceWeightedBound:
 
 @torch.no_grad()
 def reconstruction(
-    reconstruct: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor, batch_size: int = 250
+    reconstruct: Callable[..., torch.Tensor],
+    images: torch.Tensor,
+    batch_size: int = 250,
+    labels: torch.Tensor | None = None,
+    has_bounds: bool = True,
 ) -> Reconstruction:
-    """Compares `images` with their clamped reconstructions; PSNR = 10 log10(1 / MSE), infinite without error."""
+    """Compares `images` with their clamped reconstructions; PSNR = 10 log10(1 / MSE), infinite without error.
+
+    Args:
+        has_bounds: False for data that are no pictures, but float (N, C, H, W); nothing is clamped then.
+    """
     errors = []
-    for sample in _batches(images, batch_size):
-        copy = _checked("reconstruct", reconstruct(sample), sample.shape)
-        errors.append(((copy.float().clamp(-1, 1) - sample) / 2).square().flatten(1).mean(1).cpu())  # (B,)
+    for sample, *classes in _batches(images, labels, batch_size, has_bounds):
+        copy = _checked("reconstruct", reconstruct(sample, *classes), sample.shape).float()
+        copy = copy.clamp(-1, 1) if has_bounds else copy
+        errors.append(((copy - sample) / 2).square().flatten(1).mean(1).cpu())  # (B,)
     mse = mean_of(torch.cat(errors))
     return Reconstruction(mse, -10 * math.log10(mse[0]) if mse[0] else math.inf)
 
@@ -110,12 +120,13 @@ def elbo(
     images: torch.Tensor,
     generator: torch.Generator,
     batch_size: int = 250,
+    labels: torch.Tensor | None = None,
 ) -> Elbo:
     """Returns log p(x|z) - KL(q(z|x) || p(z)) with one z ~ q(z|x) an image (Kingma & Welling 2013, arXiv 1312.6114,
     Eq. 10)."""
-    mean, logvar, kl = _posterior(encode, images, batch_size)
+    mean, logvar, kl = _posterior(encode, images, labels, batch_size)
     latents, _ = _draw(mean, logvar, generator)
-    likelihood = _log_likelihoods(log_likelihood, latents, images, batch_size)
+    likelihood = _log_likelihoods(log_likelihood, latents, images, labels, batch_size)
     return Elbo(mean_of(likelihood - kl), mean_of(likelihood), mean_of(kl))
 
 
@@ -127,15 +138,16 @@ def importance_weighted_bound(
     generator: torch.Generator,
     samples: int = 1000,
     batch_size: int = 250,
+    labels: torch.Tensor | None = None,
 ) -> ImportanceWeightedBound:
     """Returns log 1/K sum_k p(x, z_k) / q(z_k|x) with K = `samples` (Burda et al. 2015, arXiv 1509.00519, Eq. 8), in K
     passes over the images: memory does not grow with K."""
     _check_at_least("samples", samples, 1)
-    mean, logvar, kl = _posterior(encode, images, batch_size)
+    mean, logvar, kl = _posterior(encode, images, labels, batch_size)
     total = torch.full_like(kl, -math.inf)  # log of the sum of the weights, (N,)
     for _ in range(samples):
         latents, log_ratio = _draw(mean, logvar, generator)
-        total = total.logaddexp(_log_likelihoods(log_likelihood, latents, images, batch_size) + log_ratio)
+        total = total.logaddexp(_log_likelihoods(log_likelihood, latents, images, labels, batch_size) + log_ratio)
     bound = total - math.log(samples)
     return ImportanceWeightedBound(mean_of(bound), mean_of(bits_per_dimension(bound, images[0].numel())))
 
@@ -147,6 +159,18 @@ def active_units(means: torch.Tensor, threshold: float = 0.01) -> int:
         raise ValueError(f"`means` must be (N, ...) with N of at least 2, got {tuple(means.shape)}.")
     _check_at_least("threshold", threshold, 0)
     return int((_checked("means", means, means.shape).flatten(1).double().var(0) > threshold).sum())
+
+
+def pca_error(train: torch.Tensor, images: torch.Tensor, components: int) -> float:
+    """Returns the mean squared error of `images` projected on the first principal components of `train`, in the unit
+    of pixels in [0, 1]: what the best linear autoencoder of so many codes does (Baldi & Hornik 1989)."""
+    train, images = ((to_model_range(x).flatten(1).double() + 1) / 2 for x in (train, images))
+    mean = train.mean(0)
+    covariance = (train - mean).T @ (train - mean) / len(train)
+    _, axes = torch.linalg.eigh(covariance)  # the largest last
+    axes = axes[:, -components:]  # (D, K)
+    centred = images - mean
+    return (centred - centred @ axes @ axes.T).square().mean().item()
 
 
 def linear_probe(
@@ -197,12 +221,12 @@ def linear_probe(
 
 
 def _posterior(
-    encode: Encode, images: torch.Tensor, batch_size: int
+    encode: Encode, images: torch.Tensor, labels: torch.Tensor | None, batch_size: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Returns mean and logvar of all images, (N, ...), and the KL to the prior in float64, (N,), on the CPU."""
     parts = []
-    for sample in _batches(images, batch_size):
-        posterior = encode(sample)
+    for sample, *classes in _batches(images, labels, batch_size):
+        posterior = encode(sample, *classes)
         mean, logvar = posterior.mean.cpu(), posterior.logvar.cpu()
         if mean.ndim < 2 or len(mean) != len(sample) or logvar.shape != mean.shape:
             got = f"{tuple(mean.shape)} and {tuple(logvar.shape)}"
@@ -222,20 +246,30 @@ def _draw(mean: torch.Tensor, logvar: torch.Tensor, generator: torch.Generator) 
 
 
 def _log_likelihoods(
-    log_likelihood: LogLikelihood, latents: torch.Tensor, images: torch.Tensor, batch_size: int
+    log_likelihood: LogLikelihood,
+    latents: torch.Tensor,
+    images: torch.Tensor,
+    labels: torch.Tensor | None,
+    batch_size: int,
 ) -> torch.Tensor:
     """Returns log p(x|z) of all images in float64, (N,), on the CPU."""
     values = []
-    for z, sample in zip(latents.split(batch_size), _batches(images, batch_size), strict=True):
-        values.append(_checked("log_likelihood", log_likelihood(z.to(sample.device), sample), (len(sample),)).cpu())
+    batches = _batches(images, labels, batch_size)
+    for z, (sample, *classes) in zip(latents.split(batch_size), batches, strict=True):
+        likelihood = log_likelihood(z.to(sample.device), sample, *classes)
+        values.append(_checked("log_likelihood", likelihood, (len(sample),)).cpu())
     return torch.cat(values).double()
 
 
-def _batches(images: torch.Tensor, batch_size: int) -> Iterator[torch.Tensor]:
-    """Yields `images` in [-1, 1], (B, C, H, W)."""
-    _check_images(images)
+def _batches(
+    images: torch.Tensor, labels: torch.Tensor | None, batch_size: int, has_bounds: bool = True
+) -> Iterator[tuple[torch.Tensor, ...]]:
+    """Yields `images` in [-1, 1], (B, C, H, W), with their labels, (B,), where there are."""
+    if has_bounds:
+        _check_images(images)
     _check_at_least("batch_size", batch_size, 1)
-    return map(to_model_range, images.split(batch_size))
+    parts = map(to_model_range, images.split(batch_size))
+    return zip(parts, strict=True) if labels is None else zip(parts, labels.split(batch_size), strict=True)
 
 
 def _check_images(images: torch.Tensor) -> None:

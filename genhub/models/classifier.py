@@ -1,7 +1,10 @@
-"""A small convolutional classifier of images: the feature space of evaluation, and the network of pretraining.
+"""Small classifiers of images: the feature space of evaluation, and the networks of pretraining.
 
-Five times convolution, batch normalisation (Ioffe & Szegedy 2015, arXiv 1502.03167), ReLU, with global average pooling
-(Lin et al. 2013, arXiv 1312.4400, Sec. 3.2) before a linear layer.
+`ImageClassifier`: five times convolution, batch normalisation (Ioffe & Szegedy 2015, arXiv 1502.03167), ReLU, with
+global average pooling (Lin et al. 2013, arXiv 1312.4400, Sec. 3.2) before a linear layer. `DenseClassifier`: dense
+layers under a linear one. Their lower layers bear the names that they have in `FeatureAutoencoder` and in
+`DenseAutoencoder`, and so can start from these (Géron, *Hands-On Machine Learning*, 3rd ed., ch. 17, Unsupervised
+Pretraining Using Stacked Autoencoders).
 """
 
 from dataclasses import dataclass
@@ -19,11 +22,11 @@ class ImageClassifierOutput(BaseOutput):
 
     Args:
         logits: (B, `num_classes`).
-        features: (B, `block_out_channels[-1]`), what the last linear layer sees.
+        features: (B, K), what the last linear layer sees: K is the last of `block_out_channels` or `hidden_sizes`.
     """
 
     logits: torch.Tensor
-    features: torch.Tensor
+    features: torch.Tensor | None = None  # a default, or accelerate could not rebuild it under mixed precision
 
 
 class ImageClassifier(ModelMixin, ConfigMixin):
@@ -79,3 +82,51 @@ def convolution(in_channels: int, out_channels: int, stride: int) -> nn.Sequenti
         nn.BatchNorm2d(out_channels),
         nn.ReLU(),
     )
+
+
+class DenseClassifier(ModelMixin, ConfigMixin):
+    """Maps images (B, C, H, W) in [-1, 1] to features and to the logits of their classes; within, pixels lie in
+    [0, 1].
+
+    Args:
+        hidden_sizes: units of the layers between image and head, each followed by ReLU.
+    """
+
+    _supports_gradient_checkpointing = False
+
+    @register_to_config
+    def __init__(
+        self,
+        sample_size: int | tuple[int, int] = 28,
+        in_channels: int = 1,
+        num_classes: int = 10,
+        hidden_sizes: tuple[int, ...] = (100, 30),
+    ):
+        super().__init__()
+        if num_classes < 2:
+            raise ValueError(f"`num_classes` must be at least 2, got {num_classes}.")
+        height, width = (sample_size, sample_size) if isinstance(sample_size, int) else sample_size
+        sizes = (in_channels * height * width, *hidden_sizes)
+        if not hidden_sizes or min(sizes) < 1:
+            raise ValueError(
+                f"`sample_size` and `hidden_sizes` must be at least 1, and one layer or more, got {sizes}."
+            )
+        self.layers = nn.ModuleList(
+            nn.ModuleDict({"encoder": nn.Linear(before, after)})
+            for before, after in zip(sizes, sizes[1:], strict=False)
+        )
+        self.head = nn.Linear(sizes[-1], num_classes)
+        for part in (
+            *(layer["encoder"] for layer in self.layers),
+            self.head,
+        ):  # as Keras (Glorot & Bengio 2010, Eq. 16)
+            nn.init.xavier_uniform_(part.weight)
+            nn.init.zeros_(part.bias)
+
+    def forward(self, sample: torch.Tensor, return_dict: bool = True) -> ImageClassifierOutput | tuple:
+        """Returns the logits of `sample`, and the features that they are a linear function of."""
+        features = ((sample + 1) / 2).flatten(1)  # (B, C, H, W) -> (B, C H W)
+        for layer in self.layers:
+            features = layer["encoder"](features).relu()
+        logits = self.head(features)
+        return ImageClassifierOutput(logits, features) if return_dict else (logits, features)

@@ -16,18 +16,27 @@ class Classification(Objective):
         classifier: called as `classifier(sample)`, gives `logits` (B, K).
         max_shift: pixels by which an image is moved at most, up or down and left or right; what enters is black.
         erasing: probability that a random rectangle of an image is filled with noise.
+        trains_body: False moves the classifier's `head` alone; what is beneath stays, its running statistics too.
     """
 
-    def __init__(self, classifier: nn.Module, label_smoothing: float = 0.1, max_shift: int = 2, erasing: float = 0.25):
+    def __init__(
+        self,
+        classifier: nn.Module,
+        label_smoothing: float = 0.1,
+        max_shift: int = 2,
+        erasing: float = 0.25,
+        trains_body: bool = True,
+    ):
         for name, share in (("label_smoothing", label_smoothing), ("erasing", erasing)):
             if not 0 <= share <= 1:
                 raise ValueError(f"`{name}` must lie in [0, 1], got {share}.")
         if max_shift < 0:
             raise ValueError(f"`max_shift` must be at least 0, got {max_shift}.")
         self.modules = {"classifier": classifier}
-        self.phases = (Phase("classifier", self.classification_loss),)
+        self.phases = (Phase("classifier" if trains_body else "classifier.head", self.classification_loss),)
         self.num_classes = classifier.config["num_classes"]
         self.label_smoothing, self.max_shift, self.erasing = label_smoothing, max_shift, erasing
+        self.trains_body = trains_body
 
     def check(self, shape):
         """Refuses what `Objective.check` refuses, and more classes than the network has."""
@@ -42,7 +51,8 @@ class Classification(Objective):
         """Returns the cross-entropy of augmented images, in nats."""
         sample = shifted(batch["pixel_values"], self.max_shift, step)
         sample = erased(sample, self.erasing, step)
-        logits = self.modules["classifier"](sample).logits.float()  # (B, K)
+        classifier = self.modules["classifier"].train(self.trains_body)  # frozen, it normalises by what it has seen
+        logits = classifier(sample).logits.float()  # (B, K)
         return {"loss": F.cross_entropy(logits, batch["labels"], label_smoothing=self.label_smoothing)}
 
     def validate(self, batch: Batch, step: Step) -> Terms:

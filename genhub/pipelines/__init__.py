@@ -2,7 +2,11 @@
 its parts from the installed packages by their names."""
 
 from genhub.hub import InstalledClasses
-from genhub.pipelines import pipeline_classifier, pipeline_cosine_ddpm
+from genhub.pipelines import pipeline_autoencoder, pipeline_classifier, pipeline_cosine_ddpm, pipeline_vae
+
+
+class AutoencoderPipeline(InstalledClasses, pipeline_autoencoder.AutoencoderPipeline):
+    __doc__ = pipeline_autoencoder.AutoencoderPipeline.__doc__
 
 
 class CosineDDPMPipeline(InstalledClasses, pipeline_cosine_ddpm.CosineDDPMPipeline):
@@ -11,3 +15,7 @@ class CosineDDPMPipeline(InstalledClasses, pipeline_cosine_ddpm.CosineDDPMPipeli
 
 class ImageClassificationPipeline(InstalledClasses, pipeline_classifier.ImageClassificationPipeline):
     __doc__ = pipeline_classifier.ImageClassificationPipeline.__doc__
+
+
+class VAEPipeline(InstalledClasses, pipeline_vae.VAEPipeline):
+    __doc__ = pipeline_vae.VAEPipeline.__doc__

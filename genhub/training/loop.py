@@ -6,6 +6,7 @@ they are finite, move. What a step does is a function of (recipe, step) and of t
 
 import contextlib
 import json
+import math
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ from tqdm.auto import tqdm
 
 from genhub.files import write_whole
 from genhub.objectives.objective import Batch, Objective, Phase, Step
-from genhub.randomness import Draws, fold
+from genhub.randomness import Draws, fold, seed_global
 from genhub.training.recipe import TrainingConfig
 
 
@@ -88,12 +89,13 @@ class Loop:
         """
         self.objective, self.optimizers, self.schedules, self.config = objective, optimizers, schedules, config
         progress, window = self.progress, _Window()
+        self._moves: dict[str, list[nn.Parameter]] = {}  # of each phase, by what it trains
+        self._moving: str | None = None
         began = time.monotonic() - progress.seconds
         self.out_of_time = self._is_late()
         while progress.step < steps and not self.out_of_time:
-            torch.manual_seed(
-                fold("global", config.seed, progress.stage, progress.step, self.accelerator.process_index)
-            )
+            rank = self.accelerator.process_index
+            seed_global(fold("global", config.seed, progress.stage, progress.step, rank), self.accelerator.device)
             share = [next(batches) for _ in range(config.gradient_accumulation)]
             due = [
                 (number, phase) for number, phase in enumerate(objective.phases) if progress.step % phase.every == 0
@@ -105,6 +107,7 @@ class Loop:
                 self._exchange([])
             for name, average in self.averages.items():
                 self.modules[name].requires_grad_(True)  # EMAModel copies what is frozen instead of averaging it
+                self._moving = None
                 average.step(self.modules[name].parameters())
 
             progress.step += 1
@@ -130,11 +133,8 @@ class Loop:
 
     def move(self, phase: Phase, number: int, share: list[Batch], progress: float) -> dict[str, float]:
         """Takes one step of one phase, and returns its terms, averaged over the batch and all processes."""
-        root, _, path = phase.trains.partition(".")
-        for module in self.objective.modules.values():
-            module.requires_grad_(False)
-        module, optimizer = self.objective.modules[root], self.optimizers[phase.trains]
-        moved = self.accelerator.unwrap_model(module).get_submodule(path).requires_grad_(True)
+        module, moved = self._let_move(phase)
+        optimizer = self.optimizers[phase.trains]
         sums: dict[str, torch.Tensor] = {}
         for part, batch in enumerate(share):
             last = part == len(share) - 1
@@ -147,29 +147,49 @@ class Loop:
             for name, term in terms.items():
                 sums[name] = sums.get(name, 0) + term.detach().float() / len(share)
         self.accelerator.unscale_gradients(optimizer)
-        norm = nn.utils.get_total_norm([p.grad for p in moved.parameters() if p.grad is not None])
+        norm = nn.utils.get_total_norm([p.grad for p in moved if p.grad is not None])
 
         *values, norm = self._exchange([*sums.values(), norm])
         numbers = dict(zip(sums, values, strict=True))
         self._check_finite(phase, numbers, norm)
         if self.config.max_grad_norm is not None and norm > self.config.max_grad_norm:
             total = torch.tensor(norm, device=self.accelerator.device)
-            nn.utils.clip_grads_with_norm_(moved.parameters(), self.config.max_grad_norm, total)
+            nn.utils.clip_grads_with_norm_(moved, self.config.max_grad_norm, total)
 
-        optimizer.step()
+        # accelerate's wrapper looks for packages in every step; only a gradient scaler needs it
+        (optimizer if self.accelerator.scaler else optimizer.optimizer).step()
         if phase.trains in self.schedules and not optimizer.step_was_skipped:
             self.schedules[phase.trains].step()
-        optimizer.zero_grad()
+        for parameter in moved:
+            parameter.grad = None
         numbers |= {"grad_norm": norm, "lr": optimizer.param_groups[0]["lr"]}
         alone = len(self.objective.phases) == 1
         return numbers if alone else {f"{phase.trains}/{name}": value for name, value in numbers.items()}
 
-    def _exchange(self, values: list) -> list[float]:
+    def _let_move(self, phase: Phase) -> tuple[nn.Module, list[nn.Parameter]]:
+        """Freezes all that `phase` does not move; returns its module, prepared, and the parameters that it moves."""
+        root, _, path = phase.trains.partition(".")
+        module = self.objective.modules[root]
+        if phase.trains not in self._moves:
+            part = self.accelerator.unwrap_model(module).get_submodule(path)
+            self._moves[phase.trains] = list(part.parameters())
+        if self._moving != phase.trains:
+            for other in self.objective.modules.values():
+                other.requires_grad_(False)
+            for parameter in self._moves[phase.trains]:
+                parameter.requires_grad_(True)
+            self._moving = phase.trains
+        return module, self._moves[phase.trains]
+
+    def _exchange(self, values: list[torch.Tensor]) -> list[float]:
         """Returns the means of `values` over all processes, and learns whether any has to stop: one wait for both."""
-        row = [*values, self.signal is not None, self._is_late()]
-        row = torch.stack([torch.as_tensor(value, device=self.accelerator.device).float() for value in row])
-        *values, stop, late = self.accelerator.reduce(row, "mean").tolist()
-        self._asked_to_stop, self.out_of_time = stop > 0, late > 0
+        flags = [float(self.signal is not None), float(self._is_late())]
+        if self.accelerator.num_processes == 1:
+            values = torch.stack(values).tolist() if values else []
+        else:
+            row = torch.stack([*values, *torch.tensor(flags, device=self.accelerator.device)])
+            *values, flags[0], flags[1] = self.accelerator.reduce(row, "mean").tolist()
+        self._asked_to_stop, self.out_of_time = flags[0] > 0, flags[1] > 0
         return values
 
     def _is_late(self) -> bool:
@@ -217,7 +237,7 @@ class Loop:
 
         Nothing is saved: an earlier phase of this step may have moved, and running statistics may be spoiled.
         """
-        if torch.isfinite(torch.tensor([*numbers.values(), *([] if self.accelerator.scaler else [norm])])).all():
+        if all(map(math.isfinite, [*numbers.values(), *([] if self.accelerator.scaler else [norm])])):
             return
         bad = ", ".join(f"{name} = {value}" for name, value in {**numbers, "gradient norm": norm}.items())
         raise TrainingStopped(

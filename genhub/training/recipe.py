@@ -1,9 +1,10 @@
 """A recipe: one experiment as YAML. Class paths and constructor arguments, checked before any work starts.
 
-Sections: `name`, `data` (`DataConfig`), `components` (name -> class and arguments: the pipeline's parts), `objective`,
-`optimizers` (component -> class and arguments, with an optional `schedule`), `pipeline`, `training`
-(`TrainingConfig`), `evaluation` (`EvaluationConfig`) and, for training in several stages, `stages`: a list whose
-entries override `objective`, `optimizers` and `training`.
+Sections: `name`, `data` (`DataConfig`), `components` (name -> class and arguments: the pipeline's parts; `weights`, if
+given, is the saved component that one starts from), `objective`, `optimizers` (component -> class and arguments, with
+an optional `schedule`), `pipeline`, `training` (`TrainingConfig`), `evaluation` (`EvaluationConfig`), for training in
+several stages `stages`, a list whose entries override `objective`, `optimizers` and `training`, and `reported`:
+figures of the source that the experiment repeats, by the names that they have here.
 
 A constructor's parameter that bears the name of a component is given that component. `in_channels`, `out_channels`,
 `sample_size` and `num_classes` are filled in from the data where a recipe leaves them out, and so are
@@ -29,7 +30,10 @@ from genhub.objectives.objective import Objective
 from genhub.training.spec import Spec, as_mapping, check_arguments, nearest, refuse_unknown
 
 RECIPES = Path(__file__).parent.parent / "recipes"
-SECTIONS = ("name", "data", "components", "objective", "optimizers", "pipeline", "training", "evaluation", "stages")
+SECTIONS = (
+    *("name", "data", "components", "objective", "optimizers", "pipeline", "training", "evaluation", "stages"),
+    "reported",
+)
 FROM_DATA = ("in_channels", "out_channels", "sample_size", "num_classes")
 FROM_LENGTH = ("num_training_steps", "total_steps", "T_max")
 STAGE_SECTIONS = ("objective", "optimizers", "training")
@@ -154,10 +158,23 @@ class Recipe:
         self.data = _config("data", DataConfig, sections.get("data"))
         self.training = _config("training", TrainingConfig, sections.get("training"))
         self.evaluation = _config("evaluation", EvaluationConfig, sections.get("evaluation"))
+        entries = as_mapping("components", sections["components"])
         self.components = {
-            name: Spec(f"components.{name}", entry, (ModelMixin, SchedulerMixin)).complete(FROM_DATA)
-            for name, entry in as_mapping("components", sections["components"]).items()
+            name: Spec(f"components.{name}", _without("weights", entry), (ModelMixin, SchedulerMixin)).complete(
+                FROM_DATA
+            )
+            for name, entry in entries.items()
         }
+        self.weights = {name: entry["weights"] for name, entry in entries.items() if entry.get("weights") is not None}
+        for name, weights in self.weights.items():
+            if not isinstance(weights, str) or not issubclass(self.components[name].cls, ModelMixin):
+                raise ValueError(
+                    f"`components.{name}.weights` must be FOLDER/COMPONENT, for a model, got {weights!r}."
+                )
+        self.reported = as_mapping("reported", sections.get("reported") or {})
+        for figure, value in self.reported.items():
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise ValueError(f"`reported.{figure}` must be a number, got {value!r}.")
         names = tuple(self.components)
         self.pipeline = Spec("pipeline", sections["pipeline"], DiffusionPipeline, given=names)
         missing = self.pipeline.missing(names)
@@ -183,12 +200,7 @@ class Recipe:
         optimizers = {}
         for name, optimizer in merged["optimizers"].items():
             where = f"optimizers.{name}"
-            rest = (
-                {key: value for key, value in optimizer.items() if key != "schedule"}
-                if isinstance(optimizer, dict)
-                else optimizer
-            )
-            spec = Spec(where, rest, torch.optim.Optimizer, given=("params",)).complete()
+            spec = Spec(where, _without("schedule", optimizer), torch.optim.Optimizer, given=("params",)).complete()
             schedule = optimizer.get("schedule")
             if schedule is not None:
                 schedule = Spec(
@@ -327,6 +339,11 @@ def _override(sections: dict, dotted: str, value: object):
 def _config(section: str, cls, entries: dict | None):
     entries = as_mapping(section, entries or {})
     return cls(**check_arguments(section, cls, dict(entries)))
+
+
+def _without(key: str, entry: object) -> object:
+    """Returns an entry of a recipe without what is not an argument of its class."""
+    return {name: value for name, value in entry.items() if name != key} if isinstance(entry, dict) else entry
 
 
 def _schedule_kind(entry: object):

@@ -8,7 +8,7 @@ import yaml
 from accelerate import Accelerator
 
 from genhub.files import write_whole
-from genhub.training.checkpoint import load_newest, save_checkpoint
+from genhub.training.checkpoint import list_checkpoints, load_newest, save_checkpoint
 from genhub.training.loop import Loop, truncate_log
 from genhub.training.recipe import FROM_DATA, Recipe, same_experiment
 
@@ -26,6 +26,11 @@ class RunFolder:
         self.path, self.recipe, self.resume = path, recipe, resume
         self.logs = path / STATE
         self._check(resume)
+
+    @property
+    def has_checkpoints(self) -> bool:
+        """Whether a run goes on from a state that holds all weights."""
+        return self.resume and bool(list_checkpoints(self.logs / "checkpoints"))
 
     def open(self, accelerator: Accelerator) -> dict | None:
         """Makes the folder, or returns the state of the run in it."""

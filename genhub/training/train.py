@@ -25,6 +25,7 @@ from genhub.training.loop import Loop, Progress, TrainingStopped, averaged, vali
 from genhub.training.processes import make_accelerator, share_of, signals_to
 from genhub.training.recipe import FROM_LENGTH, Recipe, Stage, TrainingConfig, load_recipe, recipe_names
 from genhub.training.run_folder import RunFolder
+from genhub.training.weights import start_from
 
 
 def train(
@@ -76,6 +77,9 @@ class Run:
         torch.manual_seed(fold("weights", self.config.seed))
         self.components = recipe.build_components(self.images.shape)
         self.modules = {name: part for name, part in self.components.items() if isinstance(part, nn.Module)}
+        if not self.folder.has_checkpoints:
+            for name, weights in recipe.weights.items():
+                start_from(weights, name, self.modules[name])
         layout = torch.channels_last if self.config.channels_last else torch.preserve_format
         for module in self.modules.values():
             module.to(device, memory_format=layout)
@@ -84,7 +88,8 @@ class Run:
         self._check_labels()
         pipeline = recipe.build_pipeline(self.components)
         self.generates = generates(pipeline)
-        self.makes_images = "output_type" in inspect.signature(pipeline.__call__).parameters  # as all of diffusers
+        takes = inspect.signature(pipeline.__call__).parameters  # `output_type` as all of diffusers
+        self.makes_images = "output_type" in takes and (self.generates or bool(self.held_out))
         steps = sum(stage.training.steps(len(self.images)) for stage in recipe.stages)
         watched = self.generates and self.held_out and 0 < recipe.evaluation.every <= steps
         self.averages = make_averages(self.modules, self.config)
@@ -211,7 +216,8 @@ class Run:
     def _sample(self, loop: Loop):
         """Draws the images of fixed seeds, on the main process, into `training/samples`."""
         if self.accelerator.is_main_process and self.makes_images:
-            self.folder.save_picture(loop.progress.total_steps, figures.png(figures.grid(self.samples()[0])))
+            picture = figures.png(figures.grid(self.samples()[0], columns=8))
+            self.folder.save_picture(loop.progress.total_steps, picture)
         self.accelerator.wait_for_everyone()
 
     def _sampler(self, pipeline: DiffusionPipeline) -> Sampler:
@@ -272,19 +278,19 @@ class Run:
         return (len(self.images.shape.class_names or ()) or known) if known else None
 
     def samples(self) -> tuple[torch.Tensor, float]:
-        """Returns `num_samples` images (N, C, H, W) in [0, 1] of the averaged weights, and the seconds that they
-        took."""
+        """Returns `num_samples` images (N, C, H, W) in [0, 1] of the averaged weights, and the seconds that they took;
+        of a pipeline that only copies, held-out images above their copies."""
         count, classes = self.config.num_samples, self._classes()
-        generator = keyed_generator("samples", self.config.seed, device="cpu")
-        arguments = {"batch_size": count}
+        arguments = {"batch_size": count, "generator": keyed_generator("samples", self.config.seed, device="cpu")}
         if not self.generates:
-            arguments = {"image": self.held_out.images[:count] / 255}
+            arguments = {"image": self.held_out.images[: max(count // 2, 1)] / 255}
         if classes:  # one class after the other, row by row
             arguments["class_labels"] = [place % classes for place in range(count)]
         start = time.monotonic()
         with self._pipeline() as pipeline:
-            images = pipeline(**arguments, generator=generator, output_type="pt").images
-        return images.cpu(), time.monotonic() - start
+            images = pipeline(**arguments, output_type="pt").images.cpu()
+        seconds = time.monotonic() - start
+        return images if self.generates else figures.pairs(arguments["image"], images), seconds
 
     def _finish(self, loop: Loop) -> Path:
         """Saves the trained pipeline with its card; the last checkpoint stays, so that training can go on."""
@@ -304,8 +310,9 @@ class Run:
         metrics, documents = self._metrics(loop, results), {"recipe.yaml": self.recipe.text}
         if self.makes_images:
             images, seconds = self.samples()
-            documents["samples.png"] = figures.png(figures.grid(images))
-            metrics["sampling"] = {"images": len(images), "seconds": round(seconds, 1)}
+            documents["samples.png"] = figures.png(figures.grid(images, columns=8))
+            made = {"images": len(images), "seconds": round(seconds, 1)}
+            metrics["sampling"] = made if self.generates else {"reconstructions": len(images) // 2}
         with self._pipeline() as pipeline:
             documents["metrics.json"] = json.dumps(metrics, indent=2) + "\n"
             documents["README.md"] = card.write(self.recipe, pipeline, metrics)
@@ -315,7 +322,9 @@ class Run:
         """Returns what was measured in this run, and on what."""
         p = loop.progress
         return {
+            "recipe": self.recipe.name,
             "data": self.recipe.data.source,
+            "reported": self.recipe.reported,
             "results": results,
             "training": {
                 "steps": p.total_steps,

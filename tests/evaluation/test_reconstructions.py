@@ -67,4 +67,5 @@ def test_without_codes_or_labels_there_is_less_to_say(splits):
     unlabelled = [figure.name for figure in judge_reconstructions(Darkening(0.1), without_labels)]
 
     assert len(names) == 6
-    assert unlabelled == [*names, "active units"]
+    pca = [f"MSE of PCA with 3 components, {split}" for split in splits]
+    assert unlabelled == [*names, *pca, "active units"]

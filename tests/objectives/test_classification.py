@@ -237,6 +237,22 @@ def test_a_few_steps_on_64_images_lower_the_loss():
     assert after["accuracy"] > 0.9
 
 
+@pytest.mark.parametrize(("trains_body", "moves"), [(True, "classifier"), (False, "classifier.head")])
+def test_a_frozen_body_is_normalised_by_what_it_has_seen_before_and_keeps_it(trains_body, moves):
+    batch, network = random_batch(16), tiny_model("ImageClassifier").train()
+    batch["labels"] %= 3
+    statistics = {name: value.clone() for name, value in network.named_buffers()}
+    objective = Classification(network, **PLAIN, trains_body=trains_body)
+
+    lost = objective.classification_loss(batch, step_of(0, range(16), 16))["loss"]
+
+    kept = all(torch.equal(value, statistics[name]) for name, value in network.named_buffers())
+    network.train(trains_body).load_state_dict(statistics, strict=False)
+    assert [phase.trains for phase in objective.phases] == [moves]
+    assert kept is not trains_body
+    assert_close(lost, F.cross_entropy(network(batch["pixel_values"]).logits, batch["labels"]))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

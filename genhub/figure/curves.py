@@ -1,55 +1,14 @@
-"""Figures of a repository by their names: `genhub figure NAME REPO`. What they show is read here, and drawn by
-`genhub.figures`."""
+"""Charts of what was measured: `sampling-time` and `training-time`."""
 
 import bisect
-import inspect
 import json
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
-from pathlib import Path
 
-import torch
-from diffusers import DiffusionPipeline
-
-from genhub import data, figures
+from genhub import figures
 from genhub.evaluation import references
-from genhub.evaluation.features import pinned_spaces
-from genhub.evaluation.protocol import PROTOCOL, is_fashion_mnist, to_bytes
-from genhub.evaluation.sampling import Sampler
-from genhub.files import write_whole
-from genhub.generate import best_device
-from genhub.hub import AutoPipeline, download, generates
-from genhub.training.recipe import Recipe, load_recipe
-from genhub.training.spec import nearest
+from genhub.hub import download
 
-EACH, MOST, BATCH_SIZE = 10, 500, 50  # images of a class in `classes`, drawn for them at most, drawn at a time
 MEMORISER = "memoriser (real training images)"  # the reference row that no honest model beats
 KERNEL_DISTANCES = {"val_kid_clf": "clf", "val_kid_pix": "pix"}  # records of a run -> the space that they are of
-
-
-def figure(name: str, repo: str, output: str | None = None, steps: int | None = None, seed: int | None = None) -> Path:
-    """Draws the figure `name` of `repo` into a PNG file; returns its path.
-
-    Args:
-        output: the file; `<name>.png` in a local repository, or in the working directory.
-        steps, seed: how images are sampled, for a figure that shows them.
-
-    Raises:
-        ValueError: there is no such figure or repository, or the repository lacks what the figure shows.
-    """
-    if name not in FIGURES:
-        raise ValueError(f"There is no figure {name!r}{nearest(name, list(FIGURES))}. Known: {', '.join(FIGURES)}.")
-    path = Path(output or (Path(repo).expanduser() if Path(repo).expanduser().is_dir() else Path()) / f"{name}.png")
-    if not path.parent.is_dir():
-        raise ValueError(f"`output` must lie in an existing folder, got {path}.")
-    if path.suffix.lower() != ".png":
-        raise ValueError(f"`output` must be a .png file, got {path}.")
-    options = {key: value for key, value in (("steps", steps), ("seed", seed)) if value is not None}
-    for key in options:
-        if key not in inspect.signature(FIGURES[name]).parameters:
-            raise ValueError(f"`{key}` must be unset: the figure {name} samples no images.")
-    write_whole(path, FIGURES[name](repo, **options))
-    return path
 
 
 def sampling_time(repo: str) -> bytes:
@@ -196,103 +155,7 @@ def minutes(step: int, clock: dict[int, float]) -> float:
     return (seconds_0 + (seconds_1 - seconds_0) * (step - step_0) / (step_1 - step_0)) / 60
 
 
-def classes(repo: str, steps: int | None = None, seed: int = 0) -> bytes:
-    """Draws a row of samples for each class; nothing is selected but by the class.
-
-    A conditional model is asked for each class. Those of an unconditional one are sorted by the classifier of the
-    protocol, which knows Fashion MNIST alone.
-    """
-    if seed < 0:
-        raise ValueError(f"`seed` must be at least 0, got {seed}.")
-    folder = download(repo)
-    pipeline = AutoPipeline.from_pretrained(folder)
-    if not generates(pipeline):
-        raise ValueError(f"{repo} must hold a pipeline that generates images, got {type(pipeline).__name__}.")
-    arguments = {} if steps is None else {"num_inference_steps": steps}
-    if not arguments.keys() <= inspect.signature(pipeline.__call__).parameters.keys():
-        raise ValueError(f"`steps` must be unset: {type(pipeline).__name__} does not take it.")
-    if not (folder / "recipe.yaml").is_file():
-        raise ValueError(f"The repository {repo} has no recipe.yaml, which says what it was trained on.")
-    recipe, device = load_recipe(folder), best_device()
-    pipeline = pipeline.to(device)
-    if known := max(part.config.get("num_class_embeds") or 0 for part in pipeline.components.values()):
-        shape, names = _asked_for(recipe, pipeline, known)
-        sampler = Sampler(pipeline, shape, seed, BATCH_SIZE, len(names), arguments)
-        images, _ = sampler.draw(EACH * len(names))
-        rows = [images[sampler.labels(len(images)) == label] for label in range(len(names))]
-        title = f"{EACH} images asked for of each class"
-    else:
-        train = data.load(replace(recipe.data, streaming=False), "train")
-        if not (isinstance(train, data.Images) and is_fashion_mnist(train.images)):
-            raise ValueError(
-                f"{repo} must be conditional or trained on Fashion MNIST, got an unconditional model of "
-                f"{recipe.data.source}: there is no classifier to sort its images by."
-            )
-        space, shape = next(pinned_spaces(device)), tuple(train.images.shape[1:])
-        sampler = Sampler(pipeline, shape, seed, BATCH_SIZE, arguments=arguments)
-        names = train.class_names or _numbers(space.classifier.config.num_classes)
-
-        def batches():
-            for batch in range(MOST // BATCH_SIZE):
-                images = to_bytes(sampler.call(batch, None, BATCH_SIZE), shape)
-                yield images, space.probabilities(space(images)).argmax(1)
-
-        rows, drawn = first_of_each(batches(), len(names))
-        title = f"The first {EACH} images of each class, as the classifier of {PROTOCOL} names them, of {drawn} drawn"
-    scale = max(1, round(84 / shape[2]))
-    title += f"; seed {seed}, not selected"
-    return figures.png(figures.named_rows([row.float() / 255 for row in rows], names, EACH, title, scale))
-
-
-def _asked_for(recipe: Recipe, pipeline: DiffusionPipeline, known: int) -> tuple[tuple[int, int, int], Sequence[str]]:
-    """Returns the shape of a conditional model's images and the names of its `known` classes: numbers where its data
-    set cannot be loaded here, as one of someone else's folders."""
-    try:
-        train = data.load(replace(recipe.data, streaming=False), "train")
-    except ValueError:
-        (size,) = {part.config.sample_size for part in pipeline.components.values() if "sample_size" in part.config}
-        (channels,) = {
-            part.config.in_channels for part in pipeline.components.values() if "in_channels" in part.config
-        }
-        has_none = any(stage.objective.arguments.get("label_dropout") for stage in recipe.stages)
-        height, width = (size, size) if isinstance(size, int) else size
-        return (channels, height, width), _numbers(known - has_none)
-    shape = train.shape
-    return (shape.channels, shape.height, shape.width), shape.class_names
-
-
-def _numbers(count: int) -> tuple[str, ...]:
-    return tuple(map(str, range(count)))
-
-
-def first_of_each(
-    batches: Iterable[tuple[torch.Tensor, torch.Tensor]], count: int, each: int = EACH
-) -> tuple[list[torch.Tensor], int]:
-    """Returns the first `each` images of each of `count` classes, and how many images were drawn for them.
-
-    Args:
-        batches: images (B, C, H, W) and their classes (B,); no more are taken than are needed.
-    """
-    rows: list[list[torch.Tensor]] = [[] for _ in range(count)]
-    drawn, nothing = 0, torch.empty(0)
-    for images, labels in batches:
-        nothing, drawn = images[:0], drawn + len(images)
-        for image, label in zip(images, labels.tolist(), strict=True):
-            if len(rows[label]) < each:
-                rows[label].append(image)
-        if all(len(row) == each for row in rows):
-            break
-    return [torch.stack(row) if row else nothing for row in rows], drawn
-
-
 def _read(repo: str, name: str) -> str | None:
     """Returns the text of a file of a repository, None where there is no such file; no weights are downloaded."""
     path = download(repo, allow_patterns=["model_index.json", name]) / name
     return path.read_text() if path.is_file() else None
-
-
-FIGURES: dict[str, Callable[..., bytes]] = {
-    "classes": classes,
-    "sampling-time": sampling_time,
-    "training-time": training_time,
-}

@@ -1,0 +1,97 @@
+"""Figures of a repository by their names: `genhub figure NAME REPO`. What they show is read here, and drawn by
+`genhub.figures`."""
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+
+from genhub import card
+from genhub.figure.animated import progress
+from genhub.figure.by_class import classes, first_of_each
+from genhub.figure.coding import activations, codes, units
+from genhub.figure.copies import denoising, neighbours, reconstructions
+from genhub.figure.curves import (
+    MEMORISER,
+    minutes,
+    quality_against_time,
+    quality_in_training,
+    sampling_time,
+    training_time,
+)
+from genhub.figure.latents import interpolation, manifold, samples
+from genhub.files import write_whole
+from genhub.training.spec import nearest
+
+__all__ = [
+    "ANIMATED",
+    "FIGURES",
+    "MEMORISER",
+    "figure",
+    "first_of_each",
+    "minutes",
+    "quality_against_time",
+    "quality_in_training",
+]
+
+FIGURES: dict[str, Callable[..., bytes]] = {
+    "activations": activations,
+    "classes": classes,
+    "codes": codes,
+    "denoising": denoising,
+    "interpolation": interpolation,
+    "manifold": manifold,
+    "neighbours": neighbours,
+    "progress": progress,
+    "reconstructions": reconstructions,
+    "prior-samples": samples,
+    "sampling-time": sampling_time,
+    "training-time": training_time,
+    "units": units,
+}
+ANIMATED = {"progress"}  # those that are GIF files
+
+
+def figure(
+    name: str,
+    repo: str,
+    output: str | None = None,
+    steps: int | None = None,
+    seed: int | None = None,
+    count: int | None = None,
+) -> Path:
+    """Draws the figure `name` of `repo` into a PNG file, or a GIF file where it moves, and shows it on the card of a
+    repository that it lies in; returns its path.
+
+    Args:
+        output: the file; `<name>.png` or `<name>.gif` in a local repository, or in the working directory.
+        steps, seed: how images are sampled, for a figure that shows them.
+        count: how many images are drawn, or looked at.
+
+    Raises:
+        ValueError: there is no such figure or repository, or the repository lacks what the figure shows.
+    """
+    if name not in FIGURES:
+        raise ValueError(f"There is no figure {name!r}{nearest(name, list(FIGURES))}. Known: {', '.join(FIGURES)}.")
+    suffix = ".gif" if name in ANIMATED else ".png"
+    path = Path(
+        output or (Path(repo).expanduser() if Path(repo).expanduser().is_dir() else Path()) / f"{name}{suffix}"
+    )
+    if not path.parent.is_dir():
+        raise ValueError(f"`output` must lie in an existing folder, got {path}.")
+    if path.suffix.lower() != suffix:
+        raise ValueError(f"`output` must be a {suffix} file, got {path}.")
+    options = {"steps": steps, "seed": seed, "count": count}
+    options = {key: value for key, value in options.items() if value is not None}
+    takes = list(inspect.signature(FIGURES[name]).parameters)[1:]
+    for key, value in options.items():
+        if key not in takes:
+            known = f"takes {' and '.join(f'`{one}`' for one in takes)}" if takes else "takes no options"
+            raise ValueError(f"`{key}` must be unset: the figure {name} {known}, got {value}.")
+    for key, least in (("count", 1), ("seed", 0)):
+        if options.get(key, least) < least:
+            raise ValueError(f"`{key}` must be at least {least}, got {options[key]}.")
+    write_whole(path, FIGURES[name](repo, **options))
+    text = path.parent / "README.md"
+    if (path.parent / "model_index.json").is_file() and text.is_file():
+        write_whole(text, card.with_figure(text.read_text(), path.name))
+    return path

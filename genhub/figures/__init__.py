@@ -1,0 +1,34 @@
+"""Pictures of images, and charts of numbers: what is drawn comes as arguments, and nothing is read or written.
+
+Charts need matplotlib, which is imported where they are drawn, and never by `pyplot`, whose state is everybody's.
+"""
+
+from genhub.figures.animations import gif
+from genhub.figures.bars import Histogram, histograms
+from genhub.figures.charts import Line, Panel, chart, chart_png
+from genhub.figures.grids import GREY, grid, named_rows, pairs, plane, png, titled
+from genhub.figures.maps import image_map, spread_out
+from genhub.figures.style import CLASS_COLOURS, COLOURS, MARKERS, STYLE
+
+__all__ = [
+    "CLASS_COLOURS",
+    "COLOURS",
+    "GREY",
+    "MARKERS",
+    "STYLE",
+    "Histogram",
+    "Line",
+    "Panel",
+    "chart",
+    "chart_png",
+    "gif",
+    "grid",
+    "histograms",
+    "image_map",
+    "named_rows",
+    "pairs",
+    "plane",
+    "png",
+    "spread_out",
+    "titled",
+]

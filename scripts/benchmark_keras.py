@@ -1,0 +1,119 @@
+"""How fast the book's autoencoders train here and in Keras, in turns in one run, with the same batch on the same
+cores: `pip install 'genhub[keras]' && python scripts/benchmark_keras.py --data FASHION_MNIST`."""
+
+import argparse
+import json
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import torch
+
+import genhub
+from genhub.data import DataConfig, load
+from genhub.doctor import device_name
+
+BATCH_SIZE = 32
+
+
+def stacked(keras):
+    """The notebook's stacked autoencoder."""
+    layers = keras.layers
+    return keras.Sequential(
+        [
+            *(layers.Flatten(), layers.Dense(100, activation="relu"), layers.Dense(30, activation="relu")),
+            *(layers.Dense(100, activation="relu"), layers.Dense(28 * 28), layers.Reshape([28, 28])),
+        ]
+    )
+
+
+def convolutional(keras):
+    """The notebook's convolutional autoencoder."""
+    layers = keras.layers
+    encoder = [layers.Reshape([28, 28, 1])]
+    for channels in (16, 32, 64):
+        encoder += [layers.Conv2D(channels, 3, padding="same", activation="relu"), layers.MaxPool2D(pool_size=2)]
+    encoder += [layers.Conv2D(30, 3, padding="same", activation="relu"), layers.GlobalAvgPool2D()]
+    return keras.Sequential(
+        [
+            *encoder,
+            *(layers.Dense(3 * 3 * 16), layers.Reshape((3, 3, 16))),
+            layers.Conv2DTranspose(32, 3, strides=2, activation="relu"),
+            layers.Conv2DTranspose(16, 3, strides=2, padding="same", activation="relu"),
+            *(layers.Conv2DTranspose(1, 3, strides=2, padding="same"), layers.Reshape([28, 28])),
+        ]
+    )
+
+
+def recurrent(keras):
+    """The notebook's recurrent autoencoder."""
+    layers = keras.layers
+    return keras.Sequential(
+        [
+            *(layers.LSTM(100, return_sequences=True), layers.LSTM(30)),
+            *(layers.RepeatVector(28), layers.LSTM(100, return_sequences=True), layers.Dense(28)),
+        ]
+    )
+
+
+PAIRS = {"stacked-ae": (stacked, 3000), "conv-ae": (convolutional, 300), "recurrent-ae": (recurrent, 150)}
+
+
+def by_keras(build: Callable, steps: int, pixels) -> Callable[[], float]:
+    """Returns what trains the Keras model for `steps` steps, and returns images per second."""
+    import tf_keras as keras
+
+    model = build(keras)
+    model.compile(loss="mse", optimizer=keras.optimizers.Nadam(learning_rate=1e-3))
+    model.fit(pixels[:320], pixels[:320], batch_size=BATCH_SIZE, verbose=0)
+
+    def run() -> float:
+        count = min(steps * BATCH_SIZE, len(pixels))
+        start = time.perf_counter()
+        model.fit(pixels[:count], pixels[:count], batch_size=BATCH_SIZE, verbose=0)
+        return count / (time.perf_counter() - start)
+
+    return run
+
+
+def by_genhub(recipe: str, steps: int, source: str, changes: dict) -> Callable[[], float]:
+    """Returns what trains the recipe for `steps` steps, and returns images per second of its loop."""
+    overrides = {"data.source": source, "training.max_steps": steps, "training.batch_size": BATCH_SIZE}
+    overrides |= {"training.validate_every": 0, "training.checkpoint_every": 0, **changes}
+
+    def run() -> float:
+        with tempfile.TemporaryDirectory() as folder:
+            made = genhub.train(recipe, Path(folder) / "run", overrides=overrides)
+            return json.loads((made / "metrics.json").read_text())["training"]["images_per_second"]
+
+    return run
+
+
+def main():
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", default="sample", help="data set to train on")
+    parser.add_argument("--rounds", type=int, default=3, help="how often each runs (medians are printed)")
+    options = parser.parse_args()
+    print(f"{device_name(torch.device('cpu'))}, {torch.get_num_threads()} thread(s), torch {torch.__version__}")
+    pixels = (load(DataConfig(source=options.data, val_size=500)).images[:, 0].float() / 255).numpy()
+    for recipe, (build, steps) in PAIRS.items():
+        changes = {"training.channels_last": True} if recipe == "conv-ae" else {}
+        runs = {"Keras": by_keras(build, steps, pixels), "genhub": by_genhub(recipe, steps, options.data, changes)}
+        rates = {name: [] for name in runs}
+        for turn in range(options.rounds + 1):  # the first round warms up
+            for name, run in runs.items():
+                rate = run()
+                rates[name] += [rate] * bool(turn)
+        ratio = statistics.median(a / b for a, b in zip(rates["genhub"], rates["Keras"], strict=True))
+        keras, ours = (statistics.median(rates[name]) for name in ("Keras", "genhub"))
+        print(f"  {recipe:14} Keras {keras:8,.0f} images/s, genhub {ours:8,.0f} images/s, {ratio:.2f} x", flush=True)
+
+
+if __name__ == "__main__":
+    main()
