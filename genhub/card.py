@@ -33,10 +33,7 @@ def write(recipe: Recipe, pipeline, metrics: dict) -> str:
     call = "images = pipe(batch_size=16" + (", class_labels=[0] * 16" if is_conditional(pipeline) else "") + ").images"
     if not sampling:
         call = "labels = pipe(image).labels  # `image`: a PIL image, or a list of them"
-    if task == "image-feature-extraction":
-        call = (
-            "codes = pipe.encode(image)  # `image`: a PIL image, or a list of them\nimages = pipe.decode(codes).images"
-        )
+    call = getattr(pipeline, "example", call)
     steps = pipeline.config.get("num_inference_steps")
     if plain is not None:
         load, trust = type(plain).__name__, ""
@@ -104,7 +101,7 @@ def write(recipe: Recipe, pipeline, metrics: dict) -> str:
         "",
         "## Limits",
         "",
-        f"Images{_size(pipeline)} like those of the training set, and nothing else. One training run with one seed.",
+        f"{_kind(pipeline)} like those of the training set, and nothing else. One training run with one seed.",
         "",
         "## Sources",
         "",
@@ -327,12 +324,14 @@ def _samples(sampling: dict, steps: int | None) -> list[str]:
     ]
 
 
-def _size(pipeline) -> str:
+def _kind(pipeline) -> str:
+    if not pipeline.config.get("clip_sample", True):
+        return "Points"
     for part in pipeline.components.values():
         if (size := part.config.get("sample_size")) is not None:
             height, width = (size, size) if isinstance(size, int) else size
-            return f" of {width}x{height} pixels"
-    return ""
+            return f"Images of {width}x{height} pixels"
+    return "Images"
 
 
 def _is_local(source: str) -> bool:

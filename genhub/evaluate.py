@@ -19,7 +19,7 @@ from genhub.evaluation import protocol
 from genhub.evaluation.features import ImageNetSpace
 from genhub.evaluation.memorisation import Memorisation
 from genhub.evaluation.metrics import mean_of
-from genhub.evaluation.reconstructions import check_probes, judge_likelihoods, judge_reconstructions
+from genhub.evaluation.reconstructions import can_probe, judge_likelihoods, judge_reconstructions
 from genhub.evaluation.sampling import Sampler
 from genhub.evaluation.yardstick import Figure, Yardstick
 from genhub.feature_net import feature_spaces, hits_after_training
@@ -118,7 +118,9 @@ class Judgement:
         repository = content_hash(*weights, *configs)
         _check_target(target, repository)
 
-        self.config = recipe.data if data_source is None else replace(recipe.data, source=data_source, val_size=0)
+        self.config = (
+            recipe.data if data_source is None else replace(recipe.data, source=data_source, val_size=0, labelled=None)
+        )
         self.splits = {split: _in_memory(self.config, split) for split in ("train", "test")}
         if data_source is not None and len(self.train) == 60_000 and protocol.is_fashion_mnist(self.train.images):
             self.splits["train"] = self.train[:55_000]
@@ -229,11 +231,14 @@ class Judgement:
 
     def reconstructions(self) -> None:
         """Judges what an autoencoder gives back, and its codes."""
-        check_probes(self.train, self.test)
+        can_probe(self.train, self.test)  # or refuses, before any work
         if self.accelerator.is_main_process:
-            found = judge_reconstructions(self.pipeline, self.splits, self.tell, is_conditional(self.pipeline))
-            if (vae := self.pipeline.components.get("vae")) is not None and "likelihood" in vae.config:
-                binarise = self.recipe.stages[-1].objective.arguments.get("binarise")
+            vae = self.pipeline.components.get("vae")
+            has_posterior = vae is not None and "likelihood" in vae.config
+            binarise = self.recipe.stages[-1].objective.arguments.get("binarise")
+            conditional = is_conditional(self.pipeline)
+            found = judge_reconstructions(self.pipeline, self.splits, self.tell, conditional, has_posterior, binarise)
+            if has_posterior:
                 found += judge_likelihoods(vae, self.splits, binarise, self.tell)
             self.result["figures"] += [figure.to_dict() for figure in found]
 

@@ -9,12 +9,15 @@ network takes the same steps however it starts.
 
 import json
 import statistics
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
+from torch import nn
 
-from genhub.data import Images, load
+from genhub.data import Images, load, to_model_range
 from genhub.doctor import versions
 from genhub.files import write_whole
 from genhub.hub import AutoPipeline
@@ -69,13 +72,18 @@ def write_report(source: str, folder: Path, runs: Path = Path("runs/pretraining"
 
     missing = [
         (row, draw)
-        for row in (*BASELINES, *(f"{network}, {way}" for network in NETWORKS for way in WAYS))
+        for row in ROWS
         for draw in range(draws)
         if str(draw) not in report["rows"].get(row, {}).get("accuracy", {})
     ]
     for row, draw in missing:
+        drawn = load(replace(config, label_draw=draw), "train")
         if row in BASELINES:
-            keep(row, draw, baseline(row, load(replace(config, label_draw=draw), "train"), test))
+            keep(row, draw, fitted(BASELINES[row], drawn, test, lambda images: images.flatten(1) / 255))
+            continue
+        if row in PROBES:  # features that the last rows have frozen
+            frozen = AutoPipeline.from_pretrained(place(runs, PROBES[row], draw)).classifier
+            keep(row, draw, fitted(logistic_regression, drawn, test, partial(features, frozen)))
             continue
         network, _, way = row.partition(", ")
         autoencoder, changes = NETWORKS[network]
@@ -84,10 +92,15 @@ def write_report(source: str, folder: Path, runs: Path = Path("runs/pretraining"
             report["pretraining"][autoencoder] = measured(trained)
         changes = changes | {"data.source": source, "data.label_draw": draw, "training.seed": draw}
         changes |= start(way, changes, runs / autoencoder)
-        trained = finished(RECIPE, runs / row.replace(", ", "-").replace(" ", "-") / str(draw), changes)
+        trained = finished(RECIPE, place(runs, row, draw), changes)
         keep(row, draw, accuracy(trained, test), measured(trained)["steps"])
     write_whole(folder / "README.md", markdown(report))
     return report
+
+
+def place(runs: Path, row: str, draw: int) -> Path:
+    """Returns where the repository of a row and a draw is."""
+    return runs / row.replace(", ", "-").replace(" ", "-") / str(draw)
 
 
 def start(way: str, changes: dict, autoencoder: Path) -> dict:
@@ -122,10 +135,16 @@ def accuracy(folder: Path, test: Images, batch_size: int = 500) -> float:
     return (torch.cat([pipe(part / 255).labels for part in pixels]) == test.labels).float().mean().item()
 
 
+@torch.no_grad()
+def features(classifier: nn.Module, images: torch.Tensor, batch_size: int = 500) -> torch.Tensor:
+    """Returns what the last layer of `classifier` sees of uint8 images, (N, K)."""
+    return torch.cat([classifier(to_model_range(part)).features for part in images.split(batch_size)])
+
+
 def logistic_regression():
     from sklearn.linear_model import LogisticRegression
 
-    return LogisticRegression(max_iter=2000), [1e-3, 1e-2, 1e-1, 1, 10]
+    return LogisticRegression(max_iter=2000), [1e-3, 1e-2, 1e-1, 1, 10, 100, 1000]
 
 
 def support_vectors():
@@ -135,20 +154,28 @@ def support_vectors():
 
 
 BASELINES = {"logistic regression on pixels": logistic_regression, "SVM (RBF) on pixels": support_vectors}
+PROBES = {
+    f"logistic regression on features of the pretrained {network} network": f"{network}, pretrained, frozen"
+    for network in NETWORKS
+}
+ROWS = (*BASELINES, *(f"{network}, {way}" for network in NETWORKS for way in WAYS), *PROBES)
 
 
-def baseline(name: str, drawn: Images, test: Images) -> float:
-    """Returns the test accuracy of a classifier of pixels in [0, 1], its C by cross-validation on the labels drawn."""
+def fitted(model: Callable, drawn: Images, test: Images, view: Callable[[torch.Tensor], torch.Tensor]) -> float:
+    """Returns the test accuracy of a model of what `view` makes of images; its C is chosen by cross-validation on the
+    labels drawn."""
     from sklearn.model_selection import GridSearchCV
 
-    model, strengths = BASELINES[name]()
-    search = GridSearchCV(model, {"C": strengths}, cv=5).fit(drawn.images.flatten(1).numpy() / 255, drawn.labels)
-    return float(search.score(test.images.flatten(1).numpy() / 255, test.labels))
+    estimator, strengths = model()
+    search = GridSearchCV(estimator, {"C": strengths}, cv=5).fit(view(drawn.images).numpy(), drawn.labels)
+    return float(search.score(view(test.images).numpy(), test.labels))
 
 
 def markdown(report: dict) -> str:
     """Returns the report to read."""
-    rows = {name: list(row["accuracy"].values()) for name, row in report["rows"].items()}
+    drawn = [str(draw) for draw in range(report["draws"])]
+    found = {name: report["rows"][name]["accuracy"] for name in ROWS if name in report["rows"]}
+    rows = {name: [one[draw] for draw in drawn if draw in one] for name, one in found.items()}
     lines = []
     for name, found in rows.items():
         network, _, way = name.partition(", ")
@@ -209,10 +236,15 @@ Against the same network from scratch:
 |---|---|---|---|---|
 {table}
 
-Within a network, all rows take the same steps with the same optimizer and learning rate; only `weights`, and what
-is frozen, differ. C of the first two is chosen by five-fold cross-validation on the labels of the draw. The corruption
-and the learning rate of the convolutional network were chosen by the test accuracy on two other draws of 500 labels,
-so its figures may be flattered a little.
+Within a network, all rows with steps take the same steps with the same optimizer and learning rate; only `weights`,
+and what is frozen, differ. That is little for a last layer alone, so the last rows say what its features hold. C of
+logistic regression and of the SVM is chosen by five-fold cross-validation on the labels of the draw.
+
+How much of the convolutional gain is the learning rate's? Tried beside this report, on two other draws of 500 labels
+and by test accuracy, from scratch and fine-tuned: 82.1 and 83.0 % with the peak of 4e-3 of the table, 82.6 and 83.0 %
+with 8e-3 (from scratch 81.7 % with 2e-3). So the network from scratch was not at its best; where it is, pretraining
+adds about 0.4 points, not 1.1. The corruption was chosen on these draws too, so that the figures of the pretrained
+network may be flattered a little.
 
 - *dense* is the chapter's: 784-100-30-10, no augmentation, Nadam 1e-3; pretrained by `denoising-ae` (half of the
   pixels lost).

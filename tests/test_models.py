@@ -4,6 +4,8 @@ import json
 
 import pytest
 import torch
+from accelerate.hooks import ModelHook, add_hook_to_module
+from accelerate.utils import convert_to_fp32
 from diffusers import ModelMixin, UNet2DModel
 from tiny import MODELS, model_class, tiny_inputs, tiny_model
 from torch.testing import assert_close
@@ -68,6 +70,18 @@ def test_the_output_is_named_or_a_tuple_of_the_same(name, variant):
 
     assert type(unnamed) is tuple
     assert_close(unnamed, named.to_tuple(), rtol=0, atol=0)
+
+
+@every_model
+def test_accelerate_can_rebuild_the_output_under_mixed_precision(name, variant):
+    model = tiny_model(name, variant)
+    output = model(**tiny_inputs(name, model))
+    halved = type(output)({key: value.bfloat16() for key, value in output.items()})
+
+    rebuilt = convert_to_fp32(halved)
+
+    assert type(rebuilt) is type(output)
+    assert {key: value.dtype for key, value in rebuilt.items()} == dict.fromkeys(output, torch.float32)
 
 
 @every_model
@@ -170,3 +184,25 @@ def test_a_conditional_unet_sees_the_class_and_asks_for_it():
     assert not torch.allclose(model(**inputs).sample, other, atol=1e-3)
     with pytest.raises(ValueError, match="class_labels"):
         model(inputs["sample"], inputs["timestep"])
+
+
+@every_model
+def test_what_pipelines_call_tells_accelerate_so_that_weights_can_stay_elsewhere(name, variant):
+    model = tiny_model(name, variant)
+    calls = []
+
+    class Remembering(ModelHook):
+        def pre_forward(self, module, *args, **kwargs):
+            calls.append(module)
+            return args, kwargs
+
+    inputs = tiny_inputs(name, model)
+    add_hook_to_module(model, Remembering())
+    if hasattr(model, "encode"):
+        labels = {key: value for key, value in inputs.items() if key == "class_labels"}
+        codes = model.encode(inputs["sample"], **labels)
+        model.decode(codes[0] if isinstance(codes, tuple) else codes, **labels)
+    else:
+        model(**inputs)
+
+    assert calls == [model] * (2 if hasattr(model, "encode") else 1)

@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from tiny import tiny_model
 
 from genhub.data import Images
-from genhub.pretraining import BASELINES, NETWORKS, RECIPE, WAYS, baseline, markdown, start, write_report
+from genhub.pretraining import BASELINES, NETWORKS, RECIPE, WAYS, features, fitted, markdown, start, write_report
 from genhub.training.recipe import load_recipe
 
 
@@ -60,4 +61,12 @@ def test_a_baseline_tells_bright_images_from_dark_ones(name):
     noise = torch.randint(100, (40, 1, 4, 4), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     images = Images(noise + 150 * labels[:, None, None, None].to(torch.uint8), labels)
 
-    assert baseline(name, images[:20], images[20:]) == 1.0
+    assert fitted(BASELINES[name], images[:20], images[20:], lambda pixels: pixels.flatten(1) / 255) == 1.0
+
+
+def test_features_are_what_the_last_layer_sees_of_images_in_the_range_of_models():
+    classifier, images = tiny_model("ImageClassifier"), torch.randint(256, (5, 1, 8, 8), dtype=torch.uint8)
+
+    found = features(classifier, images, batch_size=2)
+
+    torch.testing.assert_close(found, classifier(images / 127.5 - 1).features.detach())

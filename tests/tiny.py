@@ -147,7 +147,7 @@ MODELS = {
         + (
             ({"sample_size": 10}, "`sample_size` must be divisible by 4 .*, got 10"),
             ({"sample_size": [8, 10]}, r"`sample_size` must be divisible by 4 .*, got \[8, 10\]"),
-            ({"decoder_channels": [4]}, "`sample_size` must be divisible by 2 "),
+            ({"decoder_channels": [4]}, "`decoder_channels` must be at least 2"),
             ({"sample_size": 4}, "`sample_size` must be larger for 2 convolutions, got 4"),
             ({"hidden_sizes": [0]}, "`hidden_sizes` and .* must be at least 1"),
             ({"block_out_channels": []}, "`block_out_channels`, .* must be at least 1"),

@@ -3,24 +3,36 @@ component `vae` that has a likelihood."""
 
 import importlib.util
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 
 import torch
 from diffusers import DiffusionPipeline
 
-from genhub.data import Images
+from genhub.data import Images, to_model_range
 from genhub.evaluation import autoencoder
 from genhub.evaluation.yardstick import Figure
 
 FEW = 500  # labels of a linear probe that has few
 IMPORTANCE_IMAGES, IMPORTANCE_SAMPLES = 500, 1000
 ERROR = "standard error over images"
+PIXELS = {None: "", "threshold": ", pixels above 1/2", "random": ", binarised"}  # in the names of figures
 
 
-def check_probes(train: Images, test: Images):
-    """Refuses to begin where the linear probes at the end would need a package that is not there."""
-    if train.labels is not None and test.labels is not None and importlib.util.find_spec("sklearn") is None:
+def can_probe(train: Images, test: Images) -> bool:
+    """Whether there are labels of two classes or more, which the test images share.
+
+    Raises:
+        ValueError: there are, and linear probes need a package that is not there.
+    """
+    if train.labels is None or test.labels is None:
+        return False
+    classes = train.labels.unique()
+    if len(classes) < 2 or not torch.isin(test.labels, classes).all():
+        return False
+    if importlib.util.find_spec("sklearn") is None:
         raise ValueError("Linear probes of the codes need scikit-learn: `pip install genhub[eval]`.")
+    return True
 
 
 def judge_reconstructions(
@@ -28,13 +40,21 @@ def judge_reconstructions(
     splits: dict[str, Images],
     tell: Callable[[str], None] = lambda what: None,
     is_conditional: bool = False,
+    has_posterior: bool = False,
+    binarise: str | None = None,
 ) -> list[Figure]:
     """Returns error and PSNR on every one of `splits` (with "train" and "test"), the error of PCA with as many codes,
-    active units of the codes, and the accuracy of linear probes on them where the images have labels.
+    how many units of the code are of use, and the accuracy of linear probes on them where the images have labels.
 
     Args:
         is_conditional: the pipeline takes `class_labels` too.
+        has_posterior: codes are means of a q(z|x) beside a prior N(0, I), so that "active" means something; of other
+            codes, whose scale is their own, those units are counted that are not the same for all images.
+        binarise: how the training made pixels 0 or 1, which the images here then are too; as in `judge_likelihoods`.
     """
+    pixels = PIXELS[binarise]
+    if binarise is not None:
+        splits = {split: replace(x, images=_binarised(x.images, binarise)) for split, x in splits.items()}
 
     def reconstruct(sample: torch.Tensor, *classes: torch.Tensor) -> torch.Tensor:
         asked = {"class_labels": classes[0]} if classes else {}
@@ -46,8 +66,10 @@ def judge_reconstructions(
         labels = images.labels if is_conditional else None
         has_bounds = not images.images.is_floating_point()
         found = autoencoder.reconstruction(reconstruct, images.images, labels=labels, has_bounds=has_bounds)
-        figures.append(Figure(f"reconstruction MSE, {split}", "", *found.mse, ERROR, len(images)))
-        figures.append(Figure(f"reconstruction PSNR in dB, {split}", "", found.psnr, None, "", len(images)))
+        figures.append(Figure(f"reconstruction MSE{pixels}, {split}", "", *found.mse, ERROR, len(images)))
+        if has_bounds:
+            name = f"reconstruction PSNR in dB{pixels}, {split}"
+            figures.append(Figure(name, "", found.psnr, None, "", len(images)))
     if not callable(getattr(pipeline, "encode", None)):
         return figures
 
@@ -57,13 +79,17 @@ def judge_reconstructions(
     if codes.shape[1] < train.images[0].numel():
         for split, images in splits.items():
             value = autoencoder.pca_error(train.images, images.images, codes.shape[1])
-            name = f"MSE of PCA with {codes.shape[1]} components, {split}"
+            name = f"MSE of PCA with {codes.shape[1]} components{pixels}, {split}"
             figures.append(Figure(name, "", value, None, "", len(images)))
-    figures.append(Figure("active units", "", autoencoder.active_units(test_codes), None, "", len(test)))
-    if train.labels is not None and test.labels is not None:
+    if has_posterior:
+        figures.append(Figure("active units", "", autoencoder.active_units(test_codes), None, "", len(test)))
+    else:
+        varying = int((test_codes.amax(0) > test_codes.amin(0)).sum())
+        figures.append(Figure("units that vary", "", varying, None, "", len(test)))
+    if can_probe(train, test):
         classes, counts = train.labels.unique(return_counts=True)
         few = min(FEW // len(classes), int(counts.min())) * len(classes)  # as many of each class
-        for labelled in (None, few):
+        for labelled in (None, few) if few else (None,):
             tell(f"linear probe, {labelled or 'all'} labels")
             value, sd = autoencoder.linear_probe(codes, train.labels, test_codes, test.labels, labelled)
             spread, meaning = (sd, "sd over 5 draws of the labels") if labelled else (None, "")
@@ -89,10 +115,9 @@ def judge_likelihoods(
         importance: images, the first ones of the test split, and samples an image, of the importance weighted bound.
     """
     is_bernoulli, is_conditional = vae.config["likelihood"] == "bernoulli", bool(vae.config["num_class_embeds"])
-    device, pixels = next(vae.parameters()).device, ""
-    if is_bernoulli:
-        pixels = {None: ", grey pixels as soft targets", "threshold": ", pixels above 1/2", "random": ", binarised"}
-        pixels = pixels[binarise]
+    device, pixels = next(vae.parameters()).device, PIXELS[binarise]
+    if is_bernoulli and binarise is None:
+        pixels = ", grey pixels as soft targets"
 
     def encode(sample: torch.Tensor, *classes: torch.Tensor) -> SimpleNamespace:
         mean, logvar = vae.encode(sample, *classes)
@@ -109,7 +134,7 @@ def judge_likelihoods(
         tell(f"likelihood, {split}")
         images = splits[split].to(device)
         labels = images.labels if is_conditional else None
-        shown = _binarised(images.images, binarise) if is_bernoulli else images.images
+        shown = _binarised(images.images, binarise)
         found = autoencoder.elbo(encode, log_likelihood, shown, torch.Generator().manual_seed(0), labels=labels)
         named = {"ELBO": found.elbo, "log p(x|z)": found.reconstruction, "KL": found.kl}
         for name, (value, spread) in named.items():
@@ -144,7 +169,7 @@ def codes_of(
     parts = []
     for start in range(0, len(images), batch_size):
         part = images[start : start + batch_size]
-        sample = part.images if part.images.is_floating_point() else part.images / 255
+        sample = (to_model_range(part.images) + 1) / 2
         asked = {"class_labels": part.labels} if is_conditional else {}
         parts.append(pipeline.encode(sample, **asked).flatten(1).float().cpu())
     return torch.cat(parts)

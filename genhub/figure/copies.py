@@ -26,7 +26,7 @@ def denoising(repo: str, count: int = COLUMNS, seed: int = 0) -> bytes:
     """Draws the first held-out images clean, corrupted as they were for training, and denoised."""
     subject = subject_of(repo, "denoise", "AutoencoderPipeline")
     found = [stage.objective.build(**subject.pipeline.components) for stage in subject.recipe.stages]
-    found = [one for one in found if getattr(one, "mask", 0) or getattr(one, "noise", 0)]
+    found = [one for one in found if getattr(one, "corruption", "")]
     if not found:
         raise ValueError(
             "`repo` must be trained on corrupted images, with `objective.mask` or `objective.noise` above 0, got "
@@ -38,11 +38,9 @@ def denoising(repo: str, count: int = COLUMNS, seed: int = 0) -> bytes:
     corrupted = objective.corrupted(to_model_range(images.images), Step(0, 0.0, draws))  # may exceed [-1, 1]
     corrupted = (corrupted + 1) / 2
     clean, denoised = images.images / 255, subject.pipeline.denoise(corrupted, output_type="pt").images.float().cpu()
-    lost = f"each pixel lost with probability {objective.mask:g}, the others divided by {1 - objective.mask:g}"
-    noisy = f"Gaussian noise of standard deviation {objective.noise:g}"
-    how = " and ".join([lost] * bool(objective.mask) + [noisy] * bool(objective.noise))
     error = UNITS.format(squared_error(denoised, clean))
-    title = f"{subject.name}: {_first(subject, images)}, corrupted and denoised ({how}; seed {seed}); {error}"
+    how = f"({objective.corruption}; seed {seed})"
+    title = f"{subject.name}: {_first(subject, images)}, corrupted and denoised {how}; {error}"
     return _in_rows({"clean": clean, "corrupted": corrupted, "denoised": denoised}, title)
 
 

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from diffusers.utils import BaseOutput
+from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import nn
 
 
@@ -25,7 +26,7 @@ class ConvAutoencoderOutput(BaseOutput):
     """What an autoencoder makes of B images: `sample` (B, C, H, W), the reconstructions, and `latents` (B, L)."""
 
     sample: torch.Tensor
-    latents: torch.Tensor
+    latents: torch.Tensor | None = None  # a default, or accelerate could not rebuild it under mixed precision
 
 
 class ConvAutoencoder(ModelMixin, ConfigMixin):
@@ -81,6 +82,7 @@ class ConvAutoencoder(ModelMixin, ConfigMixin):
             nn.init.xavier_uniform_(part.weight)
             nn.init.zeros_(part.bias)
 
+    @apply_forward_hook
     def encode(self, sample: torch.Tensor) -> torch.Tensor:
         """Returns the codes (B, L) of `sample`."""
         maps = (sample + 1) / 2
@@ -88,6 +90,7 @@ class ConvAutoencoder(ModelMixin, ConfigMixin):
             maps = F.max_pool2d(F.relu(convolution(maps)), 2)  # (B, K, H, W) -> (B, K, H / 2, W / 2)
         return F.relu(self.encoder[-1](maps)).mean((2, 3))  # (B, L, H / 8, W / 8) -> (B, L)
 
+    @apply_forward_hook
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """Returns the images (B, C, H, W) of codes (B, L)."""
         maps = self.from_code(latents).unflatten(1, (-1, *self.sizes[-1]))  # (B, K, H / 8, W / 8)

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from diffusers.utils import BaseOutput
+from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import nn
 
 ACTIVATIONS = {"relu": F.relu, "sigmoid": torch.sigmoid, "linear": lambda x: x}
@@ -31,7 +32,7 @@ class DenseAutoencoderOutput(BaseOutput):
     """
 
     sample: torch.Tensor
-    latents: torch.Tensor
+    latents: torch.Tensor | None = None  # a default, or accelerate could not rebuild it under mixed precision
     target: torch.Tensor | None = None
 
 
@@ -69,6 +70,7 @@ class DenseAutoencoder(ModelMixin, ConfigMixin):
             raise ValueError(f"`sample_size`, `hidden_sizes` and `latent_channels` must be at least 1, got {sizes}.")
         self.layers = nn.ModuleList(DenseLayer(*pair, is_tied) for pair in zip(sizes, sizes[1:], strict=False))
 
+    @apply_forward_hook
     def encode(self, sample: torch.Tensor, noise: torch.Tensor | None = None) -> torch.Tensor:
         """Returns the codes (B, L) of `sample`; `noise` (B, K) is added to what the last layer is given."""
         code = ((sample + 1) / 2).flatten(1)  # (B, C, H, W) -> (B, C H W)
@@ -78,6 +80,7 @@ class DenseAutoencoder(ModelMixin, ConfigMixin):
             code = self._activated(layer.encoder(code), depth + 1)
         return code
 
+    @apply_forward_hook
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """Returns the images (B, C, H, W) of codes (B, L)."""
         pixels = latents

@@ -14,6 +14,7 @@ import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from diffusers.utils import BaseOutput
+from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import nn
 
 
@@ -83,12 +84,14 @@ class FeatureAutoencoder(ModelMixin, ConfigMixin):
             nn.PixelShuffle(stride),
         )
 
+    @apply_forward_hook
     def encode(self, sample: torch.Tensor) -> torch.Tensor:
         """Returns the codes (B, L) of `sample`."""
         sample = ((sample + 1) / 2 - self.config.mean) / self.config.std
         maps = self.body(sample)  # (B, C, H, W) -> (B, K, H / 4, W / 4)
         return self.to_code(maps).flatten(1)  # (B, L)
 
+    @apply_forward_hook
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """Returns the images (B, C, H, W) of codes (B, L)."""
         return self.decoder(latents.unflatten(1, (-1, *self.places)))

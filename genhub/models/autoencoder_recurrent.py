@@ -11,6 +11,7 @@ import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from diffusers.utils import BaseOutput
+from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import nn
 
 
@@ -19,7 +20,7 @@ class RecurrentAutoencoderOutput(BaseOutput):
     """What an autoencoder makes of B images: `sample` (B, C, H, W), the reconstructions, and `latents` (B, L)."""
 
     sample: torch.Tensor
-    latents: torch.Tensor
+    latents: torch.Tensor | None = None  # a default, or accelerate could not rebuild it under mixed precision
 
 
 class RecurrentAutoencoder(ModelMixin, ConfigMixin):
@@ -59,6 +60,7 @@ class RecurrentAutoencoder(ModelMixin, ConfigMixin):
         nn.init.xavier_uniform_(self.to_row.weight)
         nn.init.zeros_(self.to_row.bias)
 
+    @apply_forward_hook
     def encode(self, sample: torch.Tensor) -> torch.Tensor:
         """Returns the codes (B, L) of `sample`."""
         rows = ((sample + 1) / 2).transpose(1, 2).flatten(2)  # (B, C, H, W) -> (B, H, C W)
@@ -66,6 +68,7 @@ class RecurrentAutoencoder(ModelMixin, ConfigMixin):
         _, (last, _) = self.encoder[1](states)
         return last[0]
 
+    @apply_forward_hook
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """Returns the images (B, C, H, W) of codes (B, L)."""
         states, _ = self.decoder(latents[:, None].expand(-1, self.height, -1))  # (B, H, K)

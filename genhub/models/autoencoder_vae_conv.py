@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from diffusers.utils import BaseOutput
+from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import nn
 
 LIKELIHOODS = ("gaussian", "bernoulli")
@@ -36,9 +37,9 @@ class ConvVAEOutput(BaseOutput):
     """
 
     sample: torch.Tensor
-    latents: torch.Tensor
-    mean: torch.Tensor
-    logvar: torch.Tensor
+    latents: torch.Tensor | None = None  # a default, or accelerate could not rebuild it under mixed precision
+    mean: torch.Tensor | None = None
+    logvar: torch.Tensor | None = None
     logits: torch.Tensor | None = None
 
 
@@ -79,10 +80,14 @@ class ConvVAE(ModelMixin, ConfigMixin):
             raise ValueError(f"`sigma` must be above 0 and finite, got {sigma}.")
         height, width = (sample_size, sample_size) if isinstance(sample_size, int) else sample_size
         doublings = len(decoder_channels) - 1
-        if doublings < 1 or height % 2**doublings or width % 2**doublings:
+        if doublings < 1:
             raise ValueError(
-                f"`sample_size` must be divisible by {2 ** max(doublings, 1)} (the decoder doubles "
-                f"{max(doublings, 1)} times), got {sample_size}."
+                f"`decoder_channels` must be at least 2, the smallest map's first, got {decoder_channels}."
+            )
+        if height % 2**doublings or width % 2**doublings:
+            raise ValueError(
+                f"`sample_size` must be divisible by {2**doublings} (the decoder doubles {doublings} times), "
+                f"got {sample_size}."
             )
         last = [height, width]  # of the encoder's last map
         for _ in block_out_channels:
@@ -124,6 +129,7 @@ class ConvVAE(ModelMixin, ConfigMixin):
                 nn.init.xavier_uniform_(part.weight)
                 nn.init.zeros_(part.bias)
 
+    @apply_forward_hook
     def encode(
         self, sample: torch.Tensor, class_labels: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -134,6 +140,7 @@ class ConvVAE(ModelMixin, ConfigMixin):
             pixels = torch.cat([pixels, maps], 1)  # (B, C + K, H, W)
         return self.to_moments(self.encoder(pixels)).chunk(2, 1)
 
+    @apply_forward_hook
     def decode(self, latents: torch.Tensor, class_labels: torch.Tensor | None = None) -> torch.Tensor:
         """Returns what p(x|z) is made of, (B, C, H, W): the mean in [-1, 1] of a Gaussian, the logits of a
         Bernoulli."""

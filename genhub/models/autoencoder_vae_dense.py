@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from diffusers.utils import BaseOutput
+from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import nn
 
 LIKELIHOODS = ("gaussian", "bernoulli")
@@ -34,9 +35,9 @@ class DenseVAEOutput(BaseOutput):
     """
 
     sample: torch.Tensor
-    latents: torch.Tensor
-    mean: torch.Tensor
-    logvar: torch.Tensor
+    latents: torch.Tensor | None = None  # a default, or accelerate could not rebuild it under mixed precision
+    mean: torch.Tensor | None = None
+    logvar: torch.Tensor | None = None
     logits: torch.Tensor | None = None
 
 
@@ -87,6 +88,7 @@ class DenseVAE(ModelMixin, ConfigMixin):
         for head in self.to_moments.weight.data.chunk(2):  # two layers in the text, hence two fan-outs
             nn.init.xavier_uniform_(head)
 
+    @apply_forward_hook
     def encode(
         self, sample: torch.Tensor, class_labels: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -95,6 +97,7 @@ class DenseVAE(ModelMixin, ConfigMixin):
         moments = self.to_moments(self.encoder(self._with_class(pixels, class_labels)))  # (B, 2L)
         return moments.chunk(2, 1)
 
+    @apply_forward_hook
     def decode(self, latents: torch.Tensor, class_labels: torch.Tensor | None = None) -> torch.Tensor:
         """Returns what p(x|z) is made of, (B, C, H, W): the mean in [-1, 1] of a Gaussian, the logits of a
         Bernoulli."""

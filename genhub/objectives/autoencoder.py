@@ -70,15 +70,23 @@ class Reconstruction(Objective):
             sample = sample + 2 * self.noise * step.draws.randn(*sample.shape[1:])
         return sample
 
+    @property
+    def corruption(self) -> str:
+        """Says how images are corrupted, "" if they are not."""
+        lost = f"each pixel lost with probability {self.mask:g}, the others divided by {1 - self.mask:g}"
+        if self.patch_size > 1:
+            lost = f"each patch of {self.patch_size} x {self.patch_size} pixels lost with probability {self.mask:g}"
+        noisy = f"Gaussian noise of standard deviation {self.noise:g}"
+        return " and ".join([lost] * bool(self.mask) + [noisy] * bool(self.noise))
+
     def masked(self, sample: torch.Tensor, step: Step) -> torch.Tensor:
         """Returns `sample` with pixels, or patches of all channels, set to 0 (-1 here)."""
         channels, height, width = sample.shape[1:]
         side = self.patch_size
         if side == 1:
             return (step.draws.rand(channels, height, width) >= self.mask) * (sample + 1) / (1 - self.mask) - 1
-        kept = (
-            step.draws.rand(1, math.ceil(height / side), math.ceil(width / side)) >= self.mask
-        )  # (B, 1, H / P, W / P)
+        rows, columns = math.ceil(height / side), math.ceil(width / side)
+        kept = step.draws.rand(1, rows, columns) >= self.mask  # (B, 1, H / P, W / P)
         kept = kept.repeat_interleave(side, 2).repeat_interleave(side, 3)[:, :, :height, :width]  # (B, 1, H, W)
         return kept * (sample + 1) - 1
 
@@ -162,7 +170,7 @@ class LayerwiseReconstruction(Objective):
     def layer_loss(self, batch: Batch, step: Step) -> Terms:
         """Returns the mean squared error of the layer's reconstruction."""
         output = self.modules["autoencoder"](batch["pixel_values"], layer=self.layer)
-        return {"loss": F.mse_loss(output.sample.float(), output.target.float())}
+        return {"layer_mse": F.mse_loss(output.sample.float(), output.target.float())}
 
 
 def mse(sample: torch.Tensor, other: torch.Tensor) -> torch.Tensor:

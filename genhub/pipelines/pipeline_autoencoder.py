@@ -48,6 +48,14 @@ class AutoencoderPipeline(DiffusionPipeline):
         )
         self._indexed: torch.Tensor | None = None
 
+    @property
+    def example(self) -> str:
+        """Returns code that uses the pipeline `pipe`, for its card."""
+        if self.config.clip_sample:
+            how = "`image`: a PIL image, or a list of them"
+            return f"codes = pipe.encode(image)  # {how}\nimages = pipe.decode(codes).images"
+        return 'codes = pipe.encode(points)  # (N, C, H, W)\npoints = pipe.decode(codes, output_type="pt").images'
+
     def to_diffusers(self) -> None:
         """Returns None: diffusers has no such pipeline."""
         return None

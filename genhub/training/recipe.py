@@ -304,7 +304,7 @@ def same_experiment(saved: dict, now: dict) -> list[str]:
     a, b = _flatten(saved), _flatten(now)
     free = {f"training.{name}" for name in CHANGEABLE_ON_RESUME}
     differ = [key for key in sorted(a.keys() | b.keys()) if a.get(key) != b.get(key)]
-    return [key for key in differ if key not in free and not key.startswith("evaluation.")]
+    return [key for key in differ if key not in free and key.split(".")[0] not in ("evaluation", "reported")]
 
 
 def _flatten(sections: dict, prefix: str = "") -> dict:

@@ -79,7 +79,10 @@ class Run:
         self.modules = {name: part for name, part in self.components.items() if isinstance(part, nn.Module)}
         if not self.folder.has_checkpoints:
             for name, weights in recipe.weights.items():
-                start_from(weights, name, self.modules[name])
+                taken = start_from(weights, name, self.modules[name])
+                if self.accelerator.is_main_process:
+                    total = len(self.modules[name].state_dict())
+                    print(f"{name} starts from {len(taken)} of its {total} tensors in {weights}", file=sys.stderr)
         layout = torch.channels_last if self.config.channels_last else torch.preserve_format
         for module in self.modules.values():
             module.to(device, memory_format=layout)
@@ -89,7 +92,8 @@ class Run:
         pipeline = recipe.build_pipeline(self.components)
         self.generates = generates(pipeline)
         takes = inspect.signature(pipeline.__call__).parameters  # `output_type` as all of diffusers
-        self.makes_images = "output_type" in takes and (self.generates or bool(self.held_out))
+        is_picture = not (isinstance(self.images, data.Images) and self.images.images.is_floating_point())
+        self.makes_images = is_picture and "output_type" in takes and (self.generates or bool(self.held_out))
         steps = sum(stage.training.steps(len(self.images)) for stage in recipe.stages)
         watched = self.generates and self.held_out and 0 < recipe.evaluation.every <= steps
         self.averages = make_averages(self.modules, self.config)

@@ -8,7 +8,7 @@ from diffusers import DiffusionPipeline
 from diffusers.pipelines.pipeline_utils import ImagePipelineOutput
 
 from genhub.data import Images
-from genhub.evaluation.reconstructions import judge_reconstructions
+from genhub.evaluation.reconstructions import can_probe, judge_reconstructions
 
 
 class Darkening(DiffusionPipeline):
@@ -54,7 +54,7 @@ def test_each_split_has_its_error_and_the_codes_are_probed(splits):
         assert figures[f"reconstruction MSE, {split}"].value == pytest.approx(0.01, rel=1e-4)
         assert figures[f"reconstruction PSNR in dB, {split}"].value == pytest.approx(20, abs=1e-3)
         assert figures[f"reconstruction MSE, {split}"].images == len(images)
-    assert figures["active units"].value == 2
+    assert figures["units that vary"].value == 2
     assert figures["linear probe, all labels"].value == 1
     assert figures["linear probe, 500 labels"].value == pytest.approx(1, abs=0.01)
     assert math.isfinite(figures["linear probe, 500 labels"].spread)
@@ -68,4 +68,32 @@ def test_without_codes_or_labels_there_is_less_to_say(splits):
 
     assert len(names) == 6
     pca = [f"MSE of PCA with 3 components, {split}" for split in splits]
-    assert unlabelled == [*names, *pca, "active units"]
+    assert unlabelled == [*names, *pca, "units that vary"]
+
+
+def test_units_vary_whatever_their_scale_and_are_active_beside_a_prior(splits):
+    class Faint(Darkening):
+        def encode(self, image):
+            return 1e-3 * super().encode(image)
+
+    faint = {figure.name: figure.value for figure in judge_reconstructions(Faint(0.1), splits)}
+    beside_a_prior = judge_reconstructions(Faint(0.1), splits, has_posterior=True)
+
+    assert faint["units that vary"] == 2
+    assert {figure.name: figure.value for figure in beside_a_prior}["active units"] == 0
+
+
+def test_a_model_of_binary_pixels_is_shown_such_and_the_figure_says_so(splits):
+    figures = judge_reconstructions(Darkening(0.1), splits, binarise="threshold")
+    found = {figure.name: figure.value for figure in figures}
+
+    assert "reconstruction MSE, pixels above 1/2, test" in found
+    assert found["reconstruction MSE, pixels above 1/2, test"] < 0.0101  # black stays black: it is clamped
+
+
+def test_what_cannot_be_probed_is_left_out_before_any_work(splits):
+    one_class = {split: Images(images.images, torch.zeros_like(images.labels)) for split, images in splits.items()}
+
+    assert can_probe(splits["train"], splits["test"])
+    assert not can_probe(one_class["train"], one_class["test"])
+    assert not any("probe" in figure.name for figure in judge_reconstructions(Darkening(0.1), one_class))

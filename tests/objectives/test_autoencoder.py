@@ -361,8 +361,8 @@ def test_a_layers_error_is_that_against_what_it_was_given(layer):
     found = terms(LayerwiseReconstruction(network, layer), batch)
 
     output = network(batch["pixel_values"], layer=layer)
-    assert_close(found["loss"], (output.sample - output.target).square().mean())
-    assert found.keys() == {"loss"}
+    assert_close(found["layer_mse"], (output.sample - output.target).square().mean())
+    assert found.keys() == {"layer_mse"}
 
 
 def test_the_first_layers_error_is_in_the_unit_of_the_whole():
@@ -370,7 +370,7 @@ def test_the_first_layers_error_is_in_the_unit_of_the_whole():
     batch = batch_of(8)
 
     assert_close(
-        terms(LayerwiseReconstruction(network, 0), batch)["loss"], terms(Reconstruction(network), batch)["mse"]
+        terms(LayerwiseReconstruction(network, 0), batch)["layer_mse"], terms(Reconstruction(network), batch)["mse"]
     )
 
 
@@ -383,7 +383,7 @@ def test_a_layers_phase_gives_gradients_to_all_of_that_layer_and_to_nothing_else
 
     root, _, path = phase.trains.partition(".")  # as the loop does
     objective.modules[root].requires_grad_(False).get_submodule(path).requires_grad_(True)
-    terms(objective, batch_of(8))["loss"].backward()
+    terms(objective, batch_of(8))["layer_mse"].backward()
 
     moved = {name for name, parameter in network.named_parameters() if parameter.grad is not None}
     assert moved == {name for name, _ in network.named_parameters() if name.startswith(f"layers.{layer}.")}

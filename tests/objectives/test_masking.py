@@ -62,3 +62,16 @@ def test_two_processes_lose_the_same_patches_as_one_and_every_step_loses_others(
 def test_a_patch_has_a_side(side):
     with pytest.raises(ValueError, match=f"`patch_size` must be at least 1, got {side}"):
         Reconstruction(NETWORK, patch_size=side)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({}, ""),
+        ({"mask": 0.5}, "each pixel lost with probability 0.5, the others divided by 0.5"),
+        ({"mask": 0.5, "patch_size": 7}, "each patch of 7 x 7 pixels lost with probability 0.5"),
+        ({"noise": 0.2}, "Gaussian noise of standard deviation 0.2"),
+    ],
+)
+def test_an_objective_says_how_it_corrupts(arguments, says):
+    assert Reconstruction(NETWORK, **arguments).corruption == says
