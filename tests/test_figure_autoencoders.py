@@ -16,6 +16,7 @@ from genhub.figure.animated import FRAMES, thinned
 from genhub.figure.coding import edges_of, in_use, percent
 from genhub.figure.copies import squared_error
 from genhub.figure.latents import pairs_of
+from genhub.figure.subject import subject_of
 from genhub.generate import generate
 from genhub.randomness import fold
 
@@ -170,9 +171,8 @@ def test_codes_of_two_numbers_are_drawn_as_they_are(repos, tmp_path, drawing):
 
     figure("codes", str(repo), str(tmp_path / "x.png"))
 
-    torch.testing.assert_close(
-        drawing["image_map"]["points"], AutoPipeline.from_pretrained(repo).encode(held_out(repo).images / 255)
-    )
+    binary = (held_out(repo).images > 127).float()
+    torch.testing.assert_close(drawing["image_map"]["points"], AutoPipeline.from_pretrained(repo).encode(binary))
 
 
 def test_images_stand_in_the_order_in_which_they_excite_a_unit(repos, tmp_path, drawing):
@@ -463,3 +463,9 @@ def test_without_scikit_learn_the_extra_is_named(repos, tmp_path, monkeypatch):
 
     with pytest.raises(ValueError, match=r"pip install genhub\[eval\]"):
         figure("codes", str(repos("stacked-ae")), str(tmp_path / "x.png"))
+
+
+def test_a_model_of_binary_pixels_is_shown_binary_images(repos):
+    subject = subject_of(str(repos("conv-vae")), "reconstruct")
+
+    assert set(subject.images("val").images.unique().tolist()) == {0, 255}

@@ -54,7 +54,7 @@ def judge_reconstructions(
     """
     pixels = PIXELS[binarise]
     if binarise is not None:
-        splits = {split: replace(x, images=_binarised(x.images, binarise)) for split, x in splits.items()}
+        splits = {split: replace(x, images=binarised(x.images, binarise)) for split, x in splits.items()}
 
     def reconstruct(sample: torch.Tensor, *classes: torch.Tensor) -> torch.Tensor:
         asked = {"class_labels": classes[0]} if classes else {}
@@ -134,7 +134,7 @@ def judge_likelihoods(
         tell(f"likelihood, {split}")
         images = splits[split].to(device)
         labels = images.labels if is_conditional else None
-        shown = _binarised(images.images, binarise)
+        shown = binarised(images.images, binarise)
         found = autoencoder.elbo(encode, log_likelihood, shown, torch.Generator().manual_seed(0), labels=labels)
         named = {"ELBO": found.elbo, "log p(x|z)": found.reconstruction, "KL": found.kl}
         for name, (value, spread) in named.items():
@@ -156,7 +156,8 @@ def judge_likelihoods(
     return figures
 
 
-def _binarised(images: torch.Tensor, how: str | None) -> torch.Tensor:
+def binarised(images: torch.Tensor, how: str | None) -> torch.Tensor:
+    """Returns uint8 images with pixels of 0 or 255, as a training did that had `how` for its `binarise`."""
     if how == "threshold":
         return (images > 127).to(torch.uint8) * 255
     return images if how is None else autoencoder.binarise(images)

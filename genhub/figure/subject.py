@@ -7,6 +7,7 @@ import torch
 from diffusers import DiffusionPipeline
 
 from genhub import data
+from genhub.evaluation.reconstructions import binarised
 from genhub.generate import best_device
 from genhub.hub import AutoPipeline, download, is_conditional
 from genhub.training.recipe import Recipe, load_recipe
@@ -42,7 +43,8 @@ class Subject:
         return "val" if self.recipe.data.val_size else "test"
 
     def images(self, split: str, count: int | None = None) -> data.Images:
-        """Returns the first `count` images of a split, all where it is None or there are fewer.
+        """Returns the first `count` images of a split, all where it is None or there are fewer; with pixels that are 0
+        or 255 where the model was trained on such.
 
         Raises:
             ValueError: the recipe's data are no pictures, or cannot be loaded here.
@@ -54,7 +56,8 @@ class Subject:
             raise ValueError(
                 f"`repo` must be trained on pictures, got {self.name}, trained on {self.recipe.data.source}."
             )
-        return found[: count or len(found)]
+        binarise = self.recipe.stages[-1].objective.arguments.get("binarise")
+        return replace(found, images=binarised(found.images, binarise))[: count or len(found)]
 
     def each(self, function: Callable[..., torch.Tensor], images: data.Images) -> torch.Tensor:
         """Returns what `function` of the pipeline makes of images in [0, 1], a batch at a time, on the CPU; a
