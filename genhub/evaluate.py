@@ -12,7 +12,7 @@ import torch
 from accelerate import Accelerator
 from diffusers import DiffusionPipeline, SchedulerMixin
 
-from genhub import card, data, figures
+from genhub import data, figures, results
 from genhub.cache import content_hash
 from genhub.doctor import hardware, versions
 from genhub.evaluation import protocol
@@ -276,10 +276,10 @@ class Judgement:
             metrics = json.loads(self._newest("metrics.json") or "{}")
             metrics["evaluations"] = merged(metrics.get("evaluations", []), self.result)
             write_whole(self.target / "metrics.json", json.dumps(metrics, indent=2) + "\n")
-            if self.pairs is not None and card.to_show(metrics) == self.result:
+            if self.pairs is not None and results.to_show(metrics) == self.result:
                 write_whole(self.target / "closest.png", self.pairs)
             if (text := self._newest("README.md")) is not None:
-                write_whole(self.target / "README.md", card.with_results(text, metrics))
+                write_whole(self.target / "README.md", results.with_results(text, metrics))
         self.accelerator.wait_for_everyone()
 
     def _newest(self, name: str) -> str | None:

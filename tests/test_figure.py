@@ -12,7 +12,7 @@ import torch
 import yaml
 from PIL import Image
 
-from genhub import card, cli, data, figures, train
+from genhub import cli, data, figures, results, train
 from genhub.cli import main
 from genhub.evaluation import references
 from genhub.evaluation.features import pinned_spaces
@@ -383,12 +383,12 @@ def test_help_knows_every_figure():
 
 
 def test_a_figure_that_lies_in_the_repository_is_shown_on_its_card_once(tmp_path):
-    text = f"before\n{card.FIGURES_BEGIN}\n{card.FIGURES_END}\nafter\n"
+    text = f"before\n{results.FIGURES_BEGIN}\n{results.FIGURES_END}\nafter\n"
 
-    once = card.with_figure(card.with_figure(text, "units.png"), "codes.png")
+    once = results.with_figure(results.with_figure(text, "units.png"), "codes.png")
 
-    assert once == card.with_figure(once, "units.png")
+    assert once == results.with_figure(once, "units.png")
     assert re.findall(r"\]\((.+?)\)", once) == ["codes.png", "units.png"]
     assert once.startswith("before\n")
     assert once.endswith("\nafter\n")
-    assert card.with_figure("a card that someone wrote anew", "units.png") == "a card that someone wrote anew"
+    assert results.with_figure("a card that someone wrote anew", "units.png") == "a card that someone wrote anew"

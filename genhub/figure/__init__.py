@@ -5,7 +5,6 @@ import inspect
 from collections.abc import Callable
 from pathlib import Path
 
-from genhub import card
 from genhub.figure.animated import progress
 from genhub.figure.by_class import classes, first_of_each
 from genhub.figure.coding import activations, codes, units
@@ -20,6 +19,7 @@ from genhub.figure.curves import (
 )
 from genhub.figure.latents import interpolation, manifold, samples
 from genhub.files import write_whole
+from genhub.results import with_figure
 from genhub.training.spec import nearest
 
 __all__ = [
@@ -93,5 +93,5 @@ def figure(
     write_whole(path, FIGURES[name](repo, **options))
     text = path.parent / "README.md"
     if (path.parent / "model_index.json").is_file() and text.is_file():
-        write_whole(text, card.with_figure(text.read_text(), path.name))
+        write_whole(text, with_figure(text.read_text(), path.name))
     return path
