@@ -1,0 +1,105 @@
+"""A convolutional autoencoder (Géron, *Hands-On Machine Learning*, 3rd ed., ch. 17, Convolutional Autoencoders).
+
+The encoder halves the image by max pooling after each convolution and ends in a convolution whose maps are averaged
+(Lin et al. 2013, arXiv 1312.4400, Sec. 3.2): the code. The decoder doubles by transposed convolutions, each map to the
+size that the encoder had there: from n to 2n + 1 is Keras's padding "valid". From n to 2n is its "same", of which the
+last row and column of 2n + 1 are cut off; PyTorch cuts off the first, which is the same in a mirror, and twice as fast
+as cutting. So the decoder works on mirrored maps and turns the image around at the end.
+
+Departure from the text: none but the mirror, which weights learn; they start as in Keras (Glorot & Bengio 2010, Eq.
+16, biases zero).
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from diffusers.utils import BaseOutput
+from diffusers.utils.accelerate_utils import apply_forward_hook
+from torch import nn
+
+
+@dataclass
+class ConvAutoencoderOutput(BaseOutput):
+    """What an autoencoder makes of B images: `sample` (B, C, H, W), the reconstructions, and `latents` (B, L)."""
+
+    sample: torch.Tensor
+    latents: torch.Tensor | None = None  # a default, or accelerate could not rebuild it under mixed precision
+
+
+class ConvAutoencoder(ModelMixin, ConfigMixin):
+    """Maps images (B, C, H, W) in [-1, 1] to codes (B, L) and back; within, pixels lie in [0, 1].
+
+    Args:
+        block_out_channels: channels of the encoder's convolutions, each followed by max pooling.
+        latent_channels: L, channels of the encoder's last convolution.
+        decoder_channels: channels of the smallest map of the decoder and of its transposed convolutions; one for each
+            halving, the last of which gives the image.
+    """
+
+    _supports_gradient_checkpointing = False
+
+    @register_to_config
+    def __init__(
+        self,
+        sample_size: int | tuple[int, int] = 28,
+        in_channels: int = 1,
+        block_out_channels: tuple[int, ...] = (16, 32, 64),
+        latent_channels: int = 30,
+        decoder_channels: tuple[int, ...] = (16, 32, 16),
+    ):
+        super().__init__()
+        if not block_out_channels or len(decoder_channels) != len(block_out_channels):
+            raise ValueError(
+                "`block_out_channels` and `decoder_channels` must have one entry for each halving, got "
+                f"{len(block_out_channels)} and {len(decoder_channels)}."
+            )
+        height, width = (sample_size, sample_size) if isinstance(sample_size, int) else sample_size
+        halvings = len(block_out_channels)
+        if min(height, width) < 2**halvings:
+            raise ValueError(
+                f"`sample_size` must be at least {2**halvings} (it is halved {halvings} times), got {sample_size}."
+            )
+        if latent_channels < 1:
+            raise ValueError(f"`latent_channels` must be at least 1, got {latent_channels}.")
+        self.sizes = [(height >> k, width >> k) for k in range(halvings + 1)]
+
+        widths = (in_channels, *block_out_channels, latent_channels)
+        self.encoder = nn.ModuleList(
+            nn.Conv2d(before, after, 3, padding=1) for before, after in zip(widths, widths[1:], strict=False)
+        )
+        height, width = self.sizes[-1]
+        self.from_code = nn.Linear(latent_channels, decoder_channels[0] * height * width)
+        widths, sizes = (*decoder_channels, in_channels), self.sizes[::-1]
+        self.decoder = nn.ModuleList()
+        for depth in range(halvings):
+            is_even = tuple(int(size % 2 == 0) for size in sizes[depth + 1])
+            padding = {"padding": is_even, "output_padding": is_even}
+            self.decoder.append(nn.ConvTranspose2d(widths[depth], widths[depth + 1], 3, stride=2, **padding))
+        for part in (*self.encoder, self.from_code, *self.decoder):
+            nn.init.xavier_uniform_(part.weight)
+            nn.init.zeros_(part.bias)
+
+    @apply_forward_hook
+    def encode(self, sample: torch.Tensor) -> torch.Tensor:
+        """Returns the codes (B, L) of `sample`."""
+        maps = (sample + 1) / 2
+        for convolution in self.encoder[:-1]:
+            maps = F.max_pool2d(F.relu(convolution(maps)), 2)  # (B, K, H, W) -> (B, K, H / 2, W / 2)
+        return F.relu(self.encoder[-1](maps)).mean((2, 3))  # (B, L, H / 8, W / 8) -> (B, L)
+
+    @apply_forward_hook
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """Returns the images (B, C, H, W) of codes (B, L)."""
+        maps = self.from_code(latents).unflatten(1, (-1, *self.sizes[-1]))  # (B, K, H / 8, W / 8)
+        for transposed in self.decoder[:-1]:
+            maps = F.relu(transposed(maps))  # (B, K, H, W) -> (B, K, 2H or 2H + 1, 2W or 2W + 1)
+        return 2 * self.decoder[-1](maps).flip(2, 3) - 1
+
+    def forward(self, sample: torch.Tensor, return_dict: bool = True) -> ConvAutoencoderOutput | tuple:
+        """Reconstructs `sample`."""
+        latents = self.encode(sample)
+        sample = self.decode(latents)
+        return ConvAutoencoderOutput(sample, latents) if return_dict else (sample, latents)

@@ -1,0 +1,138 @@
+"""Stacked autoencoders of dense layers (Géron, *Hands-On Machine Learning*, 3rd ed., ch. 17, Stacked Autoencoders).
+
+A stack of shallow autoencoders: layer k encodes what layer k - 1 gives and decodes it again, which is also how it can
+be trained, one layer after the other (Hinton & Salakhutdinov 2006, Science 313, 504-507; Bengio et al. 2006). Linear
+and of one layer it finds the plane of principal components; with `is_tied` a layer decodes by its own matrix,
+transposed; with a sigmoid code it can be sparse, or near binary (Salakhutdinov & Hinton 2008, semantic hashing).
+
+Departure from the text: none; weights start as in Keras (Glorot & Bengio 2010, Eq. 16, biases zero).
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from diffusers.utils import BaseOutput
+from diffusers.utils.accelerate_utils import apply_forward_hook
+from torch import nn
+
+ACTIVATIONS = {"relu": F.relu, "sigmoid": torch.sigmoid, "linear": lambda x: x}
+
+
+@dataclass
+class DenseAutoencoderOutput(BaseOutput):
+    """What an autoencoder makes of B images.
+
+    Args:
+        sample: (B, C, H, W), the reconstructions; of one layer alone: (B, K), that of what the layer was given.
+        latents: (B, L), the codes.
+        target: (B, K), what a layer alone was given; None for the whole stack.
+    """
+
+    sample: torch.Tensor
+    latents: torch.Tensor | None = None  # a default, or accelerate could not rebuild it under mixed precision
+    target: torch.Tensor | None = None
+
+
+class DenseAutoencoder(ModelMixin, ConfigMixin):
+    """Maps images (B, C, H, W) in [-1, 1] to codes (B, L) and back; within, pixels lie in [0, 1].
+
+    Args:
+        hidden_sizes: units of the layers between image and code.
+        latent_channels: L, units of the code.
+        activation: of the hidden layers: "relu", "sigmoid" or "linear". The output is always linear.
+        latent_activation: of the code.
+        is_tied: decode by the transposed matrices of the encoder, with biases of their own.
+    """
+
+    _supports_gradient_checkpointing = False
+
+    @register_to_config
+    def __init__(
+        self,
+        sample_size: int | tuple[int, int] = 28,
+        in_channels: int = 1,
+        hidden_sizes: tuple[int, ...] = (100,),
+        latent_channels: int = 30,
+        activation: str = "relu",
+        latent_activation: str = "relu",
+        is_tied: bool = False,
+    ):
+        super().__init__()
+        for name, value in (("activation", activation), ("latent_activation", latent_activation)):
+            if value not in ACTIVATIONS:
+                raise ValueError(f"`{name}` must be one of {', '.join(ACTIVATIONS)}, got {value!r}.")
+        height, width = (sample_size, sample_size) if isinstance(sample_size, int) else sample_size
+        sizes = (in_channels * height * width, *hidden_sizes, latent_channels)
+        if min(sizes) < 1:
+            raise ValueError(f"`sample_size`, `hidden_sizes` and `latent_channels` must be at least 1, got {sizes}.")
+        self.layers = nn.ModuleList(DenseLayer(*pair, is_tied) for pair in zip(sizes, sizes[1:], strict=False))
+
+    @apply_forward_hook
+    def encode(self, sample: torch.Tensor, noise: torch.Tensor | None = None) -> torch.Tensor:
+        """Returns the codes (B, L) of `sample`; `noise` (B, K) is added to what the last layer is given."""
+        code = ((sample + 1) / 2).flatten(1)  # (B, C, H, W) -> (B, C H W)
+        for depth, layer in enumerate(self.layers):
+            if noise is not None and depth == len(self.layers) - 1:
+                code = code + noise
+            code = self._activated(layer.encoder(code), depth + 1)
+        return code
+
+    @apply_forward_hook
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """Returns the images (B, C, H, W) of codes (B, L)."""
+        pixels = latents
+        for depth in reversed(range(len(self.layers))):
+            pixels = self._activated(self.layers[depth].decode(pixels), depth)
+        size = self.config.sample_size
+        return (2 * pixels - 1).unflatten(1, (-1, *((size, size) if isinstance(size, int) else size)))
+
+    def forward(
+        self,
+        sample: torch.Tensor,
+        noise: torch.Tensor | None = None,
+        layer: int | None = None,
+        return_dict: bool = True,
+    ) -> DenseAutoencoderOutput | tuple:
+        """Reconstructs `sample`, or what layer number `layer` is given, by that layer alone."""
+        if layer is not None:
+            target = ((sample + 1) / 2).flatten(1)
+            for depth in range(layer):
+                target = self._activated(self.layers[depth].encoder(target), depth + 1)
+            latents = self._activated(self.layers[layer].encoder(target), layer + 1)
+            sample = self._activated(self.layers[layer].decode(latents), layer)
+            return DenseAutoencoderOutput(sample, latents, target) if return_dict else (sample, latents, target)
+        latents = self.encode(sample, noise)
+        sample = self.decode(latents)
+        return DenseAutoencoderOutput(sample, latents) if return_dict else (sample, latents)
+
+    def _activated(self, values: torch.Tensor, depth: int) -> torch.Tensor:
+        """Applies the activation of depth 0 (pixels), 1, ... or of the code."""
+        if depth == 0:
+            return values
+        last = depth == len(self.layers)
+        return ACTIVATIONS[self.config.latent_activation if last else self.config.activation](values)
+
+
+class DenseLayer(nn.Module):
+    """A shallow autoencoder before its activations: K -> L by `encoder`, L -> K by `decode`."""
+
+    def __init__(self, in_features: int, out_features: int, is_tied: bool):
+        super().__init__()
+        self.encoder = nn.Linear(in_features, out_features)
+        if is_tied:
+            self.decoder_bias = nn.Parameter(torch.zeros(in_features))
+        else:
+            self.decoder = nn.Linear(out_features, in_features)
+        for part in self.children():
+            nn.init.xavier_uniform_(part.weight)
+            nn.init.zeros_(part.bias)
+        self.is_tied = is_tied
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """Returns (B, K) of (B, L)."""
+        if self.is_tied:
+            return F.linear(latents, self.encoder.weight.T, self.decoder_bias)
+        return self.decoder(latents)

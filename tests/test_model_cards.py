@@ -1,0 +1,123 @@
+"""The published models: each loads with genhub and without it, and its card tells the truth about what lies beside
+it."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from huggingface_hub import ModelCard
+from safetensors import safe_open
+
+import genhub
+from genhub.hub import repo_files
+from genhub.results import to_show, with_results
+from genhub.training.recipe import load_recipe, recipe_names
+
+CARDS = Path(__file__).parent.parent / "model_cards"
+FOLDERS = sorted(path for path in CARDS.iterdir() if path.is_dir())
+every_card = pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+PUBLISHED = [name for name in recipe_names() if "ddpm" not in name and name != "feature-classifier"]
+
+MADE = """
+import math, torch
+
+def made(pipe):
+    (part,) = pipe.components.values()
+    size = part.config.get("sample_size") or 28
+    shape = (part.config.in_channels, *((size, size) if isinstance(size, int) else size))
+    images = torch.linspace(0, 1, 4 * math.prod(shape)).reshape(4, *shape)
+    if "autoencoder" in pipe.components:
+        return pipe.encode(images).numpy()
+    if "classifier" in pipe.components:
+        return pipe(images).probabilities.numpy()
+    asked = {"class_labels": [0, 1, 2, 3]} if part.config.num_class_embeds else {}
+    generator = torch.Generator().manual_seed(0)
+    return pipe(batch_size=4, generator=generator, output_type="pt", **asked).images.numpy()
+"""
+PLAIN = """
+import sys
+sys.modules["genhub"] = None  # an import of it fails
+import numpy, pathlib
+from diffusers import DiffusionPipeline
+
+for folder in map(pathlib.Path, sys.argv[2:]):
+    pipe = DiffusionPipeline.from_pretrained(folder, trust_remote_code=True)
+    numpy.save(pathlib.Path(sys.argv[1]) / f"{folder.name}.npy", made(pipe))
+"""
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_every_recipe_of_the_autoencoders_is_published(name):
+    assert name in [folder.name for folder in FOLDERS]
+
+
+@every_card
+def test_weights_are_float32_safetensors_of_less_than_three_megabytes(folder):
+    weights = list(folder.rglob("*.safetensors"))
+
+    assert weights
+    for path in weights:
+        assert path.stat().st_size < 3 * 2**20
+        with safe_open(path, "pt") as file:
+            tensors = [file.get_tensor(key) for key in file.keys()]  # noqa: SIM118
+        assert {tensor.dtype for tensor in tensors if tensor.is_floating_point()} == {torch.float32}
+
+
+@every_card
+def test_the_card_parses_and_its_results_are_those_of_its_metrics(folder):
+    text, metrics = (folder / "README.md").read_text(), json.loads((folder / "metrics.json").read_text())
+
+    assert ModelCard(text).data.library_name == "diffusers"
+    assert with_results(text, metrics) == text
+    assert to_show(metrics) or {"val_accuracy"} <= {row["name"] for row in metrics["results"]}
+    assert [name for name in re.findall(r"\]\(([^)/:]+)\)", text) if not (folder / name).is_file()] == []
+    assert sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()) == repo_files(folder)
+
+
+@every_card
+def test_the_recipe_beside_the_weights_builds_the_model_that_they_are_of(folder):
+    recipe, pipeline = load_recipe(folder), genhub.AutoPipeline.from_pretrained(folder)
+
+    for name, spec in recipe.components.items():
+        part = pipeline.components[name]
+        assert spec.path == f"genhub.{type(part).__name__}"
+        built = spec.build()
+        assert {k: v.shape for k, v in built.state_dict().items()} == {
+            k: v.shape for k, v in part.state_dict().items()
+        }
+
+
+@pytest.mark.slow
+def test_plain_diffusers_loads_every_model_and_makes_the_same(tmp_path):
+    env = dict(os.environ) | {"HF_HOME": str(tmp_path / "home"), "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
+    env.pop("PYTHONPATH", None)
+    exec(MADE, scope := {})
+
+    command = [sys.executable, "-c", MADE + PLAIN, tmp_path, *FOLDERS]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, cwd="/", timeout=500)
+
+    assert done.returncode == 0, done.stderr
+    for folder in FOLDERS:
+        ours = scope["made"](genhub.AutoPipeline.from_pretrained(folder))
+        theirs = np.load(tmp_path / f"{folder.name}.npy")
+        assert ours.std() > 0
+        np.testing.assert_allclose(theirs, ours, atol=1e-5)
+
+
+@pytest.mark.slow
+@every_card
+def test_the_command_of_the_card_trains(folder, tmp_path):
+    recipe = load_recipe(folder)
+    overrides = {"training.max_steps": 2, **{f"components.{name}.weights": None for name in recipe.weights}}
+    if recipe.data.source != "points":
+        overrides |= {"data.source": "sample", "data.val_size": 500}
+
+    run = genhub.train(folder / "recipe.yaml", tmp_path / "run", overrides=overrides)
+
+    assert (run / "model_index.json").is_file()
