@@ -1,5 +1,6 @@
 """Images from a saved pipeline, in batches."""
 
+import inspect
 from pathlib import Path
 
 import torch
@@ -49,8 +50,13 @@ def generate(
         raise ValueError(f"`device` must be one that this PyTorch and this machine have, got {device!r}.") from error
     pipeline = AutoPipeline.from_pretrained(repo).to(device)
     if not generates(pipeline):
-        raise ValueError(f"`repo` must hold a pipeline that generates images, got a {type(pipeline).__name__}.")
+        raise ValueError(
+            f"`repo` must hold a pipeline that generates images, got {type(pipeline).__name__}; what one that copies "
+            "images does is shown by `genhub figure reconstructions`."
+        )
     arguments = {} if steps is None else {"num_inference_steps": steps}
+    if not arguments.keys() <= inspect.signature(pipeline.__call__).parameters.keys():
+        raise ValueError(f"`steps` must be unset: {type(pipeline).__name__} does not take it.")
     images = []
     for start in range(0, count, batch_size):
         places = range(start, min(start + batch_size, count))

@@ -300,3 +300,13 @@ def test_the_number_of_steps_is_the_epochs_rounded_up_and_at_most_max_steps(chan
     recipe = load_recipe(QUICK, {f"training.{key}": value for key, value in changes.items()})
 
     assert recipe.training.steps(images) == steps
+
+
+def test_an_override_that_every_stage_overrides_again_is_refused_with_the_key_that_works():
+    with pytest.raises(
+        ValueError, match="`training.epochs` must be given for each stage, as `stages.0.training.epochs`"
+    ):
+        load_recipe("greedy-ae", {"training.epochs": 1})
+
+    assert load_recipe("greedy-ae", {"stages.0.training.epochs": 1}).stages[0].training.epochs == 1
+    assert load_recipe("greedy-ae", {"training.max_steps": 1}).stages[2].training.max_steps == 1

@@ -255,6 +255,11 @@ def load_recipe(source: str | Path, overrides: dict[str, object] | None = None) 
         _override(sections, key, value)
     name = path.stem if path.name != "recipe.yaml" else path.resolve().parent.name
     recipe = Recipe(sections, name, comment, overrides)
+    for key in overrides or {}:
+        part = key.removeprefix("training.")
+        own = [part in (stage.get("training") or {}) for stage in sections.get("stages") or []]
+        if part != key and own and all(own):
+            raise ValueError(f"`{key}` must be given for each stage, as `stages.0.{key}`: every stage has its own.")
     recipe.is_published = path.parent == RECIPES
     return recipe
 

@@ -405,3 +405,15 @@ def test_a_saved_pipeline_gives_the_same_copies_when_it_is_loaded(kind, clip_sam
         assert not loaded.autoencoder.training
         assert_close(copies(loaded, images), copies(pipe, images), rtol=0, atol=1e-6)
         assert_close(loaded.encode(images), pipe.encode(images), rtol=0, atol=1e-6)
+
+
+def test_nothing_and_what_is_no_tensor_are_refused():
+    pipe = AutoencoderPipeline(tiny_model("DenseAutoencoder"))
+
+    for nothing in ([], torch.empty(0, 1, 8, 8)):
+        with pytest.raises(ValueError, match="`image` must hold at least one image, got none"):
+            pipe.encode(nothing)
+    with pytest.raises(ValueError, match=r"`latents` must be \(N, 4\), got list"):
+        pipe.decode([[0.0] * 4])
+    with pytest.raises(ValueError, match="A hash needs a model"):  # not: index first, which would not help
+        pipe.search(torch.zeros(1, 1, 8, 8))

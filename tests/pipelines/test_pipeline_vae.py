@@ -11,6 +11,7 @@ from torch.testing import assert_close
 import genhub
 from genhub import VAEPipeline
 from genhub.data import to_model_range
+from genhub.generate import generate
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # of diffusers
 KINDS = [
@@ -513,3 +514,10 @@ def test_a_saved_pipeline_makes_the_same_images_when_it_is_loaded(kind, tmp_path
         assert not loaded.vae.training
         assert_close(sample(loaded, 0, **label), sample(pipe, 0, **label), rtol=0, atol=1e-6)
         assert_close(loaded.encode(images, **label), pipe.encode(images, **label), rtol=0, atol=1e-6)
+
+
+def test_generate_refuses_steps_for_a_pipeline_that_takes_none(tmp_path):
+    folder = genhub.save_repo(VAEPipeline(tiny_model("DenseVAE")), tmp_path / "repo")
+
+    with pytest.raises(ValueError, match="`steps` must be unset: VAEPipeline does not take it"):
+        generate(str(folder), count=2, steps=5)
