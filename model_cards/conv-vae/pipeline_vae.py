@@ -2,6 +2,7 @@
 and from places on a plane of latents."""
 
 import math
+from collections.abc import Sized
 
 import torch
 from diffusers import DiffusionPipeline, ModelMixin
@@ -99,8 +100,9 @@ class VAEPipeline(DiffusionPipeline):
             ValueError: latents of another length than the model's, or an unknown output type.
         """
         length = self.vae.config["latent_channels"]
-        if latents.ndim != 2 or latents.shape[1] != length:
-            raise ValueError(f"`latents` must be (N, {length}), got {tuple(latents.shape)}.")
+        if not isinstance(latents, torch.Tensor) or latents.ndim != 2 or latents.shape[1] != length:
+            got = tuple(latents.shape) if isinstance(latents, torch.Tensor) else type(latents).__name__
+            raise ValueError(f"`latents` must be (N, {length}), got {got}.")
         if output_type not in ("pil", "np", "pt"):
             raise ValueError(f"`output_type` must be pil, np or pt, got {output_type!r}.")
         latents = latents.to(self._execution_device, self.vae.dtype)
@@ -221,6 +223,8 @@ class VAEPipeline(DiffusionPipeline):
 
     def _sample(self, image: PipelineImageInput) -> torch.Tensor:
         """Returns images as the model takes them: (N, C, H, W) in [-1, 1], in its dtype and on its device."""
+        if isinstance(image, Sized) and not len(image):
+            raise ValueError("`image` must hold at least one image, got none.")
         images, config = self.image_processor.preprocess(image), self.vae.config
         size = config["sample_size"]
         wanted = (config["in_channels"], *((size, size) if isinstance(size, int) else size))

@@ -1,5 +1,6 @@
 """What an autoencoder is used for: to copy, to clean, to encode, and to find images by a short binary code."""
 
+from collections.abc import Sized
 from dataclasses import dataclass
 
 import torch
@@ -110,8 +111,9 @@ class AutoencoderPipeline(DiffusionPipeline):
             ValueError: codes of another length than the model's, or an unknown output type.
         """
         length = self.autoencoder.config["latent_channels"]
-        if latents.ndim != 2 or latents.shape[1] != length:
-            raise ValueError(f"`latents` must be (N, {length}), got {tuple(latents.shape)}.")
+        if not isinstance(latents, torch.Tensor) or latents.ndim != 2 or latents.shape[1] != length:
+            got = tuple(latents.shape) if isinstance(latents, torch.Tensor) else type(latents).__name__
+            raise ValueError(f"`latents` must be (N, {length}), got {got}.")
         self._check_output_type(output_type)
         sample = self.autoencoder.decode(latents.to(self._execution_device, self.autoencoder.dtype))
         images = (sample.float() + 1) / 2
@@ -140,6 +142,7 @@ class AutoencoderPipeline(DiffusionPipeline):
         Raises:
             ValueError: nothing was indexed, or fewer images than are asked for.
         """
+        self._code_length()
         if self._indexed is None:
             raise ValueError("`index` must be called with the images to search in before `search`.")
         if not 1 <= num_images <= len(self._indexed):
@@ -171,6 +174,8 @@ class AutoencoderPipeline(DiffusionPipeline):
 
     def _sample(self, image: PipelineImageInput, is_noisy: bool = False) -> torch.Tensor:
         """Returns images as the model takes them: (N, C, H, W) in [-1, 1], in its dtype and on its device."""
+        if isinstance(image, Sized) and not len(image):
+            raise ValueError("`image` must hold at least one image, got none.")
         images, config = self.image_processor.preprocess(image), self.autoencoder.config
         size = config["sample_size"]
         wanted = (config["in_channels"], *((size, size) if isinstance(size, int) else size))
