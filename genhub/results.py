@@ -124,7 +124,8 @@ def _evaluation(found: dict, reported: dict) -> list[str]:
         spread = f"{figure['spread']:.2g}, {figure['spread_is']}" if figure["spread"] is not None else ""
         name = _full_name(figure)
         beside = f" ({reported[name]:g} reported by the source)" if name in reported else ""
-        lines.append(f"| {name} | {figure['value']:.4g}{beside} | {spread} |")
+        shown = name.replace("|", r"\|")  # of a conditional probability, not of the table
+        lines.append(f"| {shown} | {figure['value']:.4g}{beside} | {spread} |")
     if (accuracy := found.get("feature_net_accuracy")) is not None:
         lines += ["", f"The classifier of `clf` names {accuracy:.2%} of the test images right."]
     return lines + (_samples_evaluated(found) if samples else [])

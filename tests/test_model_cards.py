@@ -121,3 +121,13 @@ def test_the_command_of_the_card_trains(folder, tmp_path):
     run = genhub.train(folder / "recipe.yaml", tmp_path / "run", overrides=overrides)
 
     assert (run / "model_index.json").is_file()
+
+
+@every_card
+def test_every_row_of_a_table_has_as_many_cells_as_its_head(folder):
+    rows = [line for line in (folder / "README.md").read_text().split("\n") if line.startswith("|")]
+    cells = [len(re.findall(r"(?<!\\)\|", row)) for row in rows]
+
+    heads = [place for place, row in enumerate(rows) if place + 1 < len(rows) and set(rows[place + 1]) <= set("|-")]
+    for head, after in zip(heads, [*heads[1:], len(rows)], strict=True):
+        assert set(cells[head:after]) == {cells[head]}
