@@ -258,7 +258,7 @@ def load_recipe(source: str | Path, overrides: dict[str, object] | None = None) 
     for key in overrides or {}:
         part = key.removeprefix("training.")
         own = [part in (stage.get("training") or {}) for stage in sections.get("stages") or []]
-        if part != key and own and all(own):
+        if part != key and own and all(own) and not any(one.split(".")[0] == "stages" for one in overrides):
             raise ValueError(f"`{key}` must be given for each stage, as `stages.0.{key}`: every stage has its own.")
     recipe.is_published = path.parent == RECIPES
     return recipe
