@@ -24,8 +24,8 @@ from genhub.training.train import make_averages
 
 
 class Turns(dict):
-    """The median seconds of each contestant, and how many times those of another one it takes: the median over rounds
-    of the ratio within a round, which a noisy neighbour of some seconds does not move."""
+    """The median seconds (or rates) of each contestant, and how many times those of another one it takes: the median
+    over rounds of the ratio within a round, which a noisy neighbour of some seconds does not move."""
 
     def __init__(self, results: dict[str, list[float]]):
         super().__init__({name: statistics.median(values) for name, values in results.items()})

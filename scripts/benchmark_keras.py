@@ -4,7 +4,6 @@ cores: `pip install 'genhub[keras]' && python scripts/benchmark_keras.py --data 
 import argparse
 import json
 import os
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import torch
+from benchmark import in_turns
 
 import genhub
 from genhub.data import DataConfig, load
@@ -105,14 +105,12 @@ def main():
     for recipe, (build, steps) in PAIRS.items():
         changes = {"training.channels_last": True} if recipe == "conv-ae" else {}
         runs = {"Keras": by_keras(build, steps, pixels), "genhub": by_genhub(recipe, steps, options.data, changes)}
-        rates = {name: [] for name in runs}
-        for turn in range(options.rounds + 1):  # the first round warms up
-            for name, run in runs.items():
-                rate = run()
-                rates[name] += [rate] * bool(turn)
-        ratio = statistics.median(a / b for a, b in zip(rates["genhub"], rates["Keras"], strict=True))
-        keras, ours = (statistics.median(rates[name]) for name in ("Keras", "genhub"))
-        print(f"  {recipe:14} Keras {keras:8,.0f} images/s, genhub {ours:8,.0f} images/s, {ratio:.2f} x", flush=True)
+        rates = in_turns(runs, options.rounds)
+        print(
+            f"  {recipe:14} Keras {rates['Keras']:8,.0f} images/s, genhub {rates['genhub']:8,.0f} images/s, "
+            f"{rates.times('genhub', 'Keras'):.2f} x",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ def test_weights_are_float32_safetensors_of_less_than_three_megabytes(folder):
 def test_the_card_parses_and_its_results_are_those_of_its_metrics(folder):
     text, metrics = (folder / "README.md").read_text(), json.loads((folder / "metrics.json").read_text())
 
-    assert ModelCard(text).data.library_name == "diffusers"
+    assert ModelCard(text).data.to_dict()["library_name"] == "diffusers"
     assert with_results(text, metrics) == text
     assert to_show(metrics) or {"val_accuracy"} <= {row["name"] for row in metrics["results"]}
     assert [name for name in re.findall(r"\]\(([^)/:]+)\)", text) if not (folder / name).is_file()] == []

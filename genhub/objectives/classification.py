@@ -51,8 +51,9 @@ class Classification(Objective):
         """Returns the cross-entropy of augmented images, in nats."""
         sample = shifted(batch["pixel_values"], self.max_shift, step)
         sample = erased(sample, self.erasing, step)
-        classifier = self.modules["classifier"].train(self.trains_body)  # frozen, it normalises by what it has seen
-        logits = classifier(sample).logits.float()  # (B, K)
+        if not self.trains_body:
+            self.modules["classifier"].eval()  # frozen, it normalises by what it has seen
+        logits = self.modules["classifier"](sample).logits.float()  # (B, K)
         return {"loss": F.cross_entropy(logits, batch["labels"], label_smoothing=self.label_smoothing)}
 
     def validate(self, batch: Batch, step: Step) -> Terms:
