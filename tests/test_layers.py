@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import inspect
 import re
 import subprocess
 import sys
@@ -136,3 +137,21 @@ for module in {modules!r}:
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True)
 
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
+
+
+COPIES = [
+    (path, number, dotted)
+    for path in FILES
+    for number, line in enumerate(path.read_text().splitlines())
+    for dotted in re.findall(r"^# Same as (genhub\.[\w.]+)$", line)
+]
+
+
+@pytest.mark.parametrize(("path", "number", "dotted"), COPIES, ids=[dotted for *_, dotted in COPIES])
+def test_what_is_marked_as_a_copy_is_one(path, number, dotted):
+    module, _, function = dotted.rpartition(".")
+    original = inspect.getsource(getattr(importlib.import_module(module), function)).rstrip()
+
+    below = path.read_text().splitlines()[number + 1 :]
+
+    assert "\n".join(below[: original.count("\n") + 1]) == original
