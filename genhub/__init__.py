@@ -30,10 +30,15 @@ if TYPE_CHECKING:
     from genhub.models.autoencoder_vae_conv import ConvVAE
     from genhub.models.autoencoder_vae_dense import DenseVAE
     from genhub.models.classifier import DenseClassifier, ImageClassifier
+    from genhub.models.gan_dcgan import DCGANDiscriminator, DCGANGenerator
+    from genhub.models.gan_dense import DenseDiscriminator, DenseGenerator
+    from genhub.models.gan_progressive import ProgressiveDiscriminator, ProgressiveGenerator
+    from genhub.models.gan_stylegan import StyleGANGenerator
     from genhub.models.unet_patch import PatchUNet2DModel
     from genhub.pipelines import (
         AutoencoderPipeline,
         CosineDDPMPipeline,
+        GANPipeline,
         ImageClassificationPipeline,
         VAEPipeline,
     )
@@ -48,17 +53,25 @@ _PLACES = {
     "ConvVAE": "genhub.models.autoencoder_vae_conv",
     "CosineDDPMPipeline": "genhub.pipelines",
     "CosineDDPMScheduler": "genhub.schedulers.scheduling_cosine_ddpm",
+    "DCGANDiscriminator": "genhub.models.gan_dcgan",
+    "DCGANGenerator": "genhub.models.gan_dcgan",
     "DenseAutoencoder": "genhub.models.autoencoder_dense",
     "DenseClassifier": "genhub.models.classifier",
+    "DenseDiscriminator": "genhub.models.gan_dense",
+    "DenseGenerator": "genhub.models.gan_dense",
     "DenseVAE": "genhub.models.autoencoder_vae_dense",
     "DiffusionPipeline": "diffusers",
     "FeatureAutoencoder": "genhub.models.autoencoder_features",
+    "GANPipeline": "genhub.pipelines",
     "ImageClassificationPipeline": "genhub.pipelines",
     "ImageClassifier": "genhub.models.classifier",
     "ModelMixin": "diffusers",
     "PatchUNet2DModel": "genhub.models.unet_patch",
+    "ProgressiveDiscriminator": "genhub.models.gan_progressive",
+    "ProgressiveGenerator": "genhub.models.gan_progressive",
     "RecurrentAutoencoder": "genhub.models.autoencoder_recurrent",
     "SchedulerMixin": "diffusers",
+    "StyleGANGenerator": "genhub.models.gan_stylegan",
     "VAEPipeline": "genhub.pipelines",
     "push": "genhub.hub",
     "save_repo": "genhub.hub",
@@ -72,17 +85,25 @@ __all__ = [
     "ConvVAE",
     "CosineDDPMPipeline",
     "CosineDDPMScheduler",
+    "DCGANDiscriminator",
+    "DCGANGenerator",
     "DenseAutoencoder",
     "DenseClassifier",
+    "DenseDiscriminator",
+    "DenseGenerator",
     "DenseVAE",
     "DiffusionPipeline",
     "FeatureAutoencoder",
+    "GANPipeline",
     "ImageClassificationPipeline",
     "ImageClassifier",
     "ModelMixin",
     "PatchUNet2DModel",
+    "ProgressiveDiscriminator",
+    "ProgressiveGenerator",
     "RecurrentAutoencoder",
     "SchedulerMixin",
+    "StyleGANGenerator",
     "VAEPipeline",
     "push",
     "save_repo",

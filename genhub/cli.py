@@ -134,6 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--count", type=int, default=64, help="number of images (default: 64)")
     sub.add_argument("--seed", type=int, default=0, help="the same seed gives the same images (default: 0)")
     sub.add_argument("--steps", type=int, help="sampling steps of a diffusion model (default: the pipeline's)")
+    sub.add_argument("--truncation", type=float, help="a GAN's: 0 makes all images the mean one (default: 1)")
     sub.add_argument("--class_labels", "--class-labels", help="class of each image, or one for all: 3 or 0,1,2")
     sub.add_argument("--batch_size", "--batch-size", type=int, default=64, help="images at a time (default: 64)")
     sub.add_argument("--output", help="file of the grid (default: generated.png in the folder, or here)")
@@ -208,6 +209,7 @@ def _generate(options, overrides: dict) -> int:
         count=options.count,
         seed=options.seed,
         steps=options.steps,
+        truncation=options.truncation,
         class_labels=None if labels is None else [int(label) for label in labels],
         batch_size=options.batch_size,
         output=options.output,

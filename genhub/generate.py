@@ -16,6 +16,7 @@ def generate(
     count: int = 64,
     seed: int = 0,
     steps: int | None = None,
+    truncation: float | None = None,
     class_labels: list[int] | None = None,
     batch_size: int = 64,
     output: str | None = None,
@@ -28,6 +29,7 @@ def generate(
 
     Args:
         steps: sampling steps of a diffusion model; the pipeline's own number where it is not given.
+        truncation: pull towards the mean of a GAN's latents or styles, 1 for none.
         class_labels: class of each image, or one for all.
         output: file of the grid; `generated.png` in a local repository, or in the working directory.
         folder: where each image also goes as a PNG file of its own.
@@ -54,9 +56,12 @@ def generate(
             f"`repo` must hold a pipeline that generates images, got {type(pipeline).__name__}; what one that copies "
             "images does is shown by `genhub figure reconstructions`."
         )
-    arguments = {} if steps is None else {"num_inference_steps": steps}
-    if not arguments.keys() <= inspect.signature(pipeline.__call__).parameters.keys():
-        raise ValueError(f"`steps` must be unset: {type(pipeline).__name__} does not take it.")
+    options, arguments = {"steps": ("num_inference_steps", steps), "truncation": ("truncation", truncation)}, {}
+    for name, (argument, value) in options.items():
+        if value is not None and argument not in inspect.signature(pipeline.__call__).parameters:
+            raise ValueError(f"`{name}` must be unset: {type(pipeline).__name__} does not take it.")
+        if value is not None:
+            arguments[argument] = value
     images = []
     for start in range(0, count, batch_size):
         places = range(start, min(start + batch_size, count))

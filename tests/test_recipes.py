@@ -29,6 +29,10 @@ def tiny(recipe, **changes):
         if (found := MODELS.get(entry["class"].split(".")[-1])) is not None:
             small = {key: value for key, value in found.arguments.items() if key not in FROM_DATA}
             overrides |= {f"components.{part}.{key}": value for key, value in (small | changes).items()}
+    stages = load_recipe(recipe).sections.get("stages") or []
+    for number, stage in enumerate(stages):  # tiny networks grow once
+        if stage.get("objective", {}).get("level", 0) > 1:
+            overrides[f"stages.{number}.objective.level"] = 1
     return load_recipe(recipe, overrides)
 
 

@@ -114,7 +114,126 @@ VAE_REFUSED = (
     ({"latent_channels": 0}, "`latent_channels` must be at least 1, got"),
 )
 
+
+def latent_inputs(config, batch_size: int, generator: torch.Generator) -> dict:
+    """Latents, and what else a generator takes: a class, noise, second latents, the share of its newest level."""
+    inputs = {"latents": torch.randn(batch_size, config["latent_channels"], generator=generator)}
+    if config.get("num_class_embeds"):
+        inputs["class_labels"] = torch.randint(config["num_class_embeds"], (batch_size,), generator=generator)
+    if "base_size" in config:
+        inputs["alpha"] = torch.rand(batch_size, generator=generator)
+    if "num_mapping_layers" in config:
+        sizes = [config["base_size"] * 2**depth for depth in range(len(config["block_out_channels"]))]
+        inputs["noise"] = torch.randn(batch_size, sum(2 * size**2 for size in sizes), generator=generator)
+        inputs["mixing_latents"] = torch.randn(batch_size, config["latent_channels"], generator=generator)
+        inputs["mixing_layer"] = torch.randint(1, 4, (batch_size,), generator=generator)
+    return inputs
+
+
+def generator_shapes(config, batch_size: int) -> dict:
+    return {"sample": image_shape(config | {"in_channels": config["out_channels"]}, batch_size)}
+
+
+def judged_inputs(config, batch_size: int, generator: torch.Generator) -> dict:
+    """Images, and what else a discriminator takes: a class, numbers for dropout, the share of its newest level."""
+    inputs = autoencoder_inputs(config, batch_size, generator)
+    if "base_size" in config:
+        inputs["alpha"] = torch.rand(batch_size, generator=generator)
+    if config.get("dropout"):
+        (height, width), widths = image_shape(config, 1)[2:], config["block_out_channels"]
+        places = sum(c * (height >> depth) * (width >> depth) for depth, c in enumerate(widths, start=1))
+        inputs["noise"] = torch.rand(batch_size, places, generator=generator)
+    return inputs
+
+
+def discriminator_shapes(config, batch_size: int) -> dict:
+    return {"logits": (batch_size,)}
+
+
+GENERATOR = {"sample_size": 8, "out_channels": 1, "latent_channels": 4}
+GENERATOR_VARIANTS = {"plain": {}, "colour": {"out_channels": 3}, "wide": {"sample_size": [8, 16]}}
+GROWING = {"block_out_channels": [4, 8], "base_size": 4}
+GROWING_VARIANTS = {"margin": {"sample_size": [6, 8]}}
+UNREACHED = (
+    ({"sample_size": 4}, "`sample_size` must be even, above 4 and at most 8, .*, got 4"),
+    ({"sample_size": 10}, "`sample_size` must be even, above 4 and at most 8, .*, got 10"),
+    ({"sample_size": 7}, "`sample_size` must be even, .*, got 7"),
+    ({"level": 2}, "`level` must lie in 0..1, got 2"),
+    ({"block_out_channels": []}, "`block_out_channels` and `base_size` must be at least 1"),
+)
+
 MODELS = {
+    "DCGANDiscriminator": Tiny(
+        arguments={"sample_size": 8, "in_channels": 1, "block_out_channels": [4, 8]},
+        inputs=judged_inputs,
+        shapes=discriminator_shapes,
+        variants=AUTOENCODER_VARIANTS
+        | {
+            "no dropout": {"dropout": 0.0},
+            "conditional": {"num_class_embeds": 4},
+            "projection": {"num_class_embeds": 4, "has_projection": True},
+            "minibatch discrimination": {"num_minibatch_kernels": 3},
+        },
+        refused=(
+            ({"sample_size": 10}, "`sample_size` must be divisible by 4 .*, got 10"),
+            ({"block_out_channels": []}, "`block_out_channels` must be at least 1, and one or more"),
+            ({"dropout": 1.0}, r"`dropout` must lie in \[0, 1\), got 1.0"),
+            ({"num_class_embeds": 0}, "`num_class_embeds` must be at least 1 or None, got 0"),
+            ({"has_projection": True}, "`has_projection` must be false without `num_class_embeds`"),
+            ({"num_minibatch_kernels": -1}, "`num_minibatch_kernels` must be at least 0 .*, got -1 and 5"),
+        ),
+    ),
+    "DCGANGenerator": Tiny(
+        arguments=GENERATOR | {"block_out_channels": [8, 4]},
+        inputs=latent_inputs,
+        shapes=generator_shapes,
+        variants=GENERATOR_VARIANTS | {"conditional": {"num_class_embeds": 4}},
+        refused=(
+            ({"sample_size": 10}, "`sample_size` must be divisible by 4 .*, got 10"),
+            ({"sample_size": 2}, "`sample_size` must be divisible by 4 .*, got 2"),
+            ({"latent_channels": 0}, "`latent_channels` must be at least 1, got 0"),
+            ({"num_class_embeds": 0}, "`num_class_embeds` must be at least 1 or None, got 0"),
+        ),
+    ),
+    "DenseDiscriminator": Tiny(
+        arguments={"sample_size": 8, "in_channels": 1, "hidden_sizes": [12, 8]},
+        inputs=judged_inputs,
+        shapes=discriminator_shapes,
+        variants=AUTOENCODER_VARIANTS,
+        refused=(({"hidden_sizes": [0]}, "`sample_size` and `hidden_sizes` must be at least 1, got .*0"),),
+    ),
+    "DenseGenerator": Tiny(
+        arguments=GENERATOR | {"hidden_sizes": [8, 12]},
+        inputs=latent_inputs,
+        shapes=generator_shapes,
+        variants=GENERATOR_VARIANTS,
+        refused=(({"latent_channels": 0}, "`latent_channels`, .* must be at least 1, got .0"),),
+    ),
+    "ProgressiveDiscriminator": Tiny(
+        arguments={"sample_size": 8, "in_channels": 1} | GROWING,
+        inputs=judged_inputs,
+        shapes=discriminator_shapes,
+        variants={"plain": {}, "colour": {"in_channels": 3}} | GROWING_VARIANTS,
+        refused=UNREACHED,
+    ),
+    "ProgressiveGenerator": Tiny(
+        arguments=GENERATOR | GROWING,
+        inputs=latent_inputs,
+        shapes=generator_shapes,
+        variants={"plain": {}, "colour": {"out_channels": 3}} | GROWING_VARIANTS,
+        refused=(*UNREACHED, ({"latent_channels": 0}, "`latent_channels` must be at least 1, got 0")),
+    ),
+    "StyleGANGenerator": Tiny(
+        arguments=GENERATOR | GROWING | {"num_mapping_layers": 2},
+        inputs=latent_inputs,
+        shapes=generator_shapes,
+        variants={"plain": {}, "colour": {"out_channels": 3}} | GROWING_VARIANTS,
+        refused=(
+            *UNREACHED,
+            ({"num_mapping_layers": 0}, "`num_mapping_layers` must be at least 1, got 0"),
+            ({"mapping_rate": 0.0}, "`mapping_rate` must be above 0 .*, got 0.0"),
+        ),
+    ),
     "ConvAutoencoder": Tiny(
         arguments=AUTOENCODER | {"block_out_channels": [4, 8], "decoder_channels": [4, 8]},
         inputs=autoencoder_inputs,

@@ -3,7 +3,7 @@
 import torch
 
 from genhub.data import Images, Lazy
-from genhub.evaluation.features import FeatureSpace, PixelSpace, pinned_spaces
+from genhub.evaluation.features import ClassifierSpace, FeatureSpace, PixelSpace, pinned_spaces
 from genhub.evaluation.metrics import squared_mmd
 from genhub.evaluation.protocol import is_fashion_mnist
 
@@ -29,6 +29,14 @@ class Watch:
     def __call__(self, images: torch.Tensor) -> float:
         """Returns 1000 times the kernel distance of generated uint8 `images` (N, C, H, W)."""
         return 1000 * squared_mmd(self.real, self.space(images).double())
+
+    def shares(self, images: torch.Tensor) -> dict[str, float]:
+        """Returns the share of each class among `images`, `val_share/<class>`; nothing in a space without classes."""
+        if not isinstance(self.space, ClassifierSpace):
+            return {}
+        probabilities = self.space.probabilities(self.space(images))
+        counts = torch.bincount(probabilities.argmax(1), minlength=probabilities.shape[1])
+        return {f"val_share/{label}": count / len(images) for label, count in enumerate(counts.tolist())}
 
 
 def space_for(train: Images | Lazy, held_out: Images, device: str | torch.device) -> FeatureSpace:

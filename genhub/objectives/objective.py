@@ -1,7 +1,7 @@
 """What the loop asks of an objective, whatever the family of its models."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import nn
@@ -14,20 +14,31 @@ Terms = dict[str, torch.Tensor]  # named parts of a loss, scalars; the loop adds
 
 @dataclass(frozen=True)
 class Step:
-    """Where training stands: `index` of the step, share of its stage that is done, and this batch's random numbers."""
+    """Where training stands, and this batch's random numbers.
+
+    Args:
+        index: of the step in its stage.
+        progress: share of the stage that is done.
+        parts: in which the process walks through its share of the batch.
+        notes: what a loss writes down beside its terms: scalars that are logged, and not moved against.
+    """
 
     index: int
     progress: float
     draws: Draws
+    parts: int = 1
+    notes: Terms = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Phase:
-    """One move of the game: the module of `Objective.modules` that moves, against which loss, and how often."""
+    """One move of the game: the module of `Objective.modules` that moves, against which loss, and how often; if not
+    the whole of it, which of its parts, by their dotted names."""
 
     trains: str
     loss: Callable[[Batch, Step], Terms]
     every: int = 1
+    parts: tuple[str, ...] = ()
 
 
 class Objective:
@@ -36,6 +47,8 @@ class Objective:
 
     modules: dict[str, nn.Module]
     phases: tuple[Phase, ...]
+    can_ail = False  # whether `diagnose` says anything
+    per_sample: tuple[str, ...] = ()  # tensors of `state_dict` of which each process fills the places of its samples
 
     def check(self, shape):
         """Refuses models that are made for other images than those of `shape` (a `genhub.data.Shape`).
@@ -62,9 +75,32 @@ class Objective:
                     f"`components.{name}.num_class_embeds` is {known}, the data set has {classes} classes."
                 )
 
+    def check_batch(self, batch_size: int, share: int):
+        """Refuses batches of `batch_size` images, of which a process takes `share` at a time.
+
+        Raises:
+            ValueError: statistics of a batch would be taken of one image.
+        """
+        for name, module in self.modules.items():
+            if share == 1 and (
+                getattr(module, "has_batch_statistics", False)
+                or any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in module.modules())
+            ):
+                raise ValueError(
+                    f"`training.batch_size` must give each process at least 2 images at a time: the component {name} "
+                    f"takes statistics of its batch, got {batch_size}, which gives 1."
+                )
+
     def validate(self, batch: Batch, step: Step) -> Terms:
         """Returns the terms to watch on held-out images, without gradients: those of the first phase."""
         return self.phases[0].loss(batch, step)
+
+    def observe(self, numbers: dict[str, float], images: int):
+        """Learns the terms and notes of a step, as they are logged: means over its `images`, over all processes."""
+
+    def diagnose(self, records: list[dict]) -> dict[str, str]:
+        """Returns what goes wrong by the newest of the records that were logged, by name: nothing here."""
+        return {}
 
     def state_dict(self) -> dict:
         """Returns what the objective itself remembers between steps: nothing here."""

@@ -2,7 +2,13 @@
 its parts from the installed packages by their names."""
 
 from genhub.hub import InstalledClasses
-from genhub.pipelines import pipeline_autoencoder, pipeline_classifier, pipeline_cosine_ddpm, pipeline_vae
+from genhub.pipelines import (
+    pipeline_autoencoder,
+    pipeline_classifier,
+    pipeline_cosine_ddpm,
+    pipeline_gan,
+    pipeline_vae,
+)
 
 
 class AutoencoderPipeline(InstalledClasses, pipeline_autoencoder.AutoencoderPipeline):
@@ -11,6 +17,10 @@ class AutoencoderPipeline(InstalledClasses, pipeline_autoencoder.AutoencoderPipe
 
 class CosineDDPMPipeline(InstalledClasses, pipeline_cosine_ddpm.CosineDDPMPipeline):
     __doc__ = pipeline_cosine_ddpm.CosineDDPMPipeline.__doc__
+
+
+class GANPipeline(InstalledClasses, pipeline_gan.GANPipeline):
+    __doc__ = pipeline_gan.GANPipeline.__doc__
 
 
 class ImageClassificationPipeline(InstalledClasses, pipeline_classifier.ImageClassificationPipeline):

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast
 from diffusers.training_utils import EMAModel
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -89,6 +88,7 @@ class Loop:
         """
         self.objective, self.optimizers, self.schedules, self.config = objective, optimizers, schedules, config
         progress, window = self.progress, _Window()
+        self._notes = {"lr", "grad_norm"}  # names of numbers that are no terms of a loss
         self._moves: dict[str, list[nn.Parameter]] = {}  # of each phase, by what it trains
         self._moving: str | None = None
         began = time.monotonic() - progress.seconds
@@ -105,10 +105,12 @@ class Loop:
                 numbers |= self.move(phase, number, share, progress.step / steps)
             if not due:
                 self._exchange([])
+            objective.observe(numbers, config.batch_size)
+            self._share_statistics()
             for name, average in self.averages.items():
                 self.modules[name].requires_grad_(True)  # EMAModel copies what is frozen instead of averaging it
                 self._moving = None
-                average.step(self.modules[name].parameters())
+                average.step(state_of(self.modules[name]))
 
             progress.step += 1
             progress.total_steps += 1
@@ -118,7 +120,7 @@ class Loop:
             bar.update()
             paused = 0.0
             if progress.total_steps % config.log_every == 0 or progress.step == steps:
-                record = window.close()
+                record = window.close(self._notes)
                 self.log(self._position() | record)
                 bar.set_postfix({"loss": f"{record['loss']:.4f}", "img/s": f"{record['images_per_second']:.0f}"})
             for every, action in self.watch:
@@ -142,9 +144,11 @@ class Loop:
                 self.accelerator.no_sync(module) if not last else contextlib.nullcontext(),
                 attention_backend(self.accelerator),
             ):
-                terms = phase.loss(batch, self.step_of(number, part, len(batch["pixel_values"]), progress))
+                step = self.step_of(number, part, len(batch["pixel_values"]), progress, len(share))
+                terms = phase.loss(batch, step)
                 self.accelerator.backward(sum(terms.values()) / len(share))
-            for name, term in terms.items():
+            self._notes |= step.notes.keys()
+            for name, term in (terms | step.notes).items():
                 sums[name] = sums.get(name, 0) + term.detach().float() / len(share)
         self.accelerator.unscale_gradients(optimizer)
         norm = nn.utils.get_total_norm([p.grad for p in moved if p.grad is not None])
@@ -172,7 +176,7 @@ class Loop:
         module = self.objective.modules[root]
         if phase.trains not in self._moves:
             part = self.accelerator.unwrap_model(module).get_submodule(path)
-            self._moves[phase.trains] = list(part.parameters())
+            self._moves[phase.trains] = moved_by(phase, part)
         if self._moving != phase.trains:
             for other in self.objective.modules.values():
                 other.requires_grad_(False)
@@ -195,17 +199,32 @@ class Loop:
     def _is_late(self) -> bool:
         return self.config.max_minutes is not None and self.progress.seconds > 60 * self.config.max_minutes
 
-    def step_of(self, phase: int, part: int, size: int, progress: float) -> Step:
-        """Returns the place in training of one part of a batch, with its random numbers."""
+    def _share_statistics(self):
+        """Gives all processes the mean of what each one's buffers remember: running means and the like."""
+        if self.accelerator.num_processes > 1:
+            for module in self.objective.modules.values():
+                buffers = [buffer for buffer in module.buffers() if buffer.is_floating_point()]
+                if buffers:
+                    flat = torch.cat([buffer.flatten() for buffer in buffers])
+                    parts = self.accelerator.reduce(flat, "mean").split([buffer.numel() for buffer in buffers])
+                    for buffer, part in zip(buffers, parts, strict=True):
+                        buffer.copy_(part.view_as(buffer))
+
+    def step_of(self, phase: int, part: int, size: int, progress: float, parts: int) -> Step:
+        """Returns the place in training of one of the parts of a batch, with its random numbers."""
         first = (part * self.accelerator.num_processes + self.accelerator.process_index) * size
         key = ("training", self.config.seed, self.progress.stage, self.progress.step, phase)
         rows = range(first, first + size)
         draws = Draws(*key, rows=rows, total=self.config.batch_size, device=self.accelerator.device)
-        return Step(self.progress.step, progress, draws)
+        return Step(self.progress.step, progress, draws, parts)
 
     def state_dict(self) -> dict:
-        """Returns all that a run needs to go on as if it had never stopped, but for the global random state."""
-        unwrap = self.accelerator.unwrap_model
+        """Returns all that a run needs to go on as if it had never stopped, but for the global random state; all
+        processes call it."""
+        unwrap, remembered = self.accelerator.unwrap_model, self.objective.state_dict()
+        if self.accelerator.num_processes > 1:
+            for name in remembered.keys() & {*self.objective.per_sample}:
+                remembered[name] = self.accelerator.reduce(remembered[name], "sum")
         return {
             "progress": asdict(self.progress),
             "modules": {name: unwrap(module).state_dict() for name, module in self.modules.items()},
@@ -213,7 +232,7 @@ class Loop:
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
             "schedules": {name: schedule.state_dict() for name, schedule in self.schedules.items()},
             "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler else {},
-            "objective": self.objective.state_dict(),
+            "objective": remembered,
         }
 
     def ask_to_stop(self, number: int, frame=None):
@@ -269,9 +288,9 @@ class _Window:
             self.counts[name] = self.counts.get(name, 0) + 1
         self.images += images
 
-    def close(self) -> dict[str, float]:
+    def close(self, notes: set[str]) -> dict[str, float]:
         means = {name: self.sums[name] / self.counts[name] for name in self.sums}
-        terms = [value for name, value in means.items() if name.split("/")[-1] not in ("lr", "grad_norm")]
+        terms = [value for name, value in means.items() if name.split("/")[-1] not in notes]
         rate = self.images / (time.monotonic() - self.start)
         self.__init__()
         return {"loss": sum(terms), **means, "images_per_second": round(rate, 2)}
@@ -300,8 +319,6 @@ def validate(
     training = {name: module.training for name, module in objective.modules.items()}
     for module in objective.modules.values():
         module.eval()
-        for buffer in module.buffers():  # running statistics: each process has its own, the first one's are saved
-            buffer.copy_(broadcast(buffer))
     sums: dict[str, torch.Tensor] = {}
     for start in range(0, count, batch_size):
         total = min(batch_size, count - start)
@@ -321,12 +338,28 @@ def validate(
     return dict(zip(names, row.tolist(), strict=True))
 
 
+def state_of(module: nn.Module) -> list[torch.Tensor]:
+    """Returns what is averaged of a module: its parameters, and running statistics as if they were some."""
+    buffers = (buffer for buffer in module.buffers() if buffer.is_floating_point())
+    return [*module.parameters(), *(buffer.detach().requires_grad_() for buffer in buffers)]
+
+
+def moved_by(phase: Phase, module: nn.Module) -> list[nn.Parameter]:
+    """Returns the parameters that a phase moves of the module that it trains."""
+    found = []
+    for name in phase.parts or ("",):
+        parent, _, last = name.rpartition(".")
+        part = getattr(module.get_submodule(parent), last) if last else module
+        found += [part] if isinstance(part, nn.Parameter) else part.parameters()
+    return found
+
+
 @contextlib.contextmanager
 def averaged(accelerator: Accelerator, modules: dict[str, nn.Module], averages: dict[str, EMAModel]):
-    """Puts the moving averages in place of the weights, for as long as the block lasts. Buffers stay as they are."""
+    """Puts the moving averages in place of weights and running statistics, for as long as the block lasts."""
     with contextlib.ExitStack() as stack:
         for name, average in averages.items():
-            parameters = list(accelerator.unwrap_model(modules[name]).parameters())
+            parameters = state_of(accelerator.unwrap_model(modules[name]))
             average.store(parameters)
             average.copy_to(parameters)
             stack.callback(average.restore, parameters)

@@ -13,6 +13,7 @@ from genhub.training.loop import Loop, truncate_log
 from genhub.training.recipe import FROM_DATA, Recipe, same_experiment
 
 STATE = "training"
+KEPT = 1000  # records that are looked back on
 
 
 class RunFolder:
@@ -50,8 +51,7 @@ class RunFolder:
     def save_checkpoint(self, loop: Loop) -> Path:
         """Writes the state of a run; all processes call it."""
         folder, keep = self.logs / "checkpoints", self.recipe.training.keep_checkpoints
-        state = loop.state_dict() if self.accelerator.is_main_process else {}
-        return save_checkpoint(self.accelerator, folder, loop.progress.total_steps, state, keep)
+        return save_checkpoint(self.accelerator, folder, loop.progress.total_steps, loop.state_dict(), keep)
 
     def log(self, record: dict):
         """Writes one line of metrics.jsonl, and tells the trackers."""
@@ -61,6 +61,10 @@ class RunFolder:
             file.write(json.dumps(record) + "\n")
         if self.recipe.training.trackers:
             self.accelerator.log({k: v for k, v in record.items() if k != "step"}, step=record["step"])
+
+    def records(self) -> list[dict]:
+        """Returns the newest of what was written to metrics.jsonl, oldest first."""
+        return [json.loads(line) for line in (self.logs / "metrics.jsonl").read_text().splitlines()[-KEPT:]]
 
     def save_picture(self, step: int, picture: bytes):
         """Writes the samples that a run draws while it trains."""

@@ -1,6 +1,7 @@
 """From a recipe to a trained repository: the parts are built here, the loop moves them."""
 
 import inspect
+import itertools
 import json
 import math
 import sys
@@ -21,7 +22,7 @@ from genhub.evaluation.watch import Watch
 from genhub.hub import generates, save_repo
 from genhub.objectives.objective import Objective
 from genhub.randomness import fold, keyed_generator
-from genhub.training.loop import Loop, Progress, TrainingStopped, averaged, validate
+from genhub.training.loop import Loop, Progress, TrainingStopped, averaged, moved_by, state_of, validate
 from genhub.training.processes import make_accelerator, share_of, signals_to
 from genhub.training.recipe import FROM_LENGTH, Recipe, Stage, TrainingConfig, load_recipe, recipe_names
 from genhub.training.run_folder import RunFolder
@@ -142,14 +143,14 @@ class Run:
     def _run_stage(self, loop: Loop, number: int, stage: Stage, steps: int, state: dict | None, bar: tqdm):
         """Prepares one stage's objective and optimizers, takes back their state, and runs it."""
         objective = self._objective(stage)
-        moved = {phase.trains: _target(objective, phase.trains) for phase in objective.phases}
+        moved = {phase.trains: moved_by(phase, _target(objective, phase.trains)) for phase in objective.phases}
         for module in objective.modules.values():
             module.requires_grad_(False)
-        for module in moved.values():  # what no phase of this stage moves stays out of the gradient exchange
-            module.requires_grad_(True)
+        for parameter in itertools.chain(*moved.values()):  # what none moves stays out of the gradient exchange
+            parameter.requires_grad_(True)
         optimizers, schedules = {}, {}
         for name, (spec, schedule) in stage.optimizers.items():
-            optimizers[name] = spec.build(moved[name].parameters())
+            optimizers[name] = spec.build(moved[name])
             if schedule is not None:
                 length = {key: steps for key in FROM_LENGTH if schedule.lacks(key)}
                 schedules[name] = schedule.build(optimizers[name], **length)
@@ -178,6 +179,7 @@ class Run:
         for name in trains:
             _target(objective, name)
         objective.check(self.images.shape)
+        objective.check_batch(stage.training.batch_size, self.shares[self.recipe.stages.index(stage)])
         if trains != set(stage.optimizers):
             raise ValueError(
                 f"`optimizers` must be for {', '.join(sorted(trains))}, which {stage.objective.path} moves, "
@@ -243,18 +245,38 @@ class Run:
             sampler.call(0, sampler.labels(1), 1)
 
     def _evaluate(self, loop: Loop):
-        """Logs the figure of quality of generated images, and keeps the weights with the best one."""
+        """Logs the figure of quality of generated images, and keeps the weights with the best one, and those of an
+        adversarial game as long as it is healthy."""
         config, name = self.recipe.evaluation, self.watch.name
         with self._pipeline() as pipeline:
             try:
-                value = self.watch(self._sampler(pipeline).draw(config.count)[0])
+                images = self._sampler(pipeline).draw(config.count)[0]
+                value, shares = self.watch(images), self.watch.shares(images) if loop.objective.can_ail else {}
             except ValueError:  # images that are not finite: that may pass
-                value = math.nan
-        self.folder.log({"step": loop.progress.total_steps, name: value})
-        if self.accelerator.is_main_process and config.keep_best and value < self._best():
+                value, shares = math.nan, {}
+        self.folder.log({"step": loop.progress.total_steps, name: value} | shares)
+        if self.accelerator.is_main_process:
             row = {"name": name, "value": value, "split": "val", "images": self.watch.images, "seeds": 1}
-            self._save(self.folder.logs / "best", loop, [row | {"generated": config.count}])
+            if config.keep_best and value < self._best():
+                self._save(self.folder.logs / "best", loop, [row | {"generated": config.count}])
+            if loop.objective.can_ail and self._is_healthy(loop):
+                self._save(self.folder.logs / "healthy", loop, [row | {"generated": config.count}])
         self.accelerator.wait_for_everyone()
+
+    def _is_healthy(self, loop: Loop) -> bool:
+        """Warns of what goes wrong, once for each trouble while it lasts; returns whether nothing does."""
+        records = self.folder.records()
+        troubles = loop.objective.diagnose(records)
+        since = next((place for place in reversed(range(len(records))) if records[place].get("healthy")), -1)
+        known = {record["warning"] for record in records[since + 1 :] if "warning" in record}
+        for name in troubles.keys() - known:
+            self.folder.log({"step": loop.progress.total_steps, "warning": name, "message": troubles[name]})
+            tqdm.write(f"Warning, step {loop.progress.total_steps}: {name}. {troubles[name]}", file=sys.stderr)
+            if (self.folder.logs / "healthy").is_dir():
+                tqdm.write(f"The last healthy state is in {self.folder.logs / 'healthy'}.", file=sys.stderr)
+        if not troubles and known:
+            self.folder.log({"step": loop.progress.total_steps, "healthy": True})
+        return not troubles
 
     def _best(self) -> float:
         """Returns the figure of the best repository that the run has kept, infinity if none."""
@@ -346,9 +368,7 @@ class Run:
 
 def make_averages(modules: dict[str, nn.Module], config: TrainingConfig) -> dict[str, EMAModel]:
     """Returns the moving averages that `training.ema` asks for."""
-    return {
-        name: EMAModel(modules[name].parameters(), decay=decay, foreach=True) for name, decay in config.ema.items()
-    }
+    return {name: EMAModel(state_of(modules[name]), decay=decay, foreach=True) for name, decay in config.ema.items()}
 
 
 def _target(objective: Objective, trains: str) -> nn.Module:

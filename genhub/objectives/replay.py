@@ -1,0 +1,76 @@
+"""Experience replay: the discriminator meets old fakes again, and so does not forget what it knew of them (Géron,
+*Hands-On Machine Learning*, 3rd ed., ch. 17; Shrivastava et al. 2017, arXiv 1612.07828, Sec. 2.3)."""
+
+import math
+import os
+
+import torch
+
+from genhub.objectives.objective import Step
+
+
+class Replay:
+    """The fakes of the last steps: place i of the global batch remembers what was made at place i, so that neither the
+    number of processes nor accumulation changes what is replayed.
+
+    Args:
+        steps: how many steps are remembered; 0 for none.
+        share: of the fakes that are shown, those which are old.
+    """
+
+    def __init__(self, steps: int, share: float):
+        if steps < 0:
+            raise ValueError(f"`replay_steps` must be at least 0, got {steps}.")
+        if not 0 <= share <= 1:
+            raise ValueError(f"`replay_share` must lie in [0, 1], got {share}.")
+        self.steps, self.share = steps, share
+        self.fakes: torch.Tensor | None = None  # (S, B, C, H, W), of which a process fills its own places
+        self.labels: torch.Tensor | None = None  # (S, B)
+
+    def check(self, batch_size: int, shape: tuple[int, ...], memory: int | None = None):
+        """Refuses to remember more than half of the machine's memory holds.
+
+        Raises:
+            ValueError: that much does not fit.
+        """
+        memory = physical_memory() if memory is None else memory
+        needed = self.steps * batch_size * math.prod(shape) * 2
+        if needed > memory / 2:
+            raise ValueError(
+                f"`replay_steps` must be at most {int(self.steps * memory / 2 / needed)}, half of the memory of this "
+                f"machine, got {self.steps}, {needed / 2**30:.1f} GiB."
+            )
+
+    def show(self, fake: torch.Tensor, labels: torch.Tensor | None, step: Step):
+        """Remembers `fake` (B, C, H, W), without gradients, and returns what to show in its place, with its labels."""
+        if not self.steps:
+            return fake, labels
+        rows, total = step.draws.rows, step.draws.total
+        if self.fakes is None:
+            self.fakes = torch.zeros(self.steps, total, *fake.shape[1:], dtype=torch.float16, device=fake.device)
+            self.labels = torch.zeros(self.steps, total, dtype=torch.long, device=fake.device)
+        mine, kept = slice(rows.start, rows.stop), min(step.index, self.steps)
+        chance, place = step.draws.rand(2).unbind(1)  # (B,) each
+        if kept:
+            slots, each = (place * kept).long(), torch.arange(rows.start, rows.stop, device=fake.device)
+            is_old = chance < self.share
+            shown = torch.where(is_old[:, None, None, None], self.fakes[slots, each].to(fake), fake)
+            shown_labels = None if labels is None else torch.where(is_old, self.labels[slots, each], labels)
+        else:
+            shown, shown_labels = fake, labels
+        slot = step.index % self.steps
+        self.fakes[slot, mine] = fake.to(self.fakes.dtype)
+        if labels is not None:
+            self.labels[slot, mine] = labels
+        return shown, shown_labels
+
+    def state_dict(self) -> dict:
+        return {} if self.fakes is None else {"fakes": self.fakes, "labels": self.labels}
+
+    def load_state_dict(self, state: dict, device: torch.device | str = "cpu"):
+        self.fakes, self.labels = (state[k].to(device) if k in state else None for k in ("fakes", "labels"))
+
+
+def physical_memory() -> int:
+    """Returns the bytes of memory of this machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
