@@ -48,7 +48,7 @@ class Objective:
     modules: dict[str, nn.Module]
     phases: tuple[Phase, ...]
     can_ail = False  # whether `diagnose` says anything
-    per_sample: tuple[str, ...] = ()  # tensors of `state_dict` of which each process fills the places of its samples
+    per_sample: tuple[str, ...] = ()  # tensors (B, ...) of `state_dict`, of which a process fills its samples' places
 
     def check(self, shape):
         """Refuses models that are made for other images than those of `shape` (a `genhub.data.Shape`).

@@ -24,8 +24,8 @@ class Replay:
         if not 0 <= share <= 1:
             raise ValueError(f"`replay_share` must lie in [0, 1], got {share}.")
         self.steps, self.share = steps, share
-        self.fakes: torch.Tensor | None = None  # (S, B, C, H, W), of which a process fills its own places
-        self.labels: torch.Tensor | None = None  # (S, B)
+        self.fakes: torch.Tensor | None = None  # (B, S, C, H, W), of which a process fills its own places
+        self.labels: torch.Tensor | None = None  # (B, S)
 
     def check(self, batch_size: int, shape: tuple[int, ...], memory: int | None = None):
         """Refuses to remember more than half of the machine's memory holds.
@@ -47,21 +47,21 @@ class Replay:
             return fake, labels
         rows, total = step.draws.rows, step.draws.total
         if self.fakes is None:
-            self.fakes = torch.zeros(self.steps, total, *fake.shape[1:], dtype=torch.float16, device=fake.device)
-            self.labels = torch.zeros(self.steps, total, dtype=torch.long, device=fake.device)
+            self.fakes = torch.zeros(total, self.steps, *fake.shape[1:], dtype=torch.float16, device=fake.device)
+            self.labels = torch.zeros(total, self.steps, dtype=torch.long, device=fake.device)
         mine, kept = slice(rows.start, rows.stop), min(step.index, self.steps)
         chance, place = step.draws.rand(2).unbind(1)  # (B,) each
         if kept:
             slots, each = (place * kept).long(), torch.arange(rows.start, rows.stop, device=fake.device)
             is_old = chance < self.share
-            shown = torch.where(is_old[:, None, None, None], self.fakes[slots, each].to(fake), fake)
-            shown_labels = None if labels is None else torch.where(is_old, self.labels[slots, each], labels)
+            shown = torch.where(is_old[:, None, None, None], self.fakes[each, slots].to(fake), fake)
+            shown_labels = None if labels is None else torch.where(is_old, self.labels[each, slots], labels)
         else:
             shown, shown_labels = fake, labels
         slot = step.index % self.steps
-        self.fakes[slot, mine] = fake.to(self.fakes.dtype)
+        self.fakes[mine, slot] = fake.to(self.fakes.dtype)
         if labels is not None:
-            self.labels[slot, mine] = labels
+            self.labels[mine, slot] = labels
         return shown, shown_labels
 
     def state_dict(self) -> dict:

@@ -163,14 +163,25 @@ class Run:
                 schedule.load_state_dict(state["schedules"][name])
             if self.accelerator.scaler:
                 self.accelerator.scaler.load_state_dict(state["scaler"])
-            objective.load_state_dict(state["objective"])
+            objective.load_state_dict(self._own(state["objective"], objective, number))
         share, world = self.shares[number], self.accelerator.num_processes
         start = loop.progress.images + self.accelerator.process_index * share
         batches = self.images.batches(share, start, share * world, self.config.seed, self.accelerator.device)
         loop.run(objective, optimizers, schedules, batches, stage.training, steps, bar)
+        # What exchanges this stage's gradients would listen on in the next one
+        objective.modules = {name: self.accelerator.unwrap_model(m) for name, m in objective.modules.items()}
         self.accelerator.free_memory()
         for module in self.modules.values():
             module.requires_grad_(True)
+
+    def _own(self, remembered: dict, objective: Objective, number: int) -> dict:
+        """Returns what this process remembers of the state of an objective: the places of its own samples."""
+        world, rank, share = self.accelerator.num_processes, self.accelerator.process_index, self.shares[number]
+        own = torch.arange(self.recipe.stages[number].training.batch_size) // share % world == rank
+        return remembered | {
+            name: remembered[name] * own.view(-1, *[1] * (remembered[name].ndim - 1))
+            for name in remembered.keys() & {*objective.per_sample}
+        }
 
     def _objective(self, stage: Stage) -> Objective:
         """Builds the objective of a stage, and checks that its phases and the optimizers name the same modules."""
