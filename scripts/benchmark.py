@@ -263,6 +263,25 @@ def benchmark_evaluation(source: str, recipe: Recipe, rounds: int):
     )
 
 
+def benchmark_generation(rounds: int, batch_size: int = 250):
+    """Prints how many images a second GAN generators make, in batches."""
+    from genhub.data import Shape
+
+    print(f"\nGeneration in batches of {batch_size}, by `pipe(output_type='pt')`")
+    for name in ("gan", "dcgan", "conditional-dcgan", "progressive-gan", "stylegan"):
+        recipe = load_recipe(name)
+        pipeline = recipe.build_pipeline(recipe.build_components(Shape(1, 28, 28, tuple("0123456789"))))
+        pipeline.generator.eval()
+        labels = {"class_labels": 3} if "conditional" in name else {}
+        rates = []
+        for _ in range(rounds + 1):
+            start = time.perf_counter()
+            for _ in range(4):
+                pipeline(batch_size=batch_size, output_type="pt", **labels)
+            rates.append(4 * batch_size / (time.perf_counter() - start))
+        print(f"  {name:18} {statistics.median(rates[1:]):10,.0f} images/s")
+
+
 def main():
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -270,7 +289,9 @@ def main():
     parser.add_argument("--data", default="sample", help="data set to train on and to decode")
     parser.add_argument("--rounds", type=int, default=5, help="how often each contestant runs (medians are printed)")
     parser.add_argument("--steps", type=int, default=4, help="training steps in a turn")
-    parser.add_argument("--only", choices=("data", "loop", "example", "evaluation"), help="measure one thing")
+    parser.add_argument(
+        "--only", choices=("data", "loop", "example", "evaluation", "generation"), help="measure one thing"
+    )
     options = parser.parse_args()
     print(f"{device_name(torch.device('cpu'))}, {torch.get_num_threads()} thread(s), torch {torch.__version__}")
     with tempfile.TemporaryDirectory() as cache:
@@ -279,6 +300,8 @@ def main():
         os.environ["GENHUB_CACHE"] = cache
         if options.only in (None, "data"):
             benchmark_data(options.data, options.rounds)
+        if options.only in (None, "generation"):
+            benchmark_generation(options.rounds)
         recipe = load_recipe(options.recipe)
         if options.only in (None, "evaluation"):
             benchmark_evaluation(options.data, recipe, options.rounds)

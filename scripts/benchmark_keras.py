@@ -1,5 +1,5 @@
-"""How fast the book's autoencoders train here and in Keras, in turns in one run, with the same batch on the same
-cores: `pip install 'genhub[keras]' && python scripts/benchmark_keras.py --data FASHION_MNIST`."""
+"""How fast the book's autoencoders and GANs train here and in Keras, in turns in one run, with the same batch on the
+same cores: `pip install 'genhub[keras]' && python scripts/benchmark_keras.py --data FASHION_MNIST`."""
 
 import argparse
 import json
@@ -61,7 +61,38 @@ def recurrent(keras):
     )
 
 
-PAIRS = {"stacked-ae": (stacked, 3000), "conv-ae": (convolutional, 300), "recurrent-ae": (recurrent, 150)}
+def dense_game(keras):
+    """The book's dense generator and discriminator."""
+    dense, he = keras.layers.Dense, {"activation": "relu", "kernel_initializer": "he_normal"}
+    generator = [dense(100, input_shape=[30], **he), dense(150, **he), dense(28 * 28, activation="sigmoid")]
+    discriminator = [keras.layers.Flatten(), dense(150, **he), dense(100, **he), dense(1, activation="sigmoid")]
+    return keras.Sequential([*generator, keras.layers.Reshape([28, 28])]), keras.Sequential(discriminator)
+
+
+def convolutional_game(keras):
+    """The book's DCGAN."""
+    layers, leaky = keras.layers, keras.layers.LeakyReLU
+    generator = [
+        *(layers.Dense(7 * 7 * 128, input_shape=[100]), layers.Reshape([7, 7, 128]), layers.BatchNormalization()),
+        layers.Conv2DTranspose(64, kernel_size=5, strides=2, padding="same", activation="relu"),
+        layers.BatchNormalization(),
+        layers.Conv2DTranspose(1, kernel_size=5, strides=2, padding="same", activation="tanh"),
+    ]
+    discriminator = [
+        *(layers.Conv2D(64, kernel_size=5, strides=2, padding="same", activation=leaky(0.2)), layers.Dropout(0.4)),
+        *(layers.Conv2D(128, kernel_size=5, strides=2, padding="same", activation=leaky(0.2)), layers.Dropout(0.4)),
+        *(layers.Flatten(), layers.Dense(1, activation="sigmoid")),
+    ]
+    return keras.Sequential(generator), keras.Sequential(discriminator)
+
+
+PAIRS = {
+    "stacked-ae": (stacked, 3000),
+    "conv-ae": (convolutional, 300),
+    "recurrent-ae": (recurrent, 150),
+    "gan": (dense_game, 1000),
+    "dcgan": (convolutional_game, 100),
+}
 
 
 def by_keras(build: Callable, steps: int, pixels) -> Callable[[], float]:
@@ -81,10 +112,39 @@ def by_keras(build: Callable, steps: int, pixels) -> Callable[[], float]:
     return run
 
 
+def game_by_keras(build: Callable, steps: int, pixels) -> Callable[[], float]:
+    """Returns what plays the book's game for `steps` steps, by the book's loop, and returns images per second."""
+    import tensorflow as tf
+    import tf_keras as keras
+
+    generator, discriminator = build(keras)
+    gan = keras.Sequential([generator, discriminator])
+    discriminator.compile(loss="binary_crossentropy", optimizer="rmsprop")
+    discriminator.trainable = False
+    gan.compile(loss="binary_crossentropy", optimizer="rmsprop")
+    images = pixels if build is dense_game else 2 * pixels.reshape(-1, 28, 28, 1) - 1
+    batches = tf.data.Dataset.from_tensor_slices(images[:10_000]).shuffle(1000)
+    batches = batches.batch(BATCH_SIZE, drop_remainder=True).prefetch(1).repeat()
+
+    def run(steps: int = steps) -> float:
+        start = time.perf_counter()
+        for real in batches.take(steps):
+            noise = tf.random.normal(shape=[BATCH_SIZE, generator.input_shape[1]])
+            both = tf.concat([generator(noise), real], axis=0)
+            discriminator.train_on_batch(both, tf.constant([[0.0]] * BATCH_SIZE + [[1.0]] * BATCH_SIZE))
+            noise = tf.random.normal(shape=[BATCH_SIZE, generator.input_shape[1]])
+            gan.train_on_batch(noise, tf.constant([[1.0]] * BATCH_SIZE))
+        return steps * BATCH_SIZE / (time.perf_counter() - start)
+
+    run(10)
+    return run
+
+
 def by_genhub(recipe: str, steps: int, source: str, changes: dict) -> Callable[[], float]:
     """Returns what trains the recipe for `steps` steps, and returns images per second of its loop."""
     overrides = {"data.source": source, "training.max_steps": steps, "training.batch_size": BATCH_SIZE}
     overrides |= {"training.validate_every": 0, "training.checkpoint_every": 0, **changes}
+    overrides |= {"training.sample_every": 0, "evaluation.every": 0}
 
     def run() -> float:
         with tempfile.TemporaryDirectory() as folder:
@@ -98,13 +158,16 @@ def main():
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", default="sample", help="data set to train on")
+    parser.add_argument("--only", nargs="*", default=list(PAIRS), choices=list(PAIRS), help="recipes to compare")
     parser.add_argument("--rounds", type=int, default=3, help="how often each runs (medians are printed)")
     options = parser.parse_args()
     print(f"{device_name(torch.device('cpu'))}, {torch.get_num_threads()} thread(s), torch {torch.__version__}")
     pixels = (load(DataConfig(source=options.data, val_size=500)).images[:, 0].float() / 255).numpy()
-    for recipe, (build, steps) in PAIRS.items():
+    for recipe in options.only:
+        build, steps = PAIRS[recipe]
         changes = {"training.channels_last": True} if recipe == "conv-ae" else {}
-        runs = {"Keras": by_keras(build, steps, pixels), "genhub": by_genhub(recipe, steps, options.data, changes)}
+        in_keras = game_by_keras if "gan" in recipe else by_keras
+        runs = {"Keras": in_keras(build, steps, pixels), "genhub": by_genhub(recipe, steps, options.data, changes)}
         rates = in_turns(runs, options.rounds)
         print(
             f"  {recipe:14} Keras {rates['Keras']:8,.0f} images/s, genhub {rates['genhub']:8,.0f} images/s, "

@@ -1,4 +1,4 @@
-"""Games of two networks under the loop: exact to resume at every moment, alike on any number of processes, and watched."""
+"""Games of two networks under the loop: exact to resume at every moment, alike on any number of processes, watched."""
 
 import json
 import shutil
