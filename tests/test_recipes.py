@@ -87,6 +87,14 @@ def test_every_value_of_a_recipe_can_be_overridden_and_nothing_else_changes(key,
     assert dict(leaves(recipe.sections)) == dict(leaves(SECTIONS)) | {key: new}
 
 
+def test_an_override_changes_one_of_two_entries_that_the_recipe_writes_once():
+    recipe = load_recipe("gan", {"optimizers.generator.lr": 0.5})
+
+    rates = {name: spec.arguments["lr"] for name, (spec, _) in recipe.stages[0].optimizers.items()}
+    assert rates == {"generator": 0.5, "discriminator": 1e-3}
+    assert "&" not in recipe.text.partition("data:")[2]
+
+
 def test_an_override_may_name_what_the_recipe_leaves_out_and_one_entry_of_a_list():
     new = {"training.max_steps": 3, "training.ema.unet": 0.5, f"{UNET}.block_out_channels.0": 32}
 

@@ -250,7 +250,7 @@ def load_recipe(source: str | Path, overrides: dict[str, object] | None = None) 
         sections = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is not YAML: {error}") from error
-    sections = copy.deepcopy(as_mapping(str(path), sections))
+    sections = _unshared(as_mapping(str(path), sections))
     for key, value in (overrides or {}).items():
         _override(sections, key, value)
     name = path.stem if path.name != "recipe.yaml" else path.resolve().parent.name
@@ -310,6 +310,13 @@ def same_experiment(saved: dict, now: dict) -> list[str]:
     free = {f"training.{name}" for name in CHANGEABLE_ON_RESUME}
     differ = [key for key in sorted(a.keys() | b.keys()) if a.get(key) != b.get(key)]
     return [key for key in differ if key not in free and key.split(".")[0] not in ("evaluation", "reported")]
+
+
+def _unshared(value: object) -> object:
+    """Returns a copy in which nothing stands in two places, as what YAML's aliases name does."""
+    if isinstance(value, dict):
+        return {key: _unshared(one) for key, one in value.items()}
+    return [_unshared(one) for one in value] if isinstance(value, list) else value
 
 
 def _flatten(sections: dict, prefix: str = "") -> dict:
