@@ -52,7 +52,13 @@ neighbours       test images and the training images nearest by hash, of a sigmo
 of variational autoencoders:
 prior-samples    images of the prior (--count: images, 21, or of each class, 10; --seed)
 interpolation    from one image to another, and along each latent (--count: pairs, 4)
-manifold         a plane of two latents (--count: images, a square number, 400)""",
+manifold         a plane of two latents (--count: images, a square number, 400)
+of adversarial networks (prior-samples too):
+latent-interpolation  between random latents, by arc, line and style (--count: pairs, 4, or one of each class; --seed)
+arithmetic       a sum of latents, its terms and its neighbours (--seed)
+style-mixing     images with some styles of others, of a generator with styles (--count: columns, 6; --seed)
+growth           the same latents at each level of a generator that grows (--count: latents, 8; --seed)
+game             the two players while training, and the run's warnings""",
     "push": """examples:
   genhub push runs/ddpm-quick user/ddpm-quick              needs a token: `hf auth login` or HF_TOKEN""",
 }

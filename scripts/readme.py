@@ -19,7 +19,8 @@ def blocks() -> dict[str, str]:
     made = {name: _metrics(CARDS / name) for name in sorted(path.name for path in CARDS.glob("*") if path.is_dir())}
     autoencoders = {k: m for k, m in made.items() if "autoencoder" in m["training"]["parameters"]}
     vaes = {k: m for k, m in made.items() if "vae" in m["training"]["parameters"]}
-    on_fashion_mnist = {f"`{k}`": to_show(m) for k, m in vaes.items() if to_show(m) and to_show(m)["complete"]}
+    generating = vaes | {k: m for k, m in made.items() if "generator" in m["training"]["parameters"]}
+    on_fashion_mnist = {f"`{k}`": to_show(m) for k, m in generating.items() if to_show(m) and to_show(m)["complete"]}
     return {
         "clf": references.table(stored, "clf"),
         "pix": references.table(stored, "pix"),

@@ -22,7 +22,9 @@ from genhub.training.recipe import load_recipe, recipe_names
 CARDS = Path(__file__).parent.parent / "model_cards"
 FOLDERS = sorted(path for path in CARDS.iterdir() if path.is_dir())
 every_card = pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
-PUBLISHED = [name for name in recipe_names() if "ddpm" not in name and name != "feature-classifier"]
+PUBLISHED = [
+    name for name in recipe_names() if not {"ddpm", "gan", "dcgan", "stylegan", "feature"} & {*name.split("-")}
+]
 
 MADE = """
 import math, torch
@@ -30,13 +32,14 @@ import math, torch
 def made(pipe):
     (part,) = pipe.components.values()
     size = part.config.get("sample_size") or 28
-    shape = (part.config.in_channels, *((size, size) if isinstance(size, int) else size))
+    channels = part.config.get("in_channels") or part.config.out_channels
+    shape = (channels, *((size, size) if isinstance(size, int) else size))
     images = torch.linspace(0, 1, 4 * math.prod(shape)).reshape(4, *shape)
     if "autoencoder" in pipe.components:
         return pipe.encode(images).numpy()
     if "classifier" in pipe.components:
         return pipe(images).probabilities.numpy()
-    asked = {"class_labels": [0, 1, 2, 3]} if part.config.num_class_embeds else {}
+    asked = {"class_labels": [0, 1, 2, 3]} if part.config.get("num_class_embeds") else {}
     generator = torch.Generator().manual_seed(0)
     return pipe(batch_size=4, generator=generator, output_type="pt", **asked).images.numpy()
 """
@@ -84,8 +87,8 @@ def test_the_card_parses_and_its_results_are_those_of_its_metrics(folder):
 def test_the_recipe_beside_the_weights_builds_the_model_that_they_are_of(folder):
     recipe, pipeline = load_recipe(folder), genhub.AutoPipeline.from_pretrained(folder)
 
-    for name, spec in recipe.components.items():
-        part = pipeline.components[name]
+    for name, part in pipeline.components.items():  # a discriminator stays behind
+        spec = recipe.components[name]
         assert spec.path == f"genhub.{type(part).__name__}"
         built = spec.build()
         assert {k: v.shape for k, v in built.state_dict().items()} == {

@@ -5,6 +5,7 @@ import inspect
 from collections.abc import Callable
 from pathlib import Path
 
+from genhub.figure.adversarial import arithmetic, game, growth, style_mixing, ways
 from genhub.figure.animated import progress
 from genhub.figure.by_class import classes, first_of_each
 from genhub.figure.coding import activations, codes, units
@@ -35,16 +36,21 @@ __all__ = [
 
 FIGURES: dict[str, Callable[..., bytes]] = {
     "activations": activations,
+    "arithmetic": arithmetic,
     "classes": classes,
     "codes": codes,
     "denoising": denoising,
+    "game": game,
+    "growth": growth,
     "interpolation": interpolation,
+    "latent-interpolation": ways,
     "manifold": manifold,
     "neighbours": neighbours,
     "progress": progress,
     "reconstructions": reconstructions,
     "prior-samples": samples,
     "sampling-time": sampling_time,
+    "style-mixing": style_mixing,
     "training-time": training_time,
     "units": units,
 }

@@ -72,7 +72,10 @@ def asked_for(recipe: Recipe, pipeline: DiffusionPipeline, known: int) -> tuple[
     except ValueError:
         (size,) = {part.config.sample_size for part in pipeline.components.values() if "sample_size" in part.config}
         (channels,) = {
-            part.config.in_channels for part in pipeline.components.values() if "in_channels" in part.config
+            part.config[key]
+            for part in pipeline.components.values()
+            for key in ("in_channels", "out_channels")
+            if key in part.config
         }
         has_none = any(stage.objective.arguments.get("label_dropout") for stage in recipe.stages)
         height, width = (size, size) if isinstance(size, int) else size

@@ -23,7 +23,7 @@ def samples(repo: str, count: int | None = None, seed: int = 0) -> bytes:
     Args:
         count: images, or of each class.
     """
-    subject = subject_of(repo, "manifold", "VAEPipeline")
+    subject = subject_of(repo, "interpolate", "VAEPipeline or GANPipeline")
     count = count or (10 if subject.is_conditional else 3 * COLUMNS)
     if not subject.is_conditional:
         rows = drawn(subject, count, seed).split(COLUMNS)
@@ -55,7 +55,7 @@ def interpolation(repo: str, count: int = 4) -> bytes:
         count: pairs: the first image with the second, the third with the fourth, ...; of a conditional model, pairs
             of one class.
     """
-    subject = subject_of(repo, "interpolate", "VAEPipeline")
+    subject = subject_of(repo, "traverse", "VAEPipeline")
     images = subject.images(subject.held_out, None if subject.is_conditional else 2 * count)
     ends = pairs_of(images, count, subject.is_conditional)
     if not ends:

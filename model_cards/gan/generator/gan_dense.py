@@ -1,0 +1,115 @@
+"""The dense generative adversarial network (Goodfellow et al. 2014, arXiv 1406.2661) of Géron, *Hands-On Machine
+Learning*, 3rd ed., ch. 17, Generative Adversarial Networks, whose layers are the default.
+
+Both work on pixels in [0, 1]. Departures from the text: the discriminator gives the logit of its sigmoid. Layers with
+a ReLU start as He et al. 2015 (arXiv 1502.01852, Eq. 10), truncated at two deviations as in Keras; the last ones as
+Glorot & Bengio 2010, Eq. 16; biases at zero.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from diffusers.utils import BaseOutput
+from torch import nn
+
+TRUNCATED = 0.87962566103423978  # deviation of a standard normal variable that is kept within [-2, 2]
+
+
+@dataclass
+class DenseGeneratorOutput(BaseOutput):
+    """Args:
+    sample: (B, C, H, W) in [-1, 1].
+    """
+
+    sample: torch.Tensor
+
+
+@dataclass
+class DenseDiscriminatorOutput(BaseOutput):
+    """Args:
+    logits: (B,), above 0 for images that look real.
+    """
+
+    logits: torch.Tensor
+
+
+class DenseGenerator(ModelMixin, ConfigMixin):
+    """Maps latents (B, L) to images (B, C, H, W) in [-1, 1].
+
+    Args:
+        hidden_sizes: units of the layers between latents and pixels.
+        latent_channels: L; latents are standard normal.
+    """
+
+    _supports_gradient_checkpointing = False
+    num_noise = 0  # the image is a function of the latents alone
+    has_normalized_latents = False
+
+    @register_to_config
+    def __init__(
+        self,
+        sample_size: int | tuple[int, int] = 28,
+        out_channels: int = 1,
+        hidden_sizes: tuple[int, ...] = (100, 150),
+        latent_channels: int = 30,
+    ):
+        super().__init__()
+        height, width = (sample_size, sample_size) if isinstance(sample_size, int) else sample_size
+        sizes = (latent_channels, *hidden_sizes, out_channels * height * width)
+        if min(sizes) < 1:
+            raise ValueError(f"`latent_channels`, `hidden_sizes` and `sample_size` must be at least 1, got {sizes}.")
+        self.layers = dense(*sizes)
+
+    def forward(self, latents: torch.Tensor, return_dict: bool = True) -> DenseGeneratorOutput | tuple:
+        """Returns the images of `latents`."""
+        pixels = torch.sigmoid(self.layers(latents))  # (B, L) -> (B, C H W)
+        size = self.config.sample_size
+        sample = (2 * pixels - 1).unflatten(1, (-1, *((size, size) if isinstance(size, int) else size)))
+        return DenseGeneratorOutput(sample) if return_dict else (sample,)
+
+
+class DenseDiscriminator(ModelMixin, ConfigMixin):
+    """Maps images (B, C, H, W) in [-1, 1] to logits (B,): whether they are real.
+
+    Args:
+        hidden_sizes: units of the layers between pixels and logit.
+    """
+
+    _supports_gradient_checkpointing = False
+    num_noise = 0
+    has_batch_statistics = False
+
+    @register_to_config
+    def __init__(
+        self,
+        sample_size: int | tuple[int, int] = 28,
+        in_channels: int = 1,
+        hidden_sizes: tuple[int, ...] = (150, 100),
+    ):
+        super().__init__()
+        height, width = (sample_size, sample_size) if isinstance(sample_size, int) else sample_size
+        sizes = (in_channels * height * width, *hidden_sizes, 1)
+        if min(sizes) < 1:
+            raise ValueError(f"`sample_size` and `hidden_sizes` must be at least 1, got {sizes}.")
+        self.layers = dense(*sizes)
+
+    def forward(self, sample: torch.Tensor, return_dict: bool = True) -> DenseDiscriminatorOutput | tuple:
+        """Judges `sample`."""
+        pixels = ((sample + 1) / 2).flatten(1)  # (B, C, H, W) -> (B, C H W)
+        logits = self.layers(pixels).squeeze(1)
+        return DenseDiscriminatorOutput(logits) if return_dict else (logits,)
+
+
+def dense(*sizes: int) -> nn.Sequential:
+    """Returns linear layers of `sizes` with a ReLU between two of them."""
+    *hidden, last = (nn.Linear(*pair) for pair in zip(sizes, sizes[1:], strict=False))
+    for layer in hidden:
+        std = math.sqrt(2 / layer.in_features) / TRUNCATED
+        nn.init.trunc_normal_(layer.weight, std=std, a=-2 * std, b=2 * std)
+    nn.init.xavier_uniform_(last.weight)
+    for layer in (*hidden, last):
+        nn.init.zeros_(layer.bias)
+    return nn.Sequential(*(part for layer in hidden for part in (layer, nn.ReLU())), last)
