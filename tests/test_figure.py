@@ -335,7 +335,7 @@ def test_an_unconditional_model_of_other_images_has_no_classes(tiny_repo, tmp_pa
     [
         (
             ["clases", "REPO"],
-            "There is no figure 'clases' (did you mean 'classes'?). Known: activations, classes, codes",
+            "There is no figure 'clases' (did you mean 'classes'?). Known: activations, arithmetic, classes, codes",
         ),
         (["classes", "/no/such/folder"], "neither an existing folder nor a repository"),
         (["classes", "REPO", "--output", "x.jpg"], "`output` must be a .png file, got x.jpg"),
