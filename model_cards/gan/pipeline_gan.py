@@ -68,8 +68,8 @@ class GANPipeline(DiffusionPipeline):
 
         Args:
             generator: source of z; a list of one generator for each image makes each image a function of its own.
-            truncation: pull towards the mean, 1 leaves images alone and 0 makes them all the same: of styles
-                (Karras et al. 2018, arXiv 1812.04948, App. B), or of latents, whose mean is 0.
+            truncation: pull towards the mean, 1 leaves images alone and 0 makes them all the same (but for
+                their noise): of styles (Karras et al. 2018, arXiv 1812.04948, App. B), or of latents, whose mean is 0.
             latents: z itself, (N, L), drawn from `generator` where it is not given.
 
         Raises:
