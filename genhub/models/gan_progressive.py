@@ -3,8 +3,10 @@
 
 Images stand at both doors in full size whatever the level, as in the authors' code: the generator's are enlarged and
 their margin is cut off, the discriminator's get it back by repeating the edge and are averaged down, which takes the
-first step back exactly while a level's pixels are larger than the margin. Where the book has slips, this is the paper: normal weights are *multiplied* by He's constant
-(Sec. 4.1), and the deviation over the minibatch is taken for each channel and place before it is averaged (Sec. 3).
+first step back exactly while a level's pixels are larger than the margin. Where the book has slips, this is the paper:
+normal weights are *multiplied* by He's constant (Sec. 4.1), and the deviation over the minibatch is taken for each
+channel and place before it is averaged (Sec. 3).
+
 Departures from the paper: fewer channels and levels; the margin, for sizes that are not 4 times a power of two.
 """
 

@@ -118,6 +118,15 @@ def test_the_best_score_reads_as_the_share_of_real_images(loss):
     assert game.reading(best).item() == pytest.approx(p / (p + q))
 
 
+@pytest.mark.parametrize(("loss", "unsure"), [("hinge", 0.0), ("least_squares", 0.5), ("non_saturating", 0.0)])
+def test_a_reading_is_a_probability_and_one_half_where_real_and_fake_cost_the_same(loss, unsure):
+    reading = GAMES[loss].reading(torch.tensor([-9.0, -1.0, unsure, 1.0, 9.0]))
+
+    assert reading[2] == 0.5
+    assert_close(reading + reading.flip(0), torch.ones(5))
+    assert_close(reading[[0, 4]], torch.tensor([0.0, 1.0]), rtol=0, atol=1e-3)
+
+
 @pytest.mark.parametrize(("loss", "share"), [("binary_cross_entropy", 0.5), ("non_saturating", 1.0)])
 def test_smoothing_is_the_cross_entropy_against_a_lower_label_of_real_images_alone(loss, share):
     game = game_of(DENSE, loss, label_smoothing=0.1)
@@ -221,6 +230,17 @@ def test_old_fakes_are_shown_to_the_discriminator_and_never_to_the_generator():
     shown = [args[0] for args, _, _ in met]  # reals and fakes, then the generator's, in both steps
     assert_close(shown[2][8:], made[0][2].sample, rtol=1e-3, atol=1e-3)
     assert torch.equal(shown[3], made[1][2].sample)
+
+
+def test_old_fakes_are_shown_with_the_classes_that_they_were_made_of():
+    game = game_of(variant="conditional", replay_steps=1, replay_share=1.0)
+    before, now = batch_of(), batch_of() | {"labels": batch_of()["labels"].flip(0)}
+    met = calls_of(game.modules["discriminator"])
+
+    for index, batch in enumerate((before, now)):
+        game.discriminator_loss(batch, step_of(index))
+
+    assert torch.equal(met[1][1]["class_labels"], torch.cat([now["labels"], before["labels"]]))
 
 
 @pytest.mark.parametrize(("variant", "sizes"), [("plain", [16]), ("minibatch", [8, 8])])
