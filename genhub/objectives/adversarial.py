@@ -131,7 +131,7 @@ class AdversarialGame(Objective):
         for penalty in self.penalties:
             if step.index % penalty.every == 0:
                 terms[penalty.name] = penalty(
-                    lambda images: self.scores([(images, labels)], step)[0], real, shown, step
+                    lambda images: self.scores([(images, labels)], step)[0], real, fake.detach(), step
                 )
         with torch.no_grad():
             step.notes.update(self.readings(real_scores, fake_scores, real, fake))

@@ -35,9 +35,10 @@ def diagnose(records: list[dict], has_probabilities: bool = True) -> dict[str, s
         gaps = [record["discriminator/D(real)"] - record["discriminator/D(fake)"] for record in training]
         if has_probabilities and min(gaps) > SURE:
             seen["discriminator wins"] = f"D(real) - D(fake) is {gaps[-1]:.2f}."
-        spreads = [record["discriminator/spread"] / record["discriminator/real_spread"] for record in training]
-        if max(spreads) < POOR:
-            seen["mode collapse"] = f"Fakes spread {spreads[-1]:.2f} times as far as real images."
+        pairs = [(record["discriminator/spread"], record["discriminator/real_spread"]) for record in training]
+        if all(spread < POOR * real_spread for spread, real_spread in pairs):  # never of one image, which has none
+            spread, real_spread = pairs[-1]
+            seen["mode collapse"] = f"Fakes spread {spread / real_spread:.2f} times as far as real images."
 
     if len(shares) == WINDOW:
         lost = [[name for name, share in one.items() if share < RARE] for one in shares]

@@ -73,3 +73,7 @@ def test_distance_is_one_between_distributions_that_share_nothing_and_zero_from_
     one, two = {"a": 1.0, "b": 0.0, "c": 0.0}, {"a": 0.0, "b": 0.25, "c": 0.75}
 
     assert (distance(one, two), distance(one, one)) == (1.0, 0.0)
+
+
+def test_batches_of_one_image_say_nothing_of_spread():
+    assert diagnose([training(spread=0.0, real_spread=0.0)] * WINDOW) == {}
