@@ -28,15 +28,20 @@ class Watch:
 
     def __call__(self, images: torch.Tensor) -> float:
         """Returns 1000 times the kernel distance of generated uint8 `images` (N, C, H, W)."""
-        return 1000 * squared_mmd(self.real, self.space(images).double())
+        return self.distance(self.space(images))
 
-    def shares(self, images: torch.Tensor) -> dict[str, float]:
-        """Returns the share of each class among `images`, `val_share/<class>`; nothing in a space without classes."""
+    def distance(self, features: torch.Tensor) -> float:
+        """Returns the same of images with these `features`, (N, D)."""
+        return 1000 * squared_mmd(self.real, features.double())
+
+    def shares(self, features: torch.Tensor) -> dict[str, float]:
+        """Returns the share of each class among images with these `features`, `val_share/<class>`; nothing in a space
+        without classes."""
         if not isinstance(self.space, ClassifierSpace):
             return {}
-        probabilities = self.space.probabilities(self.space(images))
+        probabilities = self.space.probabilities(features)
         counts = torch.bincount(probabilities.argmax(1), minlength=probabilities.shape[1])
-        return {f"val_share/{label}": count / len(images) for label, count in enumerate(counts.tolist())}
+        return {f"val_share/{label}": count / len(features) for label, count in enumerate(counts.tolist())}
 
 
 def space_for(train: Images | Lazy, held_out: Images, device: str | torch.device) -> FeatureSpace:

@@ -92,7 +92,7 @@ class AdversarialGame(Objective):
             Phase("generator", self.generator_loss, every=generator_every, parts=parts[1]),
         )
         self.latent_channels, self.is_conditional = generator.config["latent_channels"], classes[0] is not None
-        self.num_noise = {name: part.num_noise for name, part in self.modules.items()}
+        self.num_noise = discriminator.num_noise
         self.meets_apart = discriminator.has_batch_statistics
         self.mixing, self.layers = mixing, layers
         self.inputs: list[Callable[[Batch, Step], dict]] = [  # of the generator
@@ -110,15 +110,12 @@ class AdversarialGame(Objective):
     can_ail = True
     per_sample = ("fakes", "labels")
 
-    def check(self, shape):
-        """Refuses what `Objective.check` refuses, and a memory of fakes that does not fit."""
-        super().check(shape)
-        self.shape = (shape.channels, shape.height, shape.width)
-
     def check_batch(self, batch_size: int, share: int):
         """Refuses what `Objective.check_batch` refuses, and a memory of fakes that does not fit."""
         super().check_batch(batch_size, share)
-        self.replay.check(batch_size, self.shape)
+        config = self.modules["generator"].config
+        size = config["sample_size"]
+        self.replay.check(batch_size, (config["out_channels"], *((size, size) if isinstance(size, int) else size)))
 
     def discriminator_loss(self, batch: Batch, step: Step) -> Terms:
         """Returns what the discriminator loses to real images and to fakes, and its penalties."""
@@ -189,9 +186,9 @@ class AdversarialGame(Objective):
         """Returns the discriminator's scores (B,) of one or two batches of images, augmented, with their labels."""
         samples = [self.augmentation(sample, step) for sample, _ in judged]
         inputs = [self.conditions(labels) for _, labels in judged]
-        if self.num_noise["discriminator"]:
+        if self.num_noise:
             for one in inputs:
-                one["noise"] = step.draws.rand(self.num_noise["discriminator"])
+                one["noise"] = step.draws.rand(self.num_noise)
         shared = self.shared_inputs(step)
         discriminator = self.modules["discriminator"]
         if self.meets_apart or len(judged) == 1:

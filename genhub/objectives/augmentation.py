@@ -24,11 +24,21 @@ def translated(sample: torch.Tensor, step: Step) -> torch.Tensor:
     """Moves each image by up to an eighth of its size in each direction, onto black (-1)."""
     height, width = sample.shape[2:]
     down, right = max(height // 8, 1), max(width // 8, 1)
-    padded = F.pad(sample, (right, right, down, down), value=-1.0)
-    top = step.draws.randint(2 * down + 1)[:, None] + torch.arange(height, device=sample.device)  # (B, H)
-    left = step.draws.randint(2 * right + 1)[:, None] + torch.arange(width, device=sample.device)  # (B, W)
+    return moved(sample, step.draws.randint(2 * down + 1), step.draws.randint(2 * right + 1), (down, right))
+
+
+def moved(sample: torch.Tensor, top: torch.Tensor, left: torch.Tensor, most: tuple[int, int]) -> torch.Tensor:
+    """Cuts images (B, C, H, W) out of themselves on black (-1), with `most` rows and columns around them.
+
+    Args:
+        top, left: (B,), where the cut begins in each; `most` moves nothing.
+    """
+    height, width = sample.shape[2:]
+    padded = F.pad(sample, (most[1], most[1], most[0], most[0]), value=-1.0)
+    rows = top[:, None] + torch.arange(height, device=sample.device)  # (B, H)
+    columns = left[:, None] + torch.arange(width, device=sample.device)  # (B, W)
     each = torch.arange(len(sample), device=sample.device)[:, None, None]
-    return padded[each, :, top[:, :, None], left[:, None, :]].permute(0, 3, 1, 2)
+    return padded[each, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)  # (B, H, W, C) -> (B, C, H, W)
 
 
 def cut_out(sample: torch.Tensor, step: Step) -> torch.Tensor:

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from genhub.objectives.augmentation import moved
 from genhub.objectives.objective import Batch, Objective, Phase, Step, Terms
 
 
@@ -65,13 +66,8 @@ class Classification(Objective):
 
 def shifted(sample: torch.Tensor, most: int, step: Step) -> torch.Tensor:
     """Moves each image of `sample` (B, C, H, W) by up to `most` pixels in each direction, onto black (-1)."""
-    height, width = sample.shape[2:]
-    top, left = step.draws.randint(2 * most + 1, 2).T  # (B,) each, what is cut off; `most` for no shift
-    padded = F.pad(sample, [most] * 4, value=-1.0)
-    rows = top[:, None] + torch.arange(height, device=sample.device)  # (B, H)
-    columns = left[:, None] + torch.arange(width, device=sample.device)  # (B, W)
-    each = torch.arange(len(sample), device=sample.device)[:, None, None]
-    return padded[each, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)  # (B, H, W, C) -> (B, C, H, W)
+    top, left = step.draws.randint(2 * most + 1, 2).T  # (B,) each
+    return moved(sample, top, left, (most, most))
 
 
 def erased(sample: torch.Tensor, probability: float, step: Step) -> torch.Tensor:

@@ -261,8 +261,9 @@ class Run:
         config, name = self.recipe.evaluation, self.watch.name
         with self._pipeline() as pipeline:
             try:
-                images = self._sampler(pipeline).draw(config.count)[0]
-                value, shares = self.watch(images), self.watch.shares(images) if loop.objective.can_ail else {}
+                features = self.watch.space(self._sampler(pipeline).draw(config.count)[0])
+                value = self.watch.distance(features)
+                shares = self.watch.shares(features) if loop.objective.can_ail else {}
             except ValueError:  # images that are not finite: that may pass
                 value, shares = math.nan, {}
         self.folder.log({"step": loop.progress.total_steps, name: value} | shares)
