@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import inspect
+import pydoc
 import re
 import subprocess
 import sys
@@ -143,14 +144,13 @@ COPIES = [
     (path, number, dotted)
     for path in FILES
     for number, line in enumerate(path.read_text().splitlines())
-    for dotted in re.findall(r"^# Same as (genhub\.[\w.]+)$", line)
+    for dotted in re.findall(r"^ *# Same as (genhub\.[\w.]+)$", line)
 ]
 
 
 @pytest.mark.parametrize(("path", "number", "dotted"), COPIES, ids=[dotted for *_, dotted in COPIES])
 def test_what_is_marked_as_a_copy_is_one(path, number, dotted):
-    module, _, function = dotted.rpartition(".")
-    original = inspect.getsource(getattr(importlib.import_module(module), function)).rstrip()
+    original = inspect.getsource(pydoc.locate(dotted)).rstrip()  # a function, or a method
 
     below = path.read_text().splitlines()[number + 1 :]
 

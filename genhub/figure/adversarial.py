@@ -14,10 +14,10 @@ from genhub import figures
 from genhub.evaluation.features import pinned_spaces
 from genhub.evaluation.protocol import PROTOCOL, is_fashion_mnist, to_bytes
 from genhub.figure.by_class import asked_for
+from genhub.figure.curves import read
 from genhub.figure.latents import drawn
 from genhub.figure.subject import Subject, scale_for, subject_of
 from genhub.figures.style import styled
-from genhub.hub import download
 from genhub.randomness import keyed_generator
 
 STRIP, PAIRS = 9, 4  # images of a way; ways, of an unconditional generator
@@ -202,8 +202,7 @@ def growth(repo: str, count: int = 8, seed: int = 0) -> bytes:
 def game(repo: str) -> bytes:
     """Draws what the two players of a run took images for, how far these spread and how steep their losses were, and
     marks the warnings of the run."""
-    log = download(repo, allow_patterns=["model_index.json", "training/metrics.jsonl"]) / "training/metrics.jsonl"
-    panels, title, warnings = course_of(repo, log.read_text() if log.is_file() else None)
+    panels, title, warnings = course_of(repo, read(repo, "training/metrics.jsonl"))
     chart = figures.chart(panels, title)
     for axes in chart.axes:
         for number, (name, places) in enumerate(warnings.items()):

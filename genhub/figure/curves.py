@@ -13,7 +13,7 @@ KERNEL_DISTANCES = {"val_kid_clf": "clf", "val_kid_pix": "pix"}  # records of a 
 
 def sampling_time(repo: str) -> bytes:
     """Draws the Fréchet distance of each evaluation against the seconds that an image took."""
-    return figures.chart_png(figures.chart(*quality_against_time(repo, _read(repo, "metrics.json"))))
+    return figures.chart_png(figures.chart(*quality_against_time(repo, read(repo, "metrics.json"))))
 
 
 def quality_against_time(repo: str, text: str | None) -> tuple[list[figures.Panel], str]:
@@ -108,7 +108,7 @@ def _hardware(found: dict) -> str:
 
 def training_time(repo: str) -> bytes:
     """Draws the figure of quality and the validation loss that a run has logged against its minutes."""
-    return figures.chart_png(figures.chart(*quality_in_training(repo, _read(repo, "training/metrics.jsonl"))))
+    return figures.chart_png(figures.chart(*quality_in_training(repo, read(repo, "training/metrics.jsonl"))))
 
 
 def quality_in_training(repo: str, text: str | None) -> tuple[list[figures.Panel], str]:
@@ -155,7 +155,7 @@ def minutes(step: int, clock: dict[int, float]) -> float:
     return (seconds_0 + (seconds_1 - seconds_0) * (step - step_0) / (step_1 - step_0)) / 60
 
 
-def _read(repo: str, name: str) -> str | None:
+def read(repo: str, name: str) -> str | None:
     """Returns the text of a file of a repository, None where there is no such file; no weights are downloaded."""
     path = download(repo, allow_patterns=["model_index.json", name]) / name
     return path.read_text() if path.is_file() else None
