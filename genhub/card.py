@@ -24,6 +24,10 @@ def write(recipe: Recipe, pipeline, metrics: dict) -> str:
         datasets=["zalando-datasets/fashion_mnist"] if source == "sample" else hub_data,
         model_name=f"genhub {recipe.name}",
     )
+    devices = training.get("steps_on") or {hardware["device"]: training["steps"]}
+    devices = " and ".join(
+        f"{name} ({steps:,} steps)" if len(devices) > 1 else name for name, steps in devices.items()
+    )
     plain = pipeline.to_diffusers()
     sampling = metrics.get("sampling")
     call = "images = pipe(batch_size=16" + (", class_labels=[0] * 16" if is_conditional(pipeline) else "") + ").images"
@@ -83,7 +87,7 @@ def write(recipe: Recipe, pipeline, metrics: dict) -> str:
         f"| steps | {training['steps']:,} of {recipe.training.batch_size} images: "
         f"{training['images']:,} images, {seen:.1f} epochs |",
         f"| time | {training['seconds'] / 60:.1f} minutes, {training['images_per_second']} images/s |",
-        f"| hardware | {hardware['device']}, {hardware['processes']} process(es) of {hardware['threads']} thread(s) |",
+        f"| hardware | {devices}, {hardware['processes']} process(es) of {hardware['threads']} thread(s) |",
         f"| arithmetic | {'float32' if precision == 'no' else precision} |",
         "| versions | " + ", ".join(f"{name} {version}" for name, version in versions.items()) + " |",
         "",

@@ -3,10 +3,11 @@ calls one function of the package."""
 
 import argparse
 import json
-import re
 import sys
 
 import yaml
+
+from genhub.yaml12 import read_yaml
 
 EPILOG = {
     "train": """examples:
@@ -105,12 +106,11 @@ def parse_overrides(words: list[str]) -> dict[str, object]:
 
 
 def parse_value(text: str) -> object:
-    """Reads one value as YAML, with 1e-3 a number as everywhere but in YAML 1.1."""
+    """Reads one value as YAML; what is none is a word."""
     try:
-        value = yaml.safe_load(text)
+        return read_yaml(text)
     except yaml.YAMLError:
         return text
-    return float(value) if isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value) else value
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -10,7 +10,7 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -20,6 +20,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm.auto import tqdm
 
+from genhub.doctor import device_name
 from genhub.files import write_whole
 from genhub.objectives.objective import Batch, Objective, Phase, Step
 from genhub.randomness import Draws, fold, seed_global
@@ -36,13 +37,14 @@ class TrainingStopped(Exception):
 
 @dataclass
 class Progress:
-    """Where training stands: step 0..`steps` of a stage, and totals over all stages."""
+    """Where training stands: step 0..`steps` of a stage, totals over all stages, and on what they were made."""
 
     stage: int = 0
     step: int = 0
     total_steps: int = 0
     images: int = 0
     seconds: float = 0.0
+    steps_on: dict[str, int] = field(default_factory=dict)  # by the name of the device
 
 
 class Loop:
@@ -87,7 +89,7 @@ class Loop:
             TrainingStopped: a loss or gradient is not finite, or a signal came.
         """
         self.objective, self.optimizers, self.schedules, self.config = objective, optimizers, schedules, config
-        progress, window = self.progress, _Window()
+        progress, window, device = self.progress, _Window(), device_name(self.accelerator.device)
         self._notes = {"lr", "grad_norm"}  # names of numbers that are no terms of a loss
         self._moves: dict[str, list[nn.Parameter]] = {}  # of each phase, by what it trains
         self._moving: str | None = None
@@ -114,6 +116,7 @@ class Loop:
 
             progress.step += 1
             progress.total_steps += 1
+            progress.steps_on[device] = progress.steps_on.get(device, 0) + 1
             progress.images += config.batch_size
             progress.seconds = time.monotonic() - began
             window.add(numbers, config.batch_size)

@@ -28,6 +28,7 @@ from diffusers import DiffusionPipeline, ModelMixin, SchedulerMixin
 from genhub.data import DataConfig, Shape
 from genhub.objectives.objective import Objective
 from genhub.training.spec import Spec, as_mapping, check_arguments, nearest, refuse_unknown
+from genhub.yaml12 import read_yaml
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 SECTIONS = (
@@ -247,7 +248,7 @@ def load_recipe(source: str | Path, overrides: dict[str, object] | None = None) 
     text = path.read_text()
     comment = "".join(line + "\n" for line in _leading_comment(text))
     try:
-        sections = yaml.safe_load(text)
+        sections = read_yaml(text)
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is not YAML: {error}") from error
     sections = _unshared(as_mapping(str(path), sections))

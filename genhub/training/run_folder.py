@@ -4,13 +4,13 @@ import json
 import os
 from pathlib import Path
 
-import yaml
 from accelerate import Accelerator
 
 from genhub.files import write_whole
 from genhub.training.checkpoint import list_checkpoints, load_newest, save_checkpoint
 from genhub.training.loop import Loop, truncate_log
 from genhub.training.recipe import FROM_DATA, Recipe, same_experiment
+from genhub.yaml12 import read_yaml
 
 STATE = "training"
 KEPT = 1000  # records that are looked back on
@@ -78,7 +78,7 @@ class RunFolder:
         if resume:
             if not saved.is_file():
                 raise ValueError(f"The folder {folder} holds no run to resume.")
-            changed = same_experiment(yaml.safe_load(saved.read_text()), self.recipe.sections)
+            changed = same_experiment(read_yaml(saved.read_text()), self.recipe.sections)
             changed = [key for key in changed if key.split(".")[-1] not in FROM_DATA]
             if changed:
                 raise ValueError(f"`{changed[0]}` differs from the run in {folder}; it may not change on resume.")

@@ -372,6 +372,7 @@ class Run:
                 "parameters": {k: sum(x.numel() for x in m.parameters()) for k, m in self.modules.items()},
                 "train_images": len(self.images),
                 "seed": self.config.seed,
+                "steps_on": p.steps_on,
             },
             "hardware": hardware(self.accelerator),
             "versions": versions(),

@@ -258,6 +258,17 @@ def test_gradients_are_scaled_down_to_the_norm_that_the_recipe_allows(tmp_path, 
     assert norm > 0.02
 
 
+def test_the_card_names_each_machine_that_a_run_was_made_on(tmp_path, tiny, monkeypatch):
+    for name, steps in (("Abacus", 3), ("Brain", 4)):
+        monkeypatch.setattr(genhub.training.loop, "device_name", lambda device, name=name: name)
+        folder = genhub.train(
+            "ddpm-quick", tmp_path / "run", resume=name == "Brain", overrides=tiny | {"training.max_steps": steps}
+        )
+
+    assert json.loads((folder / "metrics.json").read_text())["training"]["steps_on"] == {"Abacus": 3, "Brain": 1}
+    assert "| hardware | Abacus (3 steps) and Brain (1 steps), 1 process(es)" in (folder / "README.md").read_text()
+
+
 @pytest.mark.parametrize("change", [{"training.mixed_precision": "bf16"}, {"training.channels_last": True}])
 def test_other_arithmetic_trains_the_same_model_within_its_precision(tmp_path, tiny, change):
     tiny |= {"training.max_steps": 10, "training.checkpoint_every": 0}
