@@ -42,6 +42,7 @@ classes          10 samples of each class, asked for or, from an unconditional m
 sampling-time    the distance of all evaluations that compare with the newest, one line for each sampler
 training-time    kernel distance and validation loss while training
 progress         what training drew every `--training.sample_every` steps, as an animation (.gif)
+milestones       samples early and late in training, of models that make images (--count: rows, 8)
 of autoencoders, variational ones too:
 reconstructions  held-out images above what the model makes of them (--count: images, 10)
 codes            held-out images on a plane, by t-SNE of their codes (--count: images, 5000; --seed)

@@ -437,6 +437,7 @@ def test_a_diffusion_model_has_no_figures_of_autoencoders(name, method, tiny_rep
         ("stacked-ae", "codes", {"count": 4}, r"at least 5 codes of at least 2 numbers, got \(4, 30\)"),
         ("vae", "prior-samples", {"seed": -1}, "`seed` must be at least 0, got -1"),
         ("vae", "denoising", {}, "`repo` must hold a pipeline with `denoise`, such as AutoencoderPipeline, got VAE"),
+        ("stacked-ae", "milestones", {}, "`repo` must hold a model that makes images, got AutoencoderPipeline"),
         ("vae", "manifold", {"count": 8}, "`count` must make a square, such as 4 or 400, got 8"),
         ("vae", "progress", {"output": "x.png"}, "`output` must be a .gif file, got x.png"),
     ],

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from genhub import AutoPipeline, GANPipeline, figures
 from genhub.evaluation.features import pinned_spaces
 from genhub.figure import figure
 from genhub.figure.adversarial import POINTS, blocks_of, course_of
+from genhub.figure.animated import first_row, geometric
 from genhub.generate import generate
 from genhub.randomness import fold
 
@@ -341,9 +343,45 @@ def test_without_a_log_of_a_game_it_is_said(text, message):
         course_of("repo", text)
 
 
+@pytest.mark.parametrize("count", [3, 8, 20])
+@pytest.mark.parametrize("shape", [(1, 6, 6), (3, 5, 7)])
+def test_the_first_row_of_a_grid_is_what_was_laid_out_in_it(count, shape):
+    images = torch.randint(256, (count, *shape), generator=torch.Generator().manual_seed(0)) / 255
+
+    row = first_row(figures.grid(images, columns=8), count)
+
+    torch.testing.assert_close(row, images[:8])
+
+
+@pytest.mark.parametrize(("count", "most"), [(1, 8), (5, 8), (50, 8), (50, 1), (1000, 4)])
+def test_milestones_lie_ever_farther_apart_between_both_ends(count, most):
+    places = geometric(list(range(count)), most)
+
+    assert places[-1] == count - 1
+    assert len(places) == 1 or places[0] == 0
+    assert len(places) <= most
+    assert all(b > a for a, b in zip(places, places[1:], strict=False))
+    assert (count, most) != (1000, 4) or places == [0, 9, 99, 999]
+
+
+def test_milestones_are_what_the_run_drew_and_when(repos, tmp_path, drawing):
+    repo = shutil.copytree(repos("dcgan"), tmp_path / "repo")
+    (repo / "training/samples").mkdir()
+    drawn = torch.randint(256, (3, 64, 3, 5, 5), generator=torch.Generator().manual_seed(0)) / 255
+    for step, images in zip((10, 25, 80), drawn, strict=True):
+        figures.grid(images, columns=8).save(repo / f"training/samples/step-{step:08d}.png")
+
+    figure("milestones", str(repo), str(tmp_path / "x.png"))
+
+    seen = drawing["named_rows"]
+    assert seen["names"] == ["1,000 images", "2,500 images", "8,000 images"]
+    torch.testing.assert_close(torch.stack(seen["rows"]), drawn[:, :8])
+
+
 @pytest.mark.parametrize(
     ("recipe", "name", "options", "message"),
     [
+        ("stylegan", "milestones", {}, r"no pictures in training/samples.*`--training.sample_every N`"),
         ("dcgan", "style-mixing", {}, "a generator with styles, such as StyleGANGenerator, got DCGANGenerator"),
         ("progressive-gan", "style-mixing", {}, "a generator with styles, .*, got ProgressiveGenerator"),
         ("dcgan", "growth", {}, "a generator that grows, such as ProgressiveGenerator, got DCGANGenerator"),

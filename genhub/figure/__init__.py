@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from genhub.figure.adversarial import arithmetic, game, growth, style_mixing, ways
-from genhub.figure.animated import progress
+from genhub.figure.animated import milestones, progress
 from genhub.figure.by_class import classes, first_of_each
 from genhub.figure.coding import activations, codes, units
 from genhub.figure.copies import denoising, neighbours, reconstructions
@@ -45,6 +45,7 @@ FIGURES: dict[str, Callable[..., bytes]] = {
     "interpolation": interpolation,
     "latent-interpolation": ways,
     "manifold": manifold,
+    "milestones": milestones,
     "neighbours": neighbours,
     "progress": progress,
     "reconstructions": reconstructions,

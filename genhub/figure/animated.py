@@ -1,14 +1,20 @@
-"""How images change while a model trains: `progress`."""
+"""How images change while a model trains: `progress` and `milestones`."""
 
+import json
+import math
 from pathlib import Path
 
+import numpy as np
+import torch
 from PIL import Image
 
 from genhub import figures
+from genhub.figure.subject import scale_for
 from genhub.hub import download, generates
-from genhub.training.recipe import load_recipe
+from genhub.training.recipe import Recipe, load_recipe
 
 FRAMES = 60  # at most
+GAP = SCALE = 2  # of `figures.grid`
 
 
 def progress(repo: str) -> bytes:
@@ -17,18 +23,12 @@ def progress(repo: str) -> bytes:
     Raises:
         ValueError: the run drew none, or it ran elsewhere.
     """
-    folder = download(repo, required="recipe.yaml")
-    files = thinned(sorted((folder / "training" / "samples").glob("step-*.png")))
-    if not files:
-        raise ValueError(
-            f"{repo} has no pictures in training/samples, which stay where the model was trained: train with "
-            "`--training.sample_every N`, N above 0."
-        )
-    recipe = load_recipe(folder)
+    recipe, drawn = drawn_by(repo)
+    files = thinned(drawn)
     what = (
         "samples of the same random numbers" if generates(recipe.pipeline.cls) else "held-out images and their copies"
     )
-    steps = [int(file.stem.removeprefix("step-")) for file in files]
+    steps = [step_of(file) for file in files]
     pictures = [Image.open(file).copy() for file in files]
     size = tuple(max(picture.size[side] for picture in pictures) for side in (0, 1))
     frames = []
@@ -38,6 +38,63 @@ def progress(repo: str) -> bytes:
         title = f"{recipe.name}: {what}, while it trains"
         frames.append(figures.titled(ground, f"{title}\nafter step {step:,} of {steps[-1]:,}"))
     return figures.gif(frames)
+
+
+def milestones(repo: str, count: int = 8) -> bytes:
+    """Draws what a run made of the same latents early and late: a row of samples at each of `count` moments, whose
+    distances grow.
+
+    Raises:
+        ValueError: the run drew none, ran elsewhere, or makes no images of its own.
+    """
+    recipe, files = drawn_by(repo)
+    if not generates(recipe.pipeline.cls):
+        raise ValueError(f"`repo` must hold a model that makes images, got {recipe.pipeline.cls.__name__}.")
+    log = (files[0].parent.parent / "metrics.jsonl").read_text()
+    records = [json.loads(line) for line in log.splitlines()]
+    clock = [(record["step"], record["images"]) for record in records if "images" in record]
+    files = geometric(files, count)
+    seen = np.interp([step_of(file) for file in files], *zip((0, 0), *clock, strict=True))
+    rows = [first_row(Image.open(file), recipe.training.num_samples) for file in files]
+    names = [f"{images:,.0f} images" for images in seen]
+    title = f"{recipe.name}: samples of the same random numbers after so many training images; not selected"
+    return figures.png(figures.named_rows(rows, names, len(rows[0]), title, scale_for(rows[0], 56)))
+
+
+def drawn_by(repo: str) -> tuple[Recipe, list[Path]]:
+    """Returns the recipe of a run and the pictures that it drew, in their order.
+
+    Raises:
+        ValueError: it drew none, or it ran elsewhere.
+    """
+    folder = download(repo, required="recipe.yaml")
+    files = sorted((folder / "training" / "samples").glob("step-*.png"))
+    if not files:
+        raise ValueError(
+            f"{repo} has no pictures in training/samples, which stay where the model was trained: train with "
+            "`--training.sample_every N`, N above 0."
+        )
+    return load_recipe(folder), files
+
+
+def step_of(file: Path) -> int:
+    return int(file.stem.removeprefix("step-"))
+
+
+def first_row(sheet: Image.Image, count: int, columns: int = 8) -> torch.Tensor:
+    """Returns the images (N, C, H, W) in [0, 1] of the first row of a grid of `count` images."""
+    pixels = np.asarray(sheet).reshape(sheet.height, sheet.width, -1)[GAP:, GAP:]
+    down, across = len(pixels) // math.ceil(count / columns), pixels.shape[1] // columns
+    row = torch.tensor(pixels[: down - GAP : SCALE].copy()).permute(2, 0, 1) / 255
+    tiles = row.split(across, 2)[: min(count, columns)]
+    return torch.stack([tile[:, :, : across - GAP : SCALE] for tile in tiles])
+
+
+def geometric(files: list[Path], most: int) -> list[Path]:
+    """Returns at most `most` of `files`, each about as many times as late as the one before, the last one among
+    them, and the first if they are more than one."""
+    places = {round(len(files) ** (1 - place / max(most - 1, 1))) - 1 for place in range(most)}
+    return [files[place] for place in sorted(places)]
 
 
 def thinned(files: list[Path], most: int = FRAMES) -> list[Path]:
