@@ -40,7 +40,7 @@ stopped run goes on.""",
 of every model:
 classes          10 samples of each class, asked for or, from an unconditional model of Fashion MNIST, found
 sampling-time    the distance of all evaluations that compare with the newest, one line for each sampler
-training-time    kernel distance and validation loss while training
+training-time    kernel distance and validation loss while training (--against: another run, beside it)
 progress         what training drew every `--training.sample_every` steps, as an animation (.gif)
 milestones       samples early and late in training, of models that make images (--count: rows, 8)
 of autoencoders, variational ones too:
@@ -169,6 +169,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--steps", type=int, help="sampling steps, for `classes` (default: the pipeline's)")
     sub.add_argument("--seed", type=int, help="of what is drawn at random (default: 0; of `codes` 42)")
     sub.add_argument("--count", type=int, help="how many images are drawn or looked at, see below")
+    sub.add_argument("--against", help="a second run, for `training-time`")
 
     sub = command("push", "Upload a saved repository to the Hub, with its card.", _push)
     sub.add_argument("folder", help="a saved repository")
@@ -275,6 +276,7 @@ def _figure(options, overrides: dict) -> int:
         steps=options.steps,
         seed=options.seed,
         count=options.count,
+        against=options.against,
     )
     print(f"Wrote {path}")
     return 0

@@ -22,7 +22,8 @@ def blocks() -> dict[str, str]:
     made = {name: _metrics(CARDS / name) for name in sorted(path.name for path in CARDS.glob("*") if path.is_dir())}
     autoencoders = {k: m for k, m in made.items() if "autoencoder" in m["training"]["parameters"]}
     vaes = {k: m for k, m in made.items() if "vae" in m["training"]["parameters"]}
-    generating = vaes | {k: m for k, m in made.items() if "generator" in m["training"]["parameters"]}
+    gans = {k: m for k, m in made.items() if "generator" in m["training"]["parameters"]}
+    generating = vaes | gans
     on_fashion_mnist = {f"`{k}`": to_show(m) for k, m in generating.items() if to_show(m) and to_show(m)["complete"]}
     return {
         "clf": references.table(stored, "clf"),
@@ -30,6 +31,7 @@ def blocks() -> dict[str, str]:
         "models": references.markdown(diffusion | on_fashion_mnist, "clf"),
         "autoencoders": _autoencoders(autoencoders),
         "vaes": _vaes(vaes),
+        "gans": _gans(gans),
         "pretraining": _pretraining(),
     }
 
@@ -87,6 +89,29 @@ def _vaes(made: dict[str, dict]) -> str:
     return _table(head, rows)
 
 
+def _gans(made: dict[str, dict]) -> str:
+    head = ["recipe", "generator", "discriminator", "epochs", "minutes", "on", "FD-FM", "KID x 1000", "recall"]
+    head += ["label fidelity", "CAS"]
+    rows = []
+    for name, metrics in sorted(made.items(), key=lambda one: -_in_clf(one[1])["FD-FM"]):
+        training, figures = metrics["training"], _in_clf(metrics) | _figures(metrics)
+        rows.append(
+            [
+                f"[`{name}`](model_cards/{name}/README.md)",
+                *(f"{training['parameters'][part]:,}" for part in ("generator", "discriminator")),
+                f"{training['images'] / training['train_images']:.1f}",
+                f"{training['seconds'] / 60:.1f}",
+                " and ".join(training.get("steps_on") or [metrics["hardware"]["device"]]),
+                f"{figures['FD-FM']:.3f}",
+                f"{figures['KID x 1000']:.1f}",
+                f"{figures['recall']:.3f}",
+                _percent(figures.get("label fidelity")),
+                _percent(figures.get("CAS")),
+            ]
+        )
+    return _table(head, rows)
+
+
 def _pretraining() -> str:
     text = markdown(json.loads((ROOT / "docs/pretraining/report.json").read_text()))
     return "\n".join(line for line in text.splitlines() if line.startswith("|"))
@@ -105,6 +130,10 @@ def _figures(metrics: dict) -> dict[str, float]:
     if shown is None:
         raise ValueError(f"model_cards/{metrics['recipe']} must be evaluated first.")
     return {figure["name"]: figure["value"] for figure in shown["figures"] if not figure["space"]}
+
+
+def _in_clf(metrics: dict) -> dict[str, float]:
+    return {figure["name"]: figure["value"] for figure in to_show(metrics)["figures"] if figure["space"] == "clf"}
 
 
 def _of(figures: dict[str, float], start: str, end: str) -> float:

@@ -176,7 +176,7 @@ def test_quality_stands_above_the_loss_each_against_minutes():
         {"step": 20, "val_loss": 0.75},
     )
 
-    (quality, loss), _ = quality_in_training("REPO", text)
+    (quality, loss), _ = quality_in_training({"REPO": text})
 
     assert (quality.lines[0].x, quality.lines[0].y, quality.lines[0].labels) == ([1, 2], [30, 20], ["", "20"])
     assert (loss.lines[0].x, loss.lines[0].y, loss.lines[0].labels) == ([1.5, 2], [0.5, 0.75], ["0.5", ""])
@@ -184,10 +184,32 @@ def test_quality_stands_above_the_loss_each_against_minutes():
     assert "pix" in quality.y_label
 
 
+def test_two_runs_stand_in_one_panel_by_their_names():
+    one, other = (records({"step": 1, "seconds": 60.0}, {"step": 1, "val_kid_clf": value}) for value in (5.0, -1.0))
+
+    ((panel,), _) = quality_in_training({"runs/one": one, "user/other": other})
+
+    assert [(line.name, line.x, line.y) for line in panel.lines] == [("one", [1], [5.0]), ("other", [1], [-1.0])]
+    assert not panel.log_y
+    with pytest.raises(ValueError, match="user/other has no training/metrics.jsonl"):
+        quality_in_training({"runs/one": one, "user/other": None})
+
+
+def test_another_run_is_drawn_beside_the_first(repo, tmp_path):
+    other = shutil.copytree(repo, tmp_path / "other")
+
+    alone, both = (
+        figure("training-time", str(repo), str(tmp_path / "x.png"), **more).read_bytes()
+        for more in ({}, {"against": str(other)})
+    )
+
+    assert alone != both
+
+
 def test_a_kernel_distance_below_zero_stands_on_a_linear_axis():
     text = records({"step": 1, "seconds": 1.0}, {"step": 1, "val_kid_clf": 5.0}, {"step": 2, "val_kid_clf": -0.1})
 
-    assert not quality_in_training("REPO", text)[0][0].log_y
+    assert not quality_in_training({"REPO": text})[0][0].log_y
 
 
 @pytest.mark.parametrize(
@@ -202,7 +224,7 @@ def test_a_kernel_distance_below_zero_stands_on_a_linear_axis():
 )
 def test_a_run_without_quality_or_time_has_no_curve(text, message):
     with pytest.raises(ValueError, match=message):
-        quality_in_training("REPO", text)
+        quality_in_training({"REPO": text})
 
 
 def test_a_repository_without_its_training_folder_has_no_curve(repo):

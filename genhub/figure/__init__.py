@@ -65,6 +65,7 @@ def figure(
     steps: int | None = None,
     seed: int | None = None,
     count: int | None = None,
+    against: str | None = None,
 ) -> Path:
     """Draws the figure `name` of `repo` into a PNG file, or a GIF file where it moves, and shows it on the card of a
     repository that it lies in; returns its path.
@@ -73,6 +74,7 @@ def figure(
         output: the file; `<name>.png` or `<name>.gif` in a local repository, or in the working directory.
         steps, seed: how images are sampled, for a figure that shows them.
         count: how many images are drawn, or looked at.
+        against: a second repository, for a figure that compares.
 
     Raises:
         ValueError: there is no such figure or repository, or the repository lacks what the figure shows.
@@ -87,7 +89,7 @@ def figure(
         raise ValueError(f"`output` must lie in an existing folder, got {path}.")
     if path.suffix.lower() != suffix:
         raise ValueError(f"`output` must be a {suffix} file, got {path}.")
-    options = {"steps": steps, "seed": seed, "count": count}
+    options = {"steps": steps, "seed": seed, "count": count, "against": against}
     options = {key: value for key, value in options.items() if value is not None}
     takes = list(inspect.signature(FIGURES[name]).parameters)[1:]
     for key, value in options.items():

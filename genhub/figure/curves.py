@@ -2,6 +2,7 @@
 
 import bisect
 import json
+from pathlib import Path
 
 from genhub import figures
 from genhub.evaluation import references
@@ -106,43 +107,49 @@ def _hardware(found: dict) -> str:
     return f"{found['device']}, {f'{processes} processes, ' * (processes > 1)}{threads} thread{'s' * (threads > 1)}"
 
 
-def training_time(repo: str) -> bytes:
-    """Draws the figure of quality and the validation loss that a run has logged against its minutes."""
-    return figures.chart_png(figures.chart(*quality_in_training(repo, read(repo, "training/metrics.jsonl"))))
+def training_time(repo: str, against: str | None = None) -> bytes:
+    """Draws the figure of quality and the validation loss that a run has logged against its minutes.
+
+    Args:
+        against: a second run, drawn beside it.
+    """
+    texts = {one: read(one, "training/metrics.jsonl") for one in (repo, against) if one is not None}
+    return figures.chart_png(figures.chart(*quality_in_training(texts)))
 
 
-def quality_in_training(repo: str, text: str | None) -> tuple[list[figures.Panel], str]:
-    """Returns the panels and the title of `training-time` from the `text` of training/metrics.jsonl.
+def quality_in_training(texts: dict[str, str | None]) -> tuple[list[figures.Panel], str]:
+    """Returns the panels and the title of `training-time` from the text of each run's training/metrics.jsonl.
 
     Raises:
         ValueError: there is no such file, no record of quality in it, or none that tells the time.
     """
-    if text is None:
-        raise ValueError(f"{repo} has no training/metrics.jsonl: it stays where the model was trained.")
-    records = [json.loads(line) for line in text.splitlines()]
-    clock = {record["step"]: record["seconds"] for record in records if "seconds" in record}
-    panels = []
-    for key in (*KERNEL_DISTANCES, "val_loss"):
-        values = {record["step"]: record[key] for record in records if key in record}
-        if not values:
-            continue
+    lines: dict[str, list[figures.Line]] = {key: [] for key in (*KERNEL_DISTANCES, "val_loss")}
+    for repo, text in texts.items():
+        if text is None:
+            raise ValueError(f"{repo} has no training/metrics.jsonl: it stays where the model was trained.")
+        records = [json.loads(line) for line in text.splitlines()]
+        clock = {record["step"]: record["seconds"] for record in records if "seconds" in record}
+        found = {key: {r["step"]: r[key] for r in records if key in r} for key in lines}
+        if not any(found.values()):
+            raise ValueError(
+                f"{repo} has no record of {', '.join(KERNEL_DISTANCES)} or val_loss in training/metrics.jsonl: train "
+                "with `--evaluation.every` or `--training.validate_every` above 0."
+            )
         if not clock:
             raise ValueError(f"{repo} has no record with `seconds` in training/metrics.jsonl: nothing tells the time.")
-        best = min(values, key=values.get)
-        line = figures.Line(
-            key,
-            x=[minutes(step, clock) for step in values],
-            y=list(values.values()),
-            labels=[f"{value:.4g}" if step == best else "" for step, value in values.items()],
-        )
-        label = f"KID x 1000 ({KERNEL_DISTANCES[key]})" if key in KERNEL_DISTANCES else "validation loss"
-        is_log = key in KERNEL_DISTANCES and values[best] > 0  # unbiased, so it may fall below zero
-        panels.append(figures.Panel([line], "minutes of training", label, log_y=is_log, x_start=0))
-    if not panels:
-        raise ValueError(
-            f"{repo} has no record of {', '.join(KERNEL_DISTANCES)} or val_loss in training/metrics.jsonl: train with "
-            "`--evaluation.every` or `--training.validate_every` above 0."
-        )
+        for key, values in found.items():
+            if values:
+                best = min(values, key=values.get)
+                x, y = [minutes(step, clock) for step in values], list(values.values())
+                labels = [f"{value:.4g}" if step == best else "" for step, value in values.items()]
+                lines[key].append(figures.Line(key if len(texts) == 1 else Path(repo).name, x=x, y=y, labels=labels))
+    panels = []
+    for key, drawn in lines.items():
+        if drawn:
+            label = f"KID x 1000 ({KERNEL_DISTANCES[key]})" if key in KERNEL_DISTANCES else "validation loss"
+            # unbiased, so it may fall below zero
+            is_log = key in KERNEL_DISTANCES and all(min(line.y) > 0 for line in drawn)
+            panels.append(figures.Panel(drawn, "minutes of training", label, log_y=is_log, x_start=0))
     return panels, "Held-out images while training, lower is better; the number is the lowest value"
 
 
