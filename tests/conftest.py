@@ -13,6 +13,7 @@ os.environ |= {
     "HF_HUB_OFFLINE": "1",
     "GENHUB_CACHE": f"{_HOME.name}/genhub",
     "OMP_NUM_THREADS": "1",
+    "CUDA_VISIBLE_DEVICES": "",  # laws to the last bit, and processes that are forked
     "TOKENIZERS_PARALLELISM": "false",
     "PYTHONPATH": os.pathsep.join([str(TESTS.parent), *filter(None, [os.environ.get("PYTHONPATH")])]),
 }

@@ -5,10 +5,33 @@ import math
 import pytest
 import yaml
 
-from genhub.yaml12 import read_yaml
+from genhub.yaml12 import read_yaml, write_yaml
 
 
-@pytest.mark.parametrize("word", ["no", "yes", "on", "off", "No", "YES", "y", "n", "1e", "e3", "1.2.3", "nan"])
+@pytest.mark.parametrize(
+    "word",
+    [
+        "no",
+        "yes",
+        "on",
+        "off",
+        "No",
+        "YES",
+        "y",
+        "n",
+        "1e",
+        "e3",
+        "1.2.3",
+        "nan",
+        "010",
+        "0o10",
+        "0x1f",
+        "1_000",
+        "1:30",
+        "2001-01-01",
+        "0b1",
+    ],
+)
 def test_a_word_stays_a_word(word):
     assert read_yaml(f"a: {word}") == {"a": word}
 
@@ -33,6 +56,26 @@ def test_what_is_neither_is_read_as_ever():
         read_yaml("{a: [")
 
 
-@pytest.mark.parametrize("value", ["no", "true", "1.5", "null", "", 1e-3, 1e22, 2.0, True, None, {"a": ["no", 1]}])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "no",
+        "true",
+        "1.5",
+        "1e-3",
+        "1e3",
+        "010",
+        "1:30",
+        "2001-01-01",
+        "null",
+        "",
+        1e-3,
+        1e22,
+        2.0,
+        True,
+        None,
+        {"a": ["no", 1]},
+    ],
+)
 def test_what_is_dumped_is_read_back(value):
-    assert read_yaml(yaml.safe_dump(value)) == value
+    assert read_yaml(write_yaml(value)) == yaml.safe_load(write_yaml(value)) == value

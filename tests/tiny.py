@@ -154,7 +154,7 @@ GENERATOR = {"sample_size": 8, "out_channels": 1, "latent_channels": 4}
 GENERATOR_VARIANTS = {"plain": {}, "colour": {"out_channels": 3}, "wide": {"sample_size": [8, 16]}}
 GROWING = {"block_out_channels": [4, 8], "base_size": 4}
 GROWING_VARIANTS = {"margin": {"sample_size": [6, 8]}}
-UNREACHED = (
+UNREACHED = (  # sizes and levels of networks that grow
     ({"sample_size": 4}, "`sample_size` must be even, above 4 and at most 8, .*, got 4"),
     ({"sample_size": 10}, "`sample_size` must be even, above 4 and at most 8, .*, got 10"),
     ({"sample_size": 7}, "`sample_size` must be even, .*, got 7"),
@@ -231,6 +231,7 @@ MODELS = {
         refused=(
             *UNREACHED,
             ({"num_mapping_layers": 0}, "`num_mapping_layers` must be at least 1, got 0"),
+            ({"base_size": 1, "sample_size": 2}, "`base_size` must be at least 2, got 1"),
             ({"mapping_rate": 0.0}, "`mapping_rate` must be above 0 .*, got 0.0"),
         ),
     ),

@@ -136,7 +136,7 @@ def style_mixing(repo: str, count: int = COLUMNS, seed: int = 0) -> bytes:
         raise ValueError(
             f"`repo` must hold a generator with styles, such as StyleGANGenerator, got {type(subject.model).__name__}."
         )
-    layers = subject.model.num_layers
+    layers = subject.model.layers_in_use
     own, other = latents_of(subject, seed, range(ROWS + count)).split([ROWS, count])
 
     def mixed(rows, columns, between):

@@ -49,6 +49,7 @@ class ProgressiveGenerator(ModelMixin, ConfigMixin):
     """
 
     _supports_gradient_checkpointing = False
+    not_averaged = ("alpha",)  # of the buffers: a moving average takes these as they are
     num_noise = 0  # the image is a function of the latents alone
     has_normalized_latents = True
 
@@ -130,6 +131,7 @@ class ProgressiveDiscriminator(ModelMixin, ConfigMixin):
     """
 
     _supports_gradient_checkpointing = False
+    not_averaged = ("alpha",)
     num_noise = 0
     has_batch_statistics = True
 

@@ -41,6 +41,7 @@ class StyleGANGenerator(ModelMixin, ConfigMixin):
 
     _supports_gradient_checkpointing = False
     has_normalized_latents = True
+    not_averaged = ("alpha",)
 
     @register_to_config
     def __init__(
@@ -57,9 +58,11 @@ class StyleGANGenerator(ModelMixin, ConfigMixin):
     ):
         super().__init__()
         self.margin = margin_of(sample_size, block_out_channels, base_size)
-        for name, least in (("latent_channels", latent_channels), ("num_mapping_layers", num_mapping_layers)):
-            if least < 1:
-                raise ValueError(f"`{name}` must be at least 1, got {least}.")
+        counts = {"latent_channels": (latent_channels, 1), "num_mapping_layers": (num_mapping_layers, 1)}
+        counts |= {"base_size": (base_size, 2)}  # a map of one pixel cannot be normalised
+        for name, (count, least) in counts.items():
+            if count < least:
+                raise ValueError(f"`{name}` must be at least {least}, got {count}.")
         if not (mapping_rate > 0 and 0 <= style_decay < 1):
             raise ValueError(
                 f"`mapping_rate` must be above 0 and `style_decay` in [0, 1), got {mapping_rate} and {style_decay}."
@@ -99,6 +102,11 @@ class StyleGANGenerator(ModelMixin, ConfigMixin):
         blocks = [f"blocks.{depth}" for depth in range(self.level + 1)]
         shown = [f"to_image.{depth}" for depth in range(max(self.level - 1, 0), self.level + 1)]
         return ("mapping", "constant", *blocks, *shown)
+
+    @property
+    def layers_in_use(self) -> int:
+        """How many of the `num_layers` layers the images of this level depend on."""
+        return 2 * (self.level + 1)
 
     @apply_forward_hook
     def map(self, latents: torch.Tensor) -> torch.Tensor:
@@ -200,7 +208,7 @@ class EqualizedConv2d(nn.Module):
 
 
 class EqualizedLinear(nn.Module):
-    """A linear layer whose weights are drawn from N(0, 1 / rate) and scaled at run time, so that it learns `rate`
+    """A linear layer whose weights are drawn from N(0, 1) / rate and scaled at run time, so that it learns `rate`
     times as fast as others (Karras et al. 2017, Sec. 4.1; StyleGAN, Sec. C)."""
 
     def __init__(self, in_features: int, out_features: int, gain: float = math.sqrt(2), rate: float = 1.0):

@@ -19,8 +19,8 @@ from genhub.objectives.adversarial_losses import GAMES
 from genhub.objectives.augmentation import Augmentation
 from genhub.objectives.objective import Batch, Objective, Phase, Step, Terms
 from genhub.objectives.penalties import Drift, GradientPenalty, R1Penalty
-from genhub.objectives.replay import Replay
-from genhub.objectives.trouble import diagnose
+from genhub.objectives.replay import Replay, memory_of
+from genhub.objectives.trouble import WINDOW, diagnose
 
 
 class AdversarialGame(Objective):
@@ -80,7 +80,7 @@ class AdversarialGame(Objective):
             raise ValueError(
                 f"`num_class_embeds` must be the same in both networks, got {classes[0]} and {classes[1]}."
             )
-        layers = getattr(generator, "num_layers", 1)
+        layers = getattr(generator, "layers_in_use", 1)
         if not 0 <= mixing <= 1 or (mixing and layers < 2):
             raise ValueError(
                 f"`mixing` must lie in [0, 1], and be 0 for {type(generator).__name__} without styles, got {mixing}."
@@ -104,6 +104,10 @@ class AdversarialGame(Objective):
         penalties = [R1Penalty(r1_weight, r1_every), GradientPenalty(gradient_penalty_weight), Drift(drift_weight)]
         self.penalties = [penalty for penalty in penalties if penalty.weight]
         self.replay = Replay(replay_steps, replay_share)
+        if augmentation_target is not None and self.game.reading is None:
+            raise ValueError(
+                f"`augmentation_target` must be unset for {loss}, whose scores say nothing by their sign."
+            )
         self.augmentation = Augmentation(tuple(augmentations), augmentation_probability, augmentation_target)
         self.kept: torch.Tensor | None = None  # the fakes of this step, with their graph
 
@@ -113,9 +117,10 @@ class AdversarialGame(Objective):
     def check_batch(self, batch_size: int, share: int):
         """Refuses what `Objective.check_batch` refuses, and a memory of fakes that does not fit."""
         super().check_batch(batch_size, share)
-        config = self.modules["generator"].config
-        size = config["sample_size"]
-        self.replay.check(batch_size, (config["out_channels"], *((size, size) if isinstance(size, int) else size)))
+        generator = self.modules["generator"]
+        size = generator.config["sample_size"]
+        shape = (generator.config["out_channels"], *((size, size) if isinstance(size, int) else size))
+        self.replay.check(batch_size, shape, memory_of(next(generator.parameters()).device))
 
     def discriminator_loss(self, batch: Batch, step: Step) -> Terms:
         """Returns what the discriminator loses to real images and to fakes, and its penalties."""
@@ -128,11 +133,12 @@ class AdversarialGame(Objective):
         for penalty in self.penalties:
             if step.index % penalty.every == 0:
                 terms[penalty.name] = penalty(
-                    lambda images: self.scores([(images, labels)], step)[0], real, fake.detach(), step
+                    lambda images: self.scores([(images, labels)], step)[0], real, fake.detach(), real_scores, step
                 )
         with torch.no_grad():
             step.notes.update(self.readings(real_scores, fake_scores, real, fake))
-            step.notes["sign"] = real_scores.sign().mean()
+            if self.game.reading:
+                step.notes["sign"] = (2 * self.game.reading(real_scores) - 1).sign().mean()
         return terms
 
     def generator_loss(self, batch: Batch, step: Step) -> Terms:
@@ -143,7 +149,7 @@ class AdversarialGame(Objective):
 
     def validate(self, batch: Batch, step: Step) -> Terms:
         """Returns both players' losses and what the discriminator takes held-out images and fakes for."""
-        real, fake, labels = batch["pixel_values"], self.fakes(batch, step), self.labels(batch)
+        real, fake, labels = self.real(batch, step), self.fakes(batch, step), self.labels(batch)
         scores = [self.modules["discriminator"](one, **self.conditions(labels)).logits.float() for one in (real, fake)]
         losses = {
             "discriminator_loss": self.game.real(scores[0], self.label) + self.game.fake(scores[1]),
@@ -219,11 +225,12 @@ class AdversarialGame(Objective):
 
     def observe(self, numbers: dict[str, float], images: int):
         """Lets augmentation adapt to how sure the discriminator is of real images."""
-        self.augmentation.observe(numbers["discriminator/sign"], images)
+        if self.augmentation.target is not None:
+            self.augmentation.observe(numbers["discriminator/sign"], images)
 
-    def diagnose(self, records: list[dict]) -> dict[str, str]:
+    def diagnose(self, records: list[dict], window: int = WINDOW) -> dict[str, str]:
         """Returns what goes wrong, by name, with what to try."""
-        return diagnose(records, has_probabilities=self.game.reading is not None)
+        return diagnose(records, self.game.reading is not None, window)
 
     def state_dict(self) -> dict:
         return self.replay.state_dict() | {"augmentation": self.augmentation.state_dict()}
@@ -241,7 +248,8 @@ class GrowingGame(AdversarialGame):
     Args:
         level: from 0; both networks are set to it.
         fade_in: share of the stage in which the newest level's part rises linearly from 0 to 1.
-        options: those of `AdversarialGame`.
+
+    The rest are options of `AdversarialGame`, which remembers no fakes here, as those of other levels are of no use.
     """
 
     def __init__(
@@ -278,7 +286,6 @@ class GrowingGame(AdversarialGame):
             augmentation_target=augmentation_target,
         )
         self.level, self.fade_in = level, fade_in
-        self.layers = min(self.layers, 2 * (level + 1))  # those that there are so far
         self.grown = generator.config["base_size"] * 2 ** (len(generator.config["block_out_channels"]) - 1)
         self.cell = 2 ** (len(generator.config["block_out_channels"]) - 1 - level)  # pixels of a pixel of this level
         self.inputs.append(lambda batch, step: self.shared_inputs(step))
@@ -294,20 +301,27 @@ class GrowingGame(AdversarialGame):
 
     def real(self, batch: Batch, step: Step) -> torch.Tensor:
         """Returns real images between this level's resolution and the one before, as far as the fade has come."""
-        return blended(batch["pixel_values"], self.grown, self.cell, self.alpha(step))
+        generator = self.modules["generator"]
+        alpha = self.alpha(step) if generator.training else generator.alpha.item()
+        return blended(batch["pixel_values"], self.grown, self.cell, alpha)
 
 
 def blended(sample: torch.Tensor, grown: int, cell: int, alpha: float) -> torch.Tensor:
-    """Returns images (B, C, H, W) of which a share of 1 - alpha has only half the resolution of `cell` pixels.
+    """Returns images (B, C, H, W) in the resolution of `cell` pixels, and a share of 1 - alpha of them in half of it.
 
     Args:
         grown: size of the image with its margin, which both networks see.
     """
-    if alpha == 1:
+    fine = in_cells(sample, grown, cell)
+    return fine if alpha == 1 else torch.lerp(in_cells(sample, grown, 2 * cell), fine, alpha)
+
+
+def in_cells(sample: torch.Tensor, grown: int, cell: int) -> torch.Tensor:
+    """Replaces squares of `cell` times `cell` pixels by their means, edges being repeated up to the size `grown`."""
+    if cell == 1:
         return sample
     top, left = ((grown - size) // 2 for size in sample.shape[2:])
     padded = nn.functional.pad(sample, (left, left, top, top), mode="replicate")
-    coarse = nn.functional.avg_pool2d(padded, 2 * cell)
-    coarse = nn.functional.interpolate(coarse, scale_factor=float(2 * cell), mode="nearest")
-    coarse = coarse[:, :, top : coarse.shape[2] - top, left : coarse.shape[3] - left]
-    return torch.lerp(coarse, sample, alpha)
+    coarse = nn.functional.avg_pool2d(padded, cell)
+    coarse = nn.functional.interpolate(coarse, scale_factor=float(cell), mode="nearest")
+    return coarse[:, :, top : coarse.shape[2] - top, left : coarse.shape[3] - left]

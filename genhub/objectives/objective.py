@@ -98,8 +98,12 @@ class Objective:
     def observe(self, numbers: dict[str, float], images: int):
         """Learns the terms and notes of a step, as they are logged: means over its `images`, over all processes."""
 
-    def diagnose(self, records: list[dict]) -> dict[str, str]:
-        """Returns what goes wrong by the newest of the records that were logged, by name: nothing here."""
+    def diagnose(self, records: list[dict], window: int = 1) -> dict[str, str]:
+        """Returns what goes wrong by the newest of the records that were logged, by name: nothing here.
+
+        Args:
+            window: records that must agree; with 1, the first sign of a trouble counts.
+        """
         return {}
 
     def state_dict(self) -> dict:

@@ -13,7 +13,7 @@ class Penalty:
     """A term of the discriminator's phase, due in every step with an index divisible by `every`."""
 
     name: str
-    every = 1
+    every = 1  # called with the critic, real images and fakes (B, C, H, W), the scores of the real ones (B,), the step
 
     def __init__(self, weight: float):
         if not 0 <= weight < float("inf"):
@@ -31,7 +31,7 @@ class R1Penalty(Penalty):
         super().__init__(weight)
         self.every = every
 
-    def __call__(self, critic: Critic, real: torch.Tensor, fake: torch.Tensor, step: Step) -> torch.Tensor:
+    def __call__(self, critic: Critic, real: torch.Tensor, fake: torch.Tensor, scores: torch.Tensor, step: Step):
         return self.every * self.weight / 2 * slopes(critic, real).square().sum(1).mean()
 
 
@@ -41,7 +41,7 @@ class GradientPenalty(Penalty):
 
     name = "gradient_penalty"
 
-    def __call__(self, critic: Critic, real: torch.Tensor, fake: torch.Tensor, step: Step) -> torch.Tensor:
+    def __call__(self, critic: Critic, real: torch.Tensor, fake: torch.Tensor, scores: torch.Tensor, step: Step):
         between = torch.lerp(fake.to(real.dtype), real, step.draws.rand(1, 1, 1))
         return self.weight * (slopes(critic, between).norm(dim=1) - 1).square().mean()
 
@@ -52,8 +52,8 @@ class Drift(Penalty):
 
     name = "drift"
 
-    def __call__(self, critic: Critic, real: torch.Tensor, fake: torch.Tensor, step: Step) -> torch.Tensor:
-        return self.weight * critic(real).square().mean()
+    def __call__(self, critic: Critic, real: torch.Tensor, fake: torch.Tensor, scores: torch.Tensor, step: Step):
+        return self.weight * scores.square().mean()
 
 
 def slopes(critic: Critic, images: torch.Tensor) -> torch.Tensor:

@@ -27,18 +27,17 @@ class Replay:
         self.fakes: torch.Tensor | None = None  # (B, S, C, H, W), of which a process fills its own places
         self.labels: torch.Tensor | None = None  # (B, S)
 
-    def check(self, batch_size: int, shape: tuple[int, ...], memory: int | None = None):
-        """Refuses to remember more than half of the machine's memory holds.
+    def check(self, batch_size: int, shape: tuple[int, ...], memory: int):
+        """Refuses to remember more than half of `memory`, in bytes, holds.
 
         Raises:
             ValueError: that much does not fit.
         """
-        memory = physical_memory() if memory is None else memory
         needed = self.steps * batch_size * math.prod(shape) * 2
         if needed > memory / 2:
             raise ValueError(
-                f"`replay_steps` must be at most {int(self.steps * memory / 2 / needed)}, half of the memory of this "
-                f"machine, got {self.steps}, {needed / 2**30:.1f} GiB."
+                f"`replay_steps` must be at most {int(self.steps * memory / 2 / needed)}, half of the memory that "
+                f"there is, got {self.steps}, {needed / 2**30:.1f} GiB."
             )
 
     def show(self, fake: torch.Tensor, labels: torch.Tensor | None, step: Step):
@@ -71,6 +70,8 @@ class Replay:
         self.fakes, self.labels = (state[k].to(device) if k in state else None for k in ("fakes", "labels"))
 
 
-def physical_memory() -> int:
-    """Returns the bytes of memory of this machine."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+def memory_of(device: torch.device) -> int:
+    """Returns the bytes of memory that one of this machine's processes has on `device`."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // int(os.environ.get("LOCAL_WORLD_SIZE", 1))

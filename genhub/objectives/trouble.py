@@ -3,6 +3,8 @@
 Thresholds are ours, set on runs that did collapse and on some that did not; they cost nothing but a warning.
 """
 
+import itertools
+
 WINDOW = 3  # records that must agree
 SURE = 0.9  # D(real) - D(fake) from which on a generator learns next to nothing
 POOR = 0.5  # spread of fakes, as a share of that of real images
@@ -20,18 +22,19 @@ ADVICE = {
 }
 
 
-def diagnose(records: list[dict], has_probabilities: bool = True) -> dict[str, str]:
+def diagnose(records: list[dict], has_probabilities: bool = True, window: int = WINDOW) -> dict[str, str]:
     """Returns the troubles that the newest of `records` show: name -> what is seen and what to try.
 
     Args:
         records: those of training, with `discriminator/...`, and of evaluation, with `val_share/<class>`.
         has_probabilities: whether D(x) is one; a critic cannot win.
+        window: records that must agree; with 1, the first sign of a trouble counts.
     """
-    training = [record for record in records if "discriminator/spread" in record][-WINDOW:]
-    shares = [shares_of(record) for record in records if any(key.startswith("val_share/") for key in record)][-WINDOW:]
+    training = [record for record in records if "discriminator/spread" in record][-window:]
+    shares = [shares_of(record) for record in records if any(key.startswith("val_share/") for key in record)]
     seen: dict[str, str] = {}
 
-    if len(training) == WINDOW:
+    if len(training) == window:
         gaps = [record["discriminator/D(real)"] - record["discriminator/D(fake)"] for record in training]
         if has_probabilities and min(gaps) > SURE:
             seen["discriminator wins"] = f"D(real) - D(fake) is {gaps[-1]:.2f}."
@@ -40,12 +43,12 @@ def diagnose(records: list[dict], has_probabilities: bool = True) -> dict[str, s
             spread, real_spread = pairs[-1]
             seen["mode collapse"] = f"Fakes spread {spread / real_spread:.2f} times as far as real images."
 
-    if len(shares) == WINDOW:
-        lost = [[name for name, share in one.items() if share < RARE] for one in shares]
+    if len(shares) >= window:
+        lost = [[name for name, share in one.items() if share < RARE] for one in shares[-window:]]
         if all(len(names) > (1 - FEW) * len(shares[-1]) for names in lost):
             seen["mode collapse"] = f"No fakes of class {', '.join(lost[-1])}."
-        swings = [distance(one, two) for one, two in zip(shares, shares[1:], strict=False)]
-        if min(swings) > SWING:
+        swings = [distance(*two) for two in itertools.pairwise(shares[-max(window, 2) :])]
+        if swings and min(swings) > SWING:
             seen["oscillation"] = f"The share of {swings[-1]:.0%} of the fakes went to other classes."
     return {name: f"{found} {ADVICE[name]}" for name, found in seen.items()}
 

@@ -283,17 +283,18 @@ class _Window:
     """Averages of what happened since the last record."""
 
     def __init__(self):
-        self.sums, self.counts, self.images, self.start = {}, {}, 0, time.monotonic()
+        self.sums, self.counts, self.steps, self.images, self.start = {}, {}, 0, 0, time.monotonic()
 
     def add(self, numbers: dict[str, float], images: int):
         for name, value in numbers.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
             self.counts[name] = self.counts.get(name, 0) + 1
+        self.steps += 1
         self.images += images
 
     def close(self, notes: set[str]) -> dict[str, float]:
         means = {name: self.sums[name] / self.counts[name] for name in self.sums}
-        terms = [value for name, value in means.items() if name.split("/")[-1] not in notes]
+        terms = [value / self.steps for name, value in self.sums.items() if name.split("/")[-1] not in notes]
         rate = self.images / (time.monotonic() - self.start)
         self.__init__()
         return {"loss": sum(terms), **means, "images_per_second": round(rate, 2)}
@@ -342,9 +343,11 @@ def validate(
 
 
 def state_of(module: nn.Module) -> list[torch.Tensor]:
-    """Returns what is averaged of a module: its parameters, and running statistics as if they were some."""
-    buffers = (buffer for buffer in module.buffers() if buffer.is_floating_point())
-    return [*module.parameters(), *(buffer.detach().requires_grad_() for buffer in buffers)]
+    """Returns what is averaged of a module: its parameters, and running statistics as if they were some. Buffers that
+    it names in `not_averaged` bear no gradient, and so are copied."""
+    apart = getattr(module, "not_averaged", ())
+    buffers = ((name, buffer) for name, buffer in module.named_buffers() if buffer.is_floating_point())
+    return [*module.parameters(), *(buffer.detach().requires_grad_(name not in apart) for name, buffer in buffers)]
 
 
 def moved_by(phase: Phase, module: nn.Module) -> list[nn.Parameter]:

@@ -28,7 +28,7 @@ from diffusers import DiffusionPipeline, ModelMixin, SchedulerMixin
 from genhub.data import DataConfig, Shape
 from genhub.objectives.objective import Objective
 from genhub.training.spec import Spec, as_mapping, check_arguments, nearest, refuse_unknown
-from genhub.yaml12 import read_yaml
+from genhub.yaml12 import read_yaml, write_yaml
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 SECTIONS = (
@@ -232,7 +232,7 @@ class Recipe:
     @property
     def text(self) -> str:
         """The recipe as YAML."""
-        return self.comment + yaml.safe_dump(self.sections, sort_keys=False, default_flow_style=None, width=110)
+        return self.comment + write_yaml(self.sections)
 
 
 def load_recipe(source: str | Path, overrides: dict[str, object] | None = None) -> Recipe:

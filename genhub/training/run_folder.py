@@ -26,6 +26,7 @@ class RunFolder:
     def __init__(self, path: Path, recipe: Recipe, resume: bool):
         self.path, self.recipe, self.resume = path, recipe, resume
         self.logs = path / STATE
+        self.healthy = self.logs / "healthy"  # where an adversarial game last was
         self._check(resume)
 
     @property
@@ -48,9 +49,9 @@ class RunFolder:
             self.accelerator.init_trackers("genhub", config={"recipe": self.recipe.name})
         return state
 
-    def save_checkpoint(self, loop: Loop) -> Path:
-        """Writes the state of a run; all processes call it."""
-        folder, keep = self.logs / "checkpoints", self.recipe.training.keep_checkpoints
+    def save_checkpoint(self, loop: Loop, run: Path | None = None, keep: int | None = None) -> Path:
+        """Writes the state of a run, into its own folder or that of another `run`; all processes call it."""
+        folder, keep = (run or self.path) / STATE / "checkpoints", keep or self.recipe.training.keep_checkpoints
         return save_checkpoint(self.accelerator, folder, loop.progress.total_steps, loop.state_dict(), keep)
 
     def log(self, record: dict):

@@ -251,8 +251,8 @@ class Run:
 
     def _try_watching(self):
         """Makes one image, so that arguments which the pipeline refuses do not end a long run."""
-        with torch.random.fork_rng(), torch.no_grad():
-            sampler = self._sampler(self.recipe.build_pipeline(self.components))
+        with torch.random.fork_rng(), torch.no_grad(), self._pipeline() as pipeline:
+            sampler = self._sampler(pipeline)
             sampler.call(0, sampler.labels(1), 1)
 
     def _evaluate(self, loop: Loop):
@@ -271,12 +271,18 @@ class Run:
             row = {"name": name, "value": value, "split": "val", "images": self.watch.images, "seeds": 1}
             if config.keep_best and value < self._best():
                 self._save(self.folder.logs / "best", loop, [row | {"generated": config.count}])
-            if loop.objective.can_ail and self._is_healthy(loop):
-                self._save(self.folder.logs / "healthy", loop, [row | {"generated": config.count}])
         self.accelerator.wait_for_everyone()
+        if loop.objective.can_ail:
+            is_healthy = torch.tensor(0.0, device=self.accelerator.device)
+            if self.accelerator.is_main_process and self._is_healthy(loop):
+                self._save(self.folder.healthy, loop, [row | {"generated": config.count}])
+                is_healthy += 1
+            if self.accelerator.reduce(is_healthy, "sum").item():  # it is a run's folder too
+                self.folder.save_checkpoint(loop, self.folder.healthy, keep=1)
 
     def _is_healthy(self, loop: Loop) -> bool:
-        """Warns of what goes wrong, once for each trouble while it lasts; returns whether nothing does."""
+        """Warns of what goes wrong, once for each trouble while it lasts; returns whether nothing shows, not even for
+        the first time."""
         records = self.folder.records()
         troubles = loop.objective.diagnose(records)
         since = next((place for place in reversed(range(len(records))) if records[place].get("healthy")), -1)
@@ -284,11 +290,13 @@ class Run:
         for name in troubles.keys() - known:
             self.folder.log({"step": loop.progress.total_steps, "warning": name, "message": troubles[name]})
             tqdm.write(f"Warning, step {loop.progress.total_steps}: {name}. {troubles[name]}", file=sys.stderr)
-            if (self.folder.logs / "healthy").is_dir():
-                tqdm.write(f"The last healthy state is in {self.folder.logs / 'healthy'}.", file=sys.stderr)
+            if self.folder.healthy.is_dir():
+                where = self.folder.healthy
+                resume = f"`genhub train --resume {where}` goes on from there, by the recipe.yaml that lies in it."
+                tqdm.write(f"The last healthy state is in {where}: {resume}", file=sys.stderr)
         if not troubles and known:
             self.folder.log({"step": loop.progress.total_steps, "healthy": True})
-        return not troubles
+        return not loop.objective.diagnose(records, window=1)
 
     def _best(self) -> float:
         """Returns the figure of the best repository that the run has kept, infinity if none."""

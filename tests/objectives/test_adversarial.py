@@ -272,9 +272,12 @@ def test_readings_are_the_discriminators_opinions_and_how_far_images_spread(loss
     game.discriminator_loss(batch, step)
 
     logits = game.modules["discriminator"](batch["pixel_values"]).logits
-    assert step.notes.keys() == {"D(real)", "D(fake)", "spread", "real_spread", "sign"}
+    undecided = {"least_squares": 0.5, "wasserstein": None}.get(loss, 0.0)
+    assert step.notes.keys() - {"sign"} == {"D(real)", "D(fake)", "spread", "real_spread"}
+    assert ("sign" in step.notes) == (undecided is not None)
     assert_close(step.notes["real_spread"], torch.tensor(0.5))  # pixels are 0 or 1, as often
-    assert_close(step.notes["sign"], logits.sign().mean())
+    if undecided is not None:
+        assert_close(step.notes["sign"], (logits - undecided).sign().mean())
     assert_close(step.notes["D(real)"], (game.game.reading or torch.nn.Identity())(logits).mean())
     assert not any(value.requires_grad for value in step.notes.values())
 
@@ -361,6 +364,28 @@ def test_before_the_fade_real_images_have_half_the_resolution(cell):
     assert_close(found, F.interpolate(F.avg_pool2d(sample, 2 * cell), scale_factor=2.0 * cell))
 
 
+@pytest.mark.parametrize("level", [0, 1])
+def test_after_the_fade_real_images_have_the_resolution_of_the_level_to_which_the_discriminator_is_blind(level):
+    game = game_of(PROGRESSIVE, level, variant="margin")
+    discriminator, sample = game.modules["discriminator"].eval(), torch.rand(8, 1, 6, 8) * 2 - 1
+
+    found = game.real({"pixel_values": sample}, step_of(progress=1.0))
+
+    assert_close(discriminator(found).logits, discriminator(sample).logits)
+    assert torch.equal(found, sample) == (level == 1)
+    assert found.std(0).mean() <= sample.std(0).mean()
+
+
+def test_in_validation_real_images_are_as_sharp_as_the_network_last_met_them():
+    game = game_of(PROGRESSIVE, 1)
+    for module in game.modules.values():
+        module.eval().alpha.fill_(0.25)
+
+    found = game.real(batch_of(), step_of(progress=0.0))
+
+    assert_close(found, blended(batch_of()["pixel_values"], 8, 1, 0.25))
+
+
 def test_a_margin_shifts_the_cells_and_repeats_the_edge():
     sample = torch.arange(36.0).view(1, 1, 6, 6).square()
 
@@ -398,6 +423,11 @@ def test_the_discriminator_meets_real_images_as_far_as_the_fade_has_come():
         (DCGAN, {"generator_every": 0}, "`generator_every` must be at least 1, got 0"),
         (DCGAN, {"r1_every": 0}, "`r1_every` must be at least 1, got 0"),
         (DCGAN, {"mixing": 0.5}, "`mixing` must .* be 0 for DCGANGenerator without styles, got 0.5"),
+        (
+            DENSE,
+            {"loss": "wasserstein", "augmentations": ("colour",), "augmentation_target": 0.5},
+            "`augmentation_target` must be unset for wasserstein, whose scores say nothing by their sign",
+        ),
         (PROGRESSIVE, {"level": 0, "mixing": 0.5}, "`mixing` must .* be 0 for ProgressiveGenerator .*, got 0.5"),
         (STYLEGAN, {"level": 1, "mixing": 1.5}, r"`mixing` must lie in \[0, 1\], .*, got 1.5"),
         (STYLEGAN, {"level": 2}, r"`level` must lie in 0..1, got 2"),

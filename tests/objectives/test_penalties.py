@@ -28,19 +28,19 @@ def step_of(index=0):
 
 @pytest.mark.parametrize("every", [1, 16])
 def test_r1_of_a_linear_critic_is_its_squared_slope_as_many_times_as_it_is_left_out(every):
-    found = R1Penalty(10.0, every)(linear, REAL, FAKE, step_of())
+    found = R1Penalty(10.0, every)(linear, REAL, FAKE, linear(REAL), step_of())
 
     assert_close(found, every * 10 / 2 * WEIGHT.square().sum())
 
 
 def test_r1_looks_at_real_images_alone():
-    found = R1Penalty(2.0, 1)(half_the_square, REAL, FAKE, step_of())
+    found = R1Penalty(2.0, 1)(half_the_square, REAL, FAKE, half_the_square(REAL), step_of())
 
     assert_close(found, REAL.flatten(1).square().sum(1).mean())
 
 
 def test_the_gradient_penalty_of_a_linear_critic_is_its_distance_from_slope_one():
-    found = GradientPenalty(10.0)(linear, REAL, FAKE, step_of())
+    found = GradientPenalty(10.0)(linear, REAL, FAKE, linear(REAL), step_of())
 
     assert_close(found, 10 * (WEIGHT.norm() - 1).square())
 
@@ -48,7 +48,7 @@ def test_the_gradient_penalty_of_a_linear_critic_is_its_distance_from_slope_one(
 def test_the_gradient_penalty_looks_between_real_images_and_fakes_for_each_pair_elsewhere():
     seen = []
 
-    GradientPenalty(1.0)(lambda images: (seen.append(images), linear(images))[1], REAL, FAKE, step_of())
+    GradientPenalty(1.0)(lambda images: (seen.append(images), linear(images))[1], REAL, FAKE, linear(REAL), step_of())
 
     share = (seen[0] - FAKE) / (REAL - FAKE)  # one number for each image
     assert_close(share, share.mean((1, 2, 3), keepdim=True).expand_as(share), rtol=1e-3, atol=1e-3)
@@ -58,14 +58,17 @@ def test_the_gradient_penalty_looks_between_real_images_and_fakes_for_each_pair_
 
 
 def test_drift_is_the_mean_square_of_real_scores():
-    assert_close(Drift(0.25)(linear, REAL, FAKE, step_of()), linear(REAL).square().mean() / 4)
+    assert_close(Drift(0.25)(linear, REAL, FAKE, linear(REAL), step_of()), linear(REAL).square().mean() / 4)
 
 
 @pytest.mark.parametrize("penalty", [R1Penalty(3.0, 1), GradientPenalty(3.0), Drift(3.0)])
 def test_a_critic_can_be_moved_against_its_penalty(penalty):
     weight = WEIGHT.clone().requires_grad_()
 
-    penalty(lambda images: images.flatten(1) @ weight, REAL, FAKE, step_of()).backward()
+    def critic(images):
+        return images.flatten(1) @ weight
+
+    penalty(critic, REAL, FAKE, critic(REAL), step_of()).backward()
 
     length = WEIGHT.norm()
     known = {

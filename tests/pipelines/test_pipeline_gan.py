@@ -306,7 +306,7 @@ GREY = torch.zeros(2, 1, 8, 8)
             {"batch_size": 3, "generator": generators(0, 1)},
             "`generator` must be one .* 3 .*, got 2",
         ),
-        (DENSE, "__call__", {"latents": torch.zeros(2, 3)}, r"`latents` must have the shape \(2, 4\), got \(2, 3\)"),
+        (DENSE, "__call__", {"latents": torch.zeros(2, 3)}, r"`latents` must have the shape \(N, 4\), got \(2, 3\)"),
         (DENSE, "__call__", {"output_type": "latent"}, "`output_type` must be pil, np or pt, got 'latent'"),
         *(
             (kind, "__call__", {"truncation": truncation}, rf"`truncation` must lie in \[0, 1\], got {truncation}")
@@ -346,6 +346,7 @@ GREY = torch.zeros(2, 1, 8, 8)
             (STYLE, "mix", MIX | {"layers": layers}, r"`layers` must be \(a, b\) with 0 <= a < b <= 4, got")
             for layers in ((0, 5), (-1, 2), (2, 2), (3, 1), (0, 1, 2))
         ),
+        (DENSE, "arithmetic", THREE | {"generator": generators(1, 2)}, "`generator` must be one generator, .* a list"),
         (STYLE, "mix", MIX | {"rows": torch.zeros(2, 3)}, r"`rows` must have the shape \(N, 4\), got \(2, 3\)"),
         (DENSE, "mix", MIX, "`mix` needs a generator with styles, got DenseGenerator"),
         (
@@ -369,3 +370,11 @@ def test_a_bad_argument_is_refused_by_name_and_value(kind, method, arguments, me
 
     with pytest.raises(ValueError, match=message):
         getattr(pipe, method)(**arguments)
+
+
+def test_layers_that_have_not_grown_yet_are_refused():
+    pipe = tiny_pipeline(STYLE)
+    pipe.generator.grow(0)
+
+    with pytest.raises(ValueError, match=r"`layers` must be \(a, b\) with 0 <= a < b <= 2, got \(2, 4\)"):
+        pipe.mix(**MIX | {"layers": (2, 4)})

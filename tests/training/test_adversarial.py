@@ -160,6 +160,39 @@ def test_what_a_game_reads_is_logged_and_is_no_part_of_the_loss(tmp_path, data):
     assert record["loss"] == pytest.approx(sum(record[name] for name in terms))
 
 
+def test_the_state_before_the_first_sign_of_trouble_is_kept_and_training_goes_on_from_there(
+    tmp_path, data, monkeypatch, capsys
+):
+    def ill_from_step_4(records, has_probabilities, window):
+        ill = [record for record in records if record["step"] >= 4 and "val_kid_pix" in record]
+        return {"mode collapse": "Try."} if len(ill) >= window else {}
+
+    monkeypatch.setattr("genhub.objectives.adversarial.diagnose", ill_from_step_4)
+    recipe, overrides = game("replay", data)
+    watched = {"evaluation.every": 1, "evaluation.count": 8, "training.checkpoint_every": 2}
+
+    folder = train(recipe, tmp_path / "run", overrides=overrides | watched)
+
+    healthy = folder / "training/healthy"
+    assert [path.name for path in list_checkpoints(healthy / "training/checkpoints")] == ["step-00000003"]
+    assert genhub.AutoPipeline.from_pretrained(healthy)(batch_size=1).images[0].size == (28, 28)
+    logged = [json.loads(line) for line in (folder / "training/metrics.jsonl").read_text().splitlines()]
+    assert [record["step"] for record in logged if "warning" in record] == [6]
+    assert f"genhub train --resume {healthy}" in capsys.readouterr().err
+    train(healthy, resume=True)
+    assert same(state(healthy), state(folder))
+
+
+def test_a_moving_average_takes_the_fade_as_it_is(tmp_path, data):
+    recipe, overrides = game("growing", data)
+    overrides |= {"stages.3.training": {"max_steps": 4}, "training.max_minutes": None}
+
+    folder = train(recipe, tmp_path / "run", overrides=overrides | {"stages.3.objective.fade_in": 1.0})
+
+    assert state(folder)["modules"]["generator"]["alpha"] == 0.75  # of the last of four steps
+    assert genhub.AutoPipeline.from_pretrained(folder).generator.alpha == 0.75
+
+
 def test_a_network_is_saved_at_the_level_that_it_has_reached(tmp_path, data):
     recipe, overrides = game("growing", data)
 

@@ -13,7 +13,7 @@ from worlds import run, weights
 import genhub
 from genhub.training import run_folder
 from genhub.training.checkpoint import CheckpointError, list_checkpoints
-from genhub.training.loop import TrainingStopped
+from genhub.training.loop import TrainingStopped, _Window
 
 
 def records(folder) -> list[dict]:
@@ -359,3 +359,13 @@ def test_processes_that_do_not_know_of_each_other_are_refused(tmp_path, tiny, mo
 
     with pytest.raises(ValueError, match="2 processes were launched, and each believes to be alone"):
         genhub.train("ddpm-quick", tmp_path / "run", overrides=tiny)
+
+
+def test_a_term_that_is_due_in_some_steps_counts_in_the_loss_of_these_alone():
+    window = _Window()
+    for step in range(4):
+        window.add({"real": 1.0, "grad_norm": 9.0} | ({"r1": 2.0} if step == 0 else {}), images=8)
+
+    record = window.close({"grad_norm"})
+
+    assert (record["loss"], record["real"], record["r1"]) == (1.5, 1.0, 2.0)

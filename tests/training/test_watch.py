@@ -17,6 +17,17 @@ def figures(folder) -> list[float]:
     return [record["val_kid_pix"] for record in records if "val_kid_pix" in record]  # too few to tell what they are
 
 
+def test_watching_moves_no_running_statistics(tiny, tmp_path):
+    overrides = {key: value for key, value in tiny.items() if key.startswith("data.")}
+    overrides |= {"training.max_steps": 2, "training.batch_size": 8, "training.ema": {"generator": 0.5}}
+    folders = [
+        train("dcgan", tmp_path / str(every), overrides=overrides | {"evaluation.every": every, "evaluation.count": 8})
+        for every in (0, 1)
+    ]
+
+    assert same_bits(*folders)
+
+
 def test_a_watched_run_ends_in_the_same_bits_and_logs_a_figure_at_each_turn(tiny, tmp_path):
     watched = train("ddpm-quick", tmp_path / "watched", overrides=tiny | WATCHED)
     alone = train("ddpm-quick", tmp_path / "alone", overrides=tiny | {"evaluation.every": 0})
