@@ -159,7 +159,15 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--guidance_scale", "--guidance-scale", type=float, help="classifier-free guidance")
     sub.add_argument("--feature_net", "--feature-net", help="a trained feature-classifier, for other data sets")
     sub.add_argument("--imagenet", action="store_true", help="also measure KID in an ImageNet space")
-    sub.add_argument("--cas", action="store_true", help="also train classifiers on the images of a conditional model")
+    sub.add_argument(
+        "--cas",
+        type=int,
+        nargs="?",
+        default=0,
+        const=50_000,
+        metavar="N",
+        help="also train classifiers on N images (50,000 if not given) of a conditional model",
+    )
     sub.add_argument("--output", help="folder of the results (default: the repository, or evaluation-<name>)")
 
     sub = command("figure", "Draw a figure of a repository: its samples, codes, speed, training.", _figure)

@@ -42,7 +42,7 @@ def evaluate(
     guidance_scale: float | None = None,
     feature_net: str | None = None,
     imagenet: bool = False,
-    cas: bool = False,
+    cas: int = 0,
     output: str | None = None,
 ) -> Path:
     """Judges the pipeline of `repo`; returns the folder with `metrics.json`, the card and the closest pairs.
@@ -57,7 +57,8 @@ def evaluate(
         feature_net: a folder or repository of `feature-classifier`, for a data set that is not Fashion MNIST; where it
             is not given, one is trained, once.
         imagenet: measure the kernel distance in an ImageNet space too.
-        cas: train classifiers on the images, for the classification accuracy score of a conditional model.
+        cas: train classifiers on so many images, for the classification accuracy score of a conditional model; 0 for
+            none.
         output: where the results go; the repository itself if it is a folder, else `evaluation-<name>`.
 
     Raises:
@@ -90,7 +91,7 @@ def evaluate(
         judged.reconstructions()
     judged.write()
     if cas:
-        judged.accuracy_after_training()
+        judged.accuracy_after_training(cas)
         judged.write()
     return target
 
@@ -162,20 +163,19 @@ class Judgement:
         self._check_numbers(count, seed, batch_size)
         extra = [ImageNetSpace(self.accelerator.device)] if imagenet else []
         named = self._named(count, seed, batch_size, given)
-        sampler = self._sampler(named, {name: value for name, value in given.items() if value is not None})
+        sampler = self.sampler = self._sampler(named, {key: one for key, one in given.items() if one is not None})
         sampler.try_one()  # of another shape, or refused, is known before any work
         seen = self._seen()
         spaces = feature_spaces(self.train, self.config, feature_net, self.accelerator)
         if self.accelerator.is_main_process:
             yardstick = Yardstick(self.train, self.test, spaces, extra, self.tell)
             yardstick.check(count)
-        self.generated, seconds = sampler.draw(count)
-        self.labels = sampler.labels(count)
+        generated, seconds = sampler.draw(count)
         if not self.accelerator.is_main_process:
             return
 
         speed = sampler.speed(seconds)
-        found = yardstick.judge(self.generated, self.labels)
+        found = yardstick.judge(generated, sampler.labels(count))
         as_asked = (count, batch_size, named["dtype"]) == (protocol.COUNT, protocol.BATCH_SIZE, "float32")
         self.result["complete"] &= as_asked and spaces[0].is_pinned
         self.result["samples"] = named
@@ -185,8 +185,8 @@ class Judgement:
         self.result["speed"] = speed
         self.result["memorisation"] = {}
         if seen is not None:
-            memory = yardstick.memorisation(self.generated, seen)
-            self.pairs = closest_pairs(self.generated, seen, memory["pix"])
+            memory = yardstick.memorisation(generated, seen)
+            self.pairs = closest_pairs(generated, seen, memory["pix"])
             self.result["memorisation"] = {name: report.to_dict() for name, report in memory.items()}
 
     def _check_numbers(self, count: int, seed: int, batch_size: int):
@@ -242,11 +242,11 @@ class Judgement:
                 found += judge_likelihoods(vae, self.splits, binarise, self.tell)
             self.result["figures"] += [figure.to_dict() for figure in found]
 
-    def accuracy_after_training(self) -> None:
-        """Adds the classification accuracy score: that of a classifier trained on the generated images (Ravuri &
+    def accuracy_after_training(self, count: int) -> None:
+        """Adds the classification accuracy score: that of a classifier trained on `count` generated images (Ravuri &
         Vinyals 2019, arXiv 1905.10887, Sec. 3), beside that of one trained on as many real ones."""
-        generated = data.Images(self.generated, self.labels, self.test.class_names)
-        real = self.train.choose(len(generated), seed=0)
+        generated = data.Images(self.sampler.draw(count)[0], self.sampler.labels(count), self.test.class_names)
+        real = self.train.choose(min(count, len(self.train)), seed=0)
         for name, images in (("CAS", generated), (f"CAS of {len(real):,} real images", real)):
             value, spread = mean_of(hits_after_training(images, self.test))
             figure = Figure(name, "", value, spread, "standard error over test images", len(images))
@@ -291,9 +291,8 @@ def merged(evaluations: list[dict], result: dict) -> list[dict]:
     """Returns `evaluations` with `result` in place of one of the same settings, whose classification accuracy score it
     takes over where it has none."""
     same = [one for one in evaluations if _settings(one) == _settings(result)]
-    names = {figure["name"] for figure in result["figures"]}
-    kept = [figure for one in same for figure in one["figures"] if figure["name"][:3] == "CAS"]
-    result["figures"] += [figure for figure in kept if figure["name"] not in names]
+    if not any(figure["name"].startswith("CAS") for figure in result["figures"]):
+        result["figures"] += [figure for one in same for figure in one["figures"] if figure["name"].startswith("CAS")]
     return [one for one in evaluations if one not in same] + [result]
 
 
@@ -307,7 +306,7 @@ def closest_pairs(images: torch.Tensor, seen: torch.Tensor, found: Memorisation)
     return figures.png(figures.grid(figures.pairs(ours, theirs), columns=8))
 
 
-def _check_pipeline(repo: str, pipeline: DiffusionPipeline, steps: int | None, guidance: float | None, cas: bool):
+def _check_pipeline(repo: str, pipeline: DiffusionPipeline, steps: int | None, guidance: float | None, cas: int):
     """Refuses a pipeline that cannot be judged, and arguments that it does not take."""
     if not (generates(pipeline) or callable(getattr(pipeline, "reconstruct", None))):
         name = type(pipeline).__name__
@@ -316,6 +315,8 @@ def _check_pipeline(repo: str, pipeline: DiffusionPipeline, steps: int | None, g
     for name, value in (("num_inference_steps", steps), ("guidance_scale", guidance)):
         if value is not None and name not in takes:
             raise ValueError(f"`{name}` must be unset: {type(pipeline).__name__} does not take it.")
+    if cas and cas < LEAST:
+        raise ValueError(f"`cas` must be 0, or at least {LEAST} images, got {cas}.")
     if cas and not is_conditional(pipeline):
         raise ValueError("`cas` must be off: the model is not conditional, so its images have no labels.")
 

@@ -136,7 +136,8 @@ def test_what_does_not_fit_is_refused_before_any_image_is_made(repo, tmp_path, m
         ({"count": 100}, "`count` must be at least 129, got 100"),
         ({"batch_size": 0}, "`batch_size` must be at least 1, got 0"),
         ({"scheduler": "DDIMSchedule"}, "no such|has such a class: DDIMSchedule"),
-        ({"cas": True}, "`cas` must be off"),
+        ({"cas": 150}, "`cas` must be off"),
+        ({"cas": 100}, "`cas` must be 0, or at least 129 images, got 100"),
         ({"data_source": "nowhere/at/all"}, "`data.source` must be an existing folder"),
         ({"feature_net": str(tmp_path / "none")}, "neither an existing folder"),
     ]
@@ -192,7 +193,7 @@ def test_a_conditional_model_is_asked_for_each_class_equally_often_and_its_label
     overrides = tiny | {"components.unet.num_class_embeds": 10}
     folder = train("ddpm-quick", tmp_path / "repo", overrides=overrides)
 
-    evaluate(str(folder), **QUICK, cas=True)
+    evaluate(str(folder), **QUICK, cas=150)
 
     found = newest(folder)
     assert found["samples"]["classes"] == 10

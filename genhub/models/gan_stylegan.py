@@ -33,7 +33,8 @@ class StyleGANGenerator(ModelMixin, ConfigMixin):
     Args:
         block_out_channels: channels of each level's maps, from the smallest, `base_size` pixels wide; a level has two
             layers, each with a style of its own.
-        latent_channels: L, of latents and of styles; latents are standard normal, and normalised.
+        latent_channels: L, of latents and of styles; latents are standard normal, and normalised. Through 8 layers of
+            random weights, about L / 8 directions of styles vary, and the mapping hardly learns in a short training.
         num_mapping_layers: layers of the mapping network, which learn `mapping_rate` times as fast (Sec. C).
         style_decay: of the running mean of styles, which truncation pulls to (App. B).
         level: the level that images come from, from 0; None for the last one. `grow` sets it.
@@ -49,7 +50,7 @@ class StyleGANGenerator(ModelMixin, ConfigMixin):
         sample_size: int | tuple[int, int] = 28,
         out_channels: int = 1,
         block_out_channels: tuple[int, ...] = (64, 64, 32, 16),
-        latent_channels: int = 64,
+        latent_channels: int = 256,
         num_mapping_layers: int = 8,
         mapping_rate: float = 0.01,
         style_decay: float = 0.995,
