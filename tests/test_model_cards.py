@@ -22,9 +22,7 @@ from genhub.training.recipe import load_recipe, recipe_names
 CARDS = Path(__file__).parent.parent / "model_cards"
 FOLDERS = sorted(path for path in CARDS.iterdir() if path.is_dir())
 every_card = pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
-PUBLISHED = [
-    name for name in recipe_names() if not {"ddpm", "gan", "dcgan", "stylegan", "feature"} & {*name.split("-")}
-]
+PUBLISHED = [name for name in recipe_names() if not {"ddpm", "feature"} & {*name.split("-")}]
 
 MADE = """
 import math, torch
@@ -56,7 +54,7 @@ for folder in map(pathlib.Path, sys.argv[2:]):
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_every_recipe_of_the_autoencoders_is_published(name):
+def test_every_recipe_but_those_of_diffusion_is_published(name):
     assert name in [folder.name for folder in FOLDERS]
 
 

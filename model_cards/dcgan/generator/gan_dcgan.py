@@ -1,0 +1,225 @@
+"""The deep convolutional GAN (Radford et al. 2015, arXiv 1511.06434) as in Géron, *Hands-On Machine Learning*, 3rd
+ed., ch. 17, Deep Convolutional GANs, whose layers are the default.
+
+Of the 2n + 3 rows and columns of a transposed convolution of kernel 5 and stride 2, Keras's padding "same" cuts off
+one at the start and two at the end, PyTorch's with `output_padding` two and one, which is the same in a mirror; so it
+is with the padding of a strided convolution. Both networks work on mirrored maps and turn images around at their door.
+
+Departures from the text: none but the mirror, which weights learn, and that the discriminator gives the logit of its
+sigmoid. They start as in Keras (Glorot & Bengio 2010, Eq. 16, biases zero). `num_class_embeds` is the text's
+conditional GAN (Mirza & Osindero 2014, arXiv 1411.1784): the class beside the latents and, as maps, beside the image.
+Ours: `has_projection` (Miyato & Koyama 2018, arXiv 1802.05637, Eq. 3) and minibatch discrimination (Salimans et al.
+2016, arXiv 1606.03498, Sec. 3.2).
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from diffusers.utils import BaseOutput
+from torch import nn
+
+
+@dataclass
+class DCGANGeneratorOutput(BaseOutput):
+    """Args:
+    sample: (B, C, H, W) in [-1, 1].
+    """
+
+    sample: torch.Tensor
+
+
+@dataclass
+class DCGANDiscriminatorOutput(BaseOutput):
+    """Args:
+    logits: (B,), above 0 for images that look real.
+    """
+
+    logits: torch.Tensor
+
+
+class DCGANGenerator(ModelMixin, ConfigMixin):
+    """Maps latents (B, L) to images (B, C, H, W) in [-1, 1].
+
+    Args:
+        block_out_channels: channels of the maps, from the smallest; each is twice as large as the one before, and the
+            image twice as large as the last.
+        latent_channels: L; latents are standard normal.
+        num_class_embeds: classes that can be asked for; None for an unconditional network.
+    """
+
+    _supports_gradient_checkpointing = False
+    num_noise = 0  # the image is a function of latents and class alone
+    has_normalized_latents = False
+
+    @register_to_config
+    def __init__(
+        self,
+        sample_size: int | tuple[int, int] = 28,
+        out_channels: int = 1,
+        block_out_channels: tuple[int, ...] = (128, 64),
+        latent_channels: int = 100,
+        num_class_embeds: int | None = None,
+    ):
+        super().__init__()
+        height, width = checked(sample_size, block_out_channels)
+        if latent_channels < 1:
+            raise ValueError(f"`latent_channels` must be at least 1, got {latent_channels}.")
+        if num_class_embeds is not None and num_class_embeds < 1:
+            raise ValueError(f"`num_class_embeds` must be at least 1 or None, got {num_class_embeds}.")
+        halvings = len(block_out_channels)
+        self.smallest = (block_out_channels[0], height >> halvings, width >> halvings)
+        self.from_latents = nn.Linear(latent_channels + (num_class_embeds or 0), math.prod(self.smallest))
+        self.norms = nn.ModuleList(nn.BatchNorm2d(c, eps=1e-3, momentum=0.01) for c in block_out_channels)
+        widths = (*block_out_channels, out_channels)
+        self.layers = nn.ModuleList(
+            nn.ConvTranspose2d(before, after, 5, stride=2, padding=2, output_padding=1)
+            for before, after in zip(widths, widths[1:], strict=False)
+        )
+        start_as_keras(self.from_latents, *self.layers)
+
+    def forward(
+        self, latents: torch.Tensor, class_labels: torch.Tensor | None = None, return_dict: bool = True
+    ) -> DCGANGeneratorOutput | tuple:
+        """Returns the images of `latents`, of `class_labels` (B,) where the network is conditional."""
+        one_hot = one_hot_of(class_labels, self.config.num_class_embeds, latents.dtype)
+        if one_hot is not None:
+            latents = torch.cat([latents, one_hot], 1)  # (B, L + classes)
+        sample = self.from_latents(latents).unflatten(1, self.smallest)  # (B, C0, h, w)
+        for norm, layer in zip(self.norms, self.layers, strict=True):
+            sample = layer(norm(sample))  # (B, C, 2 h, 2 w)
+            sample = torch.tanh(sample) if layer is self.layers[-1] else F.relu(sample)
+        sample = sample.flip(2, 3)
+        return DCGANGeneratorOutput(sample) if return_dict else (sample,)
+
+
+class DCGANDiscriminator(ModelMixin, ConfigMixin):
+    """Maps images (B, C, H, W) in [-1, 1] to logits (B,): whether they are real, and of the class that is said.
+
+    Args:
+        block_out_channels: channels of the maps, each half as large as the one before; the image comes first.
+        dropout: share of the numbers of each map that are dropped in training.
+        num_class_embeds: classes that images can be of; None for an unconditional network.
+        has_projection: add the inner product of features and an embedding of the class, instead of maps of the class
+            beside the image.
+        num_minibatch_kernels: statistics that compare an image with the others of its batch; 0 for none.
+        minibatch_kernel_size: numbers of each that are compared.
+    """
+
+    _supports_gradient_checkpointing = False
+
+    @register_to_config
+    def __init__(
+        self,
+        sample_size: int | tuple[int, int] = 28,
+        in_channels: int = 1,
+        block_out_channels: tuple[int, ...] = (64, 128),
+        dropout: float = 0.4,
+        num_class_embeds: int | None = None,
+        has_projection: bool = False,
+        num_minibatch_kernels: int = 0,
+        minibatch_kernel_size: int = 5,
+    ):
+        super().__init__()
+        height, width = checked(sample_size, block_out_channels)
+        if not 0 <= dropout < 1:
+            raise ValueError(f"`dropout` must lie in [0, 1), got {dropout}.")
+        if num_class_embeds is not None and num_class_embeds < 1:
+            raise ValueError(f"`num_class_embeds` must be at least 1 or None, got {num_class_embeds}.")
+        if has_projection and num_class_embeds is None:
+            raise ValueError("`has_projection` must be false without `num_class_embeds`: there is nothing to project.")
+        if num_minibatch_kernels < 0 or minibatch_kernel_size < 1:
+            raise ValueError(
+                "`num_minibatch_kernels` must be at least 0 and `minibatch_kernel_size` at least 1, got "
+                f"{num_minibatch_kernels} and {minibatch_kernel_size}."
+            )
+        maps = 0 if has_projection else (num_class_embeds or 0)
+        widths = (in_channels + maps, *block_out_channels)
+        self.layers = nn.ModuleList(
+            nn.Conv2d(before, after, 5, stride=2, padding=2) for before, after in zip(widths, widths[1:], strict=False)
+        )
+        sizes = [(height >> depth, width >> depth) for depth in range(1, len(widths))]
+        places = [channels * h * w for channels, (h, w) in zip(block_out_channels, sizes, strict=True)]
+        self.num_noise = sum(places) if dropout else 0  # one number for each that may be dropped
+        self.has_batch_statistics = num_minibatch_kernels > 0
+        self.similarity = None
+        if num_minibatch_kernels:
+            self.similarity = MinibatchDiscrimination(places[-1], num_minibatch_kernels, minibatch_kernel_size)
+        self.to_logit = nn.Linear(places[-1] + num_minibatch_kernels, 1)
+        start_as_keras(*self.layers, self.to_logit)
+        self.class_embedding = nn.Embedding(num_class_embeds, block_out_channels[-1]) if has_projection else None
+
+    def forward(
+        self,
+        sample: torch.Tensor,
+        class_labels: torch.Tensor | None = None,
+        noise: torch.Tensor | None = None,
+        return_dict: bool = True,
+    ) -> DCGANDiscriminatorOutput | tuple:
+        """Judges `sample`.
+
+        Args:
+            noise: (B, `num_noise`), uniform in [0, 1): what lies below the rate of dropout drops a number; None drops
+                none.
+        """
+        one_hot = one_hot_of(class_labels, self.config.num_class_embeds, sample.dtype)
+        if one_hot is not None and self.class_embedding is None:
+            maps = one_hot[:, :, None, None].expand(-1, -1, *sample.shape[2:])
+            sample = torch.cat([sample, maps], 1)  # (B, C + classes, H, W)
+        sample, rate = sample.flip(2, 3), self.config.dropout
+        for layer in self.layers:
+            sample = F.leaky_relu(layer(sample), 0.2)  # (B, C, H / 2, W / 2)
+            if noise is not None:
+                chance, noise = noise.split([sample[0].numel(), noise.shape[1] - sample[0].numel()], 1)
+                sample = sample * (chance.view(sample.shape) >= rate) / (1 - rate)
+        features = sample.flatten(1)
+        if self.similarity is not None:
+            features = torch.cat([features, self.similarity(features)], 1)
+        logits = self.to_logit(features).squeeze(1)
+        if self.class_embedding is not None:
+            logits = logits + (self.class_embedding(class_labels) * sample.sum((2, 3))).sum(1)
+        return DCGANDiscriminatorOutput(logits) if return_dict else (logits,)
+
+
+class MinibatchDiscrimination(nn.Module):
+    """Says of each image how near the others of its batch are: features (B, A) -> (B, K) (Salimans et al. 2016, Sec.
+    3.2)."""
+
+    def __init__(self, in_features: int, num_kernels: int, kernel_size: int):
+        super().__init__()
+        self.kernels = nn.Linear(in_features, num_kernels * kernel_size, bias=False)  # the tensor T
+        self.shape = (num_kernels, kernel_size)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        rows = self.kernels(features).float().unflatten(1, self.shape)  # M, (B, K, D)
+        distance = (rows[:, None] - rows[None]).abs().sum(3)  # (B, B, K)
+        return ((-distance).exp().sum(1) - 1).to(features.dtype)  # (B, K); 1 is each image's likeness to itself
+
+
+def checked(sample_size: int | tuple[int, int], block_out_channels: tuple[int, ...]) -> tuple[int, int]:
+    """Returns height and width of the images, which halve as often as there are blocks."""
+    height, width = (sample_size, sample_size) if isinstance(sample_size, int) else sample_size
+    if not block_out_channels or min(block_out_channels) < 1:
+        raise ValueError(f"`block_out_channels` must be at least 1, and one or more, got {block_out_channels}.")
+    factor = 2 ** len(block_out_channels)
+    if min(height, width) < factor or height % factor or width % factor:
+        raise ValueError(f"`sample_size` must be divisible by {factor} (one halving a block), got {sample_size}.")
+    return height, width
+
+
+def start_as_keras(*layers: nn.Module):
+    """Draws weights as Keras does."""
+    for layer in layers:
+        nn.init.xavier_uniform_(layer.weight)
+        nn.init.zeros_(layer.bias)
+
+
+def one_hot_of(class_labels: torch.Tensor | None, classes: int | None, dtype: torch.dtype) -> torch.Tensor | None:
+    """Returns labels as vectors (B, classes), None for an unconditional network."""
+    if (class_labels is None) != (classes is None):
+        must = "unset: the network is unconditional" if classes is None else "given: the network is conditional"
+        raise ValueError(f"`class_labels` must be {must}.")
+    return None if classes is None else F.one_hot(class_labels, classes).to(dtype)
