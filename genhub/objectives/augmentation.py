@@ -1,9 +1,9 @@
 """Changes to images that a discriminator sees, real and fake alike, through which gradients pass.
 
 Each operation is applied to an image with probability p, so that what it does does not leak into what the generator
-makes while p stays well below 1 (Karras et al. 2020, arXiv 2006.06676, Sec. 2.2). The operations follow
-DiffAugment (Zhao et al. 2020, arXiv 2006.10738, Sec. 3.2), without its saturation, as images may be grey, and with black
-where it pads with its zero. Images are never mirrored: data need not be symmetric.
+makes while p stays well below 1 (Karras et al. 2020, arXiv 2006.06676, Sec. 2.2). The operations follow DiffAugment
+(Zhao et al. 2020, arXiv 2006.10738, Sec. 3.2), without its saturation, as images may be grey, and with black where it
+pads with its zero. Images are never mirrored: data need not be symmetric.
 """
 
 from collections.abc import Callable
