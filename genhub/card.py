@@ -28,6 +28,8 @@ def write(recipe: Recipe, pipeline, metrics: dict) -> str:
     devices = " and ".join(
         f"{name} ({steps:,} steps)" if len(devices) > 1 else name for name, steps in devices.items()
     )
+    planned = sum(stage.training.steps(training["train_images"]) for stage in recipe.stages)
+    early = f", stopped before the recipe's {planned:,}," if training["steps"] < planned else ""
     plain = pipeline.to_diffusers()
     sampling = metrics.get("sampling")
     call = "images = pipe(batch_size=16" + (", class_labels=[0] * 16" if is_conditional(pipeline) else "") + ").images"
@@ -84,7 +86,7 @@ def write(recipe: Recipe, pipeline, metrics: dict) -> str:
         "|---|---|",
         f"| data | `{source}`, {training['train_images']:,} training images |",
         f"| seed | {training['seed']} |",
-        f"| steps | {training['steps']:,} of {recipe.training.batch_size} images: "
+        f"| steps | {training['steps']:,}{early} of {recipe.training.batch_size} images: "
         f"{training['images']:,} images, {seen:.1f} epochs |",
         f"| time | {training['seconds'] / 60:.1f} minutes, {training['images_per_second']} images/s |",
         f"| hardware | {devices}, {hardware['processes']} process(es) of {hardware['threads']} thread(s) |",

@@ -138,11 +138,13 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command("generate", "Generate images with a saved pipeline.", _generate)
     sub.add_argument("repo", help="a folder or a repository of the Hub")
-    sub.add_argument("--count", type=int, default=64, help="number of images (default: 64)")
+    sub.add_argument("--count", type=int, help="number of images (default: that of the labels if several, else 64)")
     sub.add_argument("--seed", type=int, default=0, help="the same seed gives the same images (default: 0)")
     sub.add_argument("--steps", type=int, help="sampling steps of a diffusion model (default: the pipeline's)")
-    sub.add_argument("--truncation", type=float, help="a GAN's: 0 makes all images the mean one (default: 1)")
-    sub.add_argument("--class_labels", "--class-labels", help="class of each image, or one for all: 3 or 0,1,2")
+    sub.add_argument(
+        "--truncation", type=float, help="a GAN's: 0 shows the mean of its styles or latents (default: 1)"
+    )
+    sub.add_argument("--class_labels", "--class-labels", help="3 for all images, or 0,1,2 (default: all in turn)")
     sub.add_argument("--batch_size", "--batch-size", type=int, default=64, help="images at a time (default: 64)")
     sub.add_argument("--output", help="file of the grid (default: generated.png in the folder, or here)")
     sub.add_argument("--folder", help="also write each image to a PNG file in this folder")
@@ -260,8 +262,11 @@ def _evaluate(options, overrides: dict) -> int:
         return stop.exit_code
     from accelerate import PartialState
 
+    from genhub.results import to_show
+
     if PartialState().is_main_process:
-        found = json.loads((folder / "metrics.json").read_text())["evaluations"][-1]
+        metrics = json.loads((folder / "metrics.json").read_text())
+        found = metrics["evaluations"][-1]
         print(f"{found['protocol']}{'' if found['complete'] else ', reduced: not comparable with the full protocol'}")
         for figure in found["figures"]:
             spread = "" if figure["spread"] is None else f" ± {figure['spread']:.2g}"
@@ -269,7 +274,9 @@ def _evaluate(options, overrides: dict) -> int:
                 f"  {figure['name']} {figure['space'] and '(' + figure['space'] + ')'}: {figure['value']:.4g}{spread}"
             )
         print(f"Wrote {folder / 'metrics.json'}\n  card           {folder / 'README.md'}")
-        if (folder / "closest.png").is_file():
+        if to_show(metrics) != found:
+            print("  The card goes on to show the evaluation that followed the whole protocol.")
+        elif (folder / "closest.png").is_file():
             print(f"  closest pairs  {folder / 'closest.png'}")
     return 0
 

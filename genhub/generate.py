@@ -7,13 +7,13 @@ import torch
 from PIL import Image
 
 from genhub import figures
-from genhub.hub import AutoPipeline, generates
+from genhub.hub import AutoPipeline, generates, num_classes
 from genhub.randomness import fold
 
 
 def generate(
     repo: str,
-    count: int = 64,
+    count: int | None = None,
     seed: int = 0,
     steps: int | None = None,
     truncation: float | None = None,
@@ -23,20 +23,23 @@ def generate(
     folder: str | None = None,
     device: str | None = None,
 ) -> Path:
-    """Generates `count` images with the pipeline of `repo` and writes them as one grid; returns its path.
+    """Generates images with the pipeline of `repo` and writes them as one grid; returns its path.
 
     Image i is a function of (seed, i): neither the batch size nor the number of images changes it.
 
     Args:
+        count: how many images; as many as `class_labels` if these are more than one, else 64.
         steps: sampling steps of a diffusion model; the pipeline's own number where it is not given.
         truncation: pull towards the mean of a GAN's latents or styles, 1 for none.
-        class_labels: class of each image, or one for all.
+        class_labels: class of each image, or one for all; of a conditional pipeline all classes in turn if not given.
         output: file of the grid; `generated.png` in a local repository, or in the working directory.
         folder: where each image also goes as a PNG file of its own.
 
     Raises:
         ValueError: there is no such repository, or the pipeline does not take these arguments.
     """
+    if count is None:
+        count = len(class_labels) if class_labels is not None and len(class_labels) > 1 else 64
     if count < 1 or batch_size < 1:
         raise ValueError(f"`count` and `batch_size` must be at least 1, got {count} and {batch_size}.")
     if class_labels is not None and len(class_labels) not in (1, count):
@@ -62,6 +65,9 @@ def generate(
             raise ValueError(f"`{name}` must be unset: {type(pipeline).__name__} does not take it.")
         if value is not None:
             arguments[argument] = value
+    known = num_classes(pipeline)
+    if known and class_labels is None:
+        class_labels = [place % known for place in range(count)]
     images = []
     for start in range(0, count, batch_size):
         places = range(start, min(start + batch_size, count))

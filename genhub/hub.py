@@ -205,7 +205,12 @@ def generates(pipeline: DiffusionPipeline) -> bool:
 
 def is_conditional(pipeline: DiffusionPipeline) -> bool:
     """Whether a pipeline is asked for images of classes."""
-    return any(part.config.get("num_class_embeds") for part in pipeline.components.values())
+    return num_classes(pipeline) > 0
+
+
+def num_classes(pipeline: DiffusionPipeline) -> int:
+    """Returns how many classes a pipeline can be asked for, one that stands for none among them; 0 for no classes."""
+    return max(part.config.get("num_class_embeds") or 0 for part in pipeline.components.values())
 
 
 def save_repo(

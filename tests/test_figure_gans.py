@@ -137,6 +137,15 @@ def test_samples_are_the_images_that_generate_makes_of_the_seed(repos, tmp_path,
         assert (image[0] * 255).round().flatten().tolist() == list(wanted.getdata())
 
 
+def test_without_labels_all_classes_are_made_in_turn_and_without_a_count_one_image_of_each_label(repos, tmp_path):
+    repo, labels = str(repos("conditional-dcgan")), [place % 10 for place in range(12)]
+
+    in_turn = generate(repo, count=12, output=str(tmp_path / "in_turn.png"))
+    asked = generate(repo, class_labels=labels, output=str(tmp_path / "asked.png"))
+
+    assert asked.read_bytes() == in_turn.read_bytes()
+
+
 def test_ways_lead_from_latents_to_latents_along_the_arc_and_the_line(repos, tmp_path, drawing):
     pipeline = AutoPipeline.from_pretrained(repos("dcgan"))
     latents = latents_of(pipeline, 0, 1, 2, 3)

@@ -72,7 +72,7 @@ def drawn_by(repo: str) -> tuple[Recipe, list[Path]]:
     if not files:
         raise ValueError(
             f"{repo} has no pictures in training/samples, which stay where the model was trained: train with "
-            "`--training.sample_every N`, N above 0."
+            "`--training.sample_every N`, N from 1 to the steps of the run."
         )
     return load_recipe(folder), files
 

@@ -133,7 +133,7 @@ def quality_in_training(texts: dict[str, str | None]) -> tuple[list[figures.Pane
         if not any(found.values()):
             raise ValueError(
                 f"{repo} has no record of {', '.join(KERNEL_DISTANCES)} or val_loss in training/metrics.jsonl: train "
-                "with `--evaluation.every` or `--training.validate_every` above 0."
+                "with `--evaluation.every` above 0, or `--training.validate_every` if the objective has one loss."
             )
         if not clock:
             raise ValueError(f"{repo} has no record with `seconds` in training/metrics.jsonl: nothing tells the time.")

@@ -290,10 +290,12 @@ class Run:
         for name in troubles.keys() - known:
             self.folder.log({"step": loop.progress.total_steps, "warning": name, "message": troubles[name]})
             tqdm.write(f"Warning, step {loop.progress.total_steps}: {name}. {troubles[name]}", file=sys.stderr)
-            if self.folder.healthy.is_dir():
-                where = self.folder.healthy
-                resume = f"`genhub train --resume {where}` goes on from there, by the recipe.yaml that lies in it."
-                tqdm.write(f"The last healthy state is in {where}: {resume}", file=sys.stderr)
+            where, kept = self.folder.healthy, "No evaluation has found it healthy yet, so no earlier state is kept."
+            if where.is_dir():
+                kept = (
+                    f"`genhub train --resume {where}` goes on from the last healthy state, by the recipe.yaml in it."
+                )
+            tqdm.write(kept, file=sys.stderr)
         if not troubles and known:
             self.folder.log({"step": loop.progress.total_steps, "healthy": True})
         return not loop.objective.diagnose(records, window=1)

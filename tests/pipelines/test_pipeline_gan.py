@@ -344,7 +344,13 @@ GREY = torch.zeros(2, 1, 8, 8)
         (DENSE, "arithmetic", THREE | {"plus": torch.zeros(2, 3)}, r"`plus` must .* \(N, 4\), got \(2, 3\)"),
         *(
             (STYLE, "mix", MIX | {"layers": layers}, r"`layers` must be \(a, b\) with 0 <= a < b <= 4, got")
-            for layers in ((0, 5), (-1, 2), (2, 2), (3, 1), (0, 1, 2))
+            for layers in ((0, 5), (-1, 2), (2, 2), (3, 1), (0, 1, 2), 2)
+        ),
+        (
+            DENSE,
+            "__call__",
+            {"latents": torch.full((2, 4), torch.nan)},
+            "`latents` must be finite, got NaN or infinity",
         ),
         (DENSE, "arithmetic", THREE | {"generator": generators(1, 2)}, "`generator` must be one generator, .* a list"),
         (STYLE, "mix", MIX | {"rows": torch.zeros(2, 3)}, r"`rows` must have the shape \(N, 4\), got \(2, 3\)"),
