@@ -77,6 +77,16 @@ def test_the_mean_style_follows_its_recurrence_in_training_and_stays_afterwards(
     assert_close(model.mean_style, expected)
 
 
+def test_images_lie_in_the_range_of_real_ones():
+    model = tiny_model("StyleGANGenerator")
+    for layer in model.to_image:
+        layer.weight.data *= 100
+
+    sample = model(torch.randn(64, 4)).sample
+
+    assert 0.99 < sample.abs().max() <= 1
+
+
 def test_a_rate_leaves_outputs_alone_and_multiplies_gradients():
     slow, fast = EqualizedLinear(6, 5, rate=0.01), EqualizedLinear(6, 5)
     for one, other in zip(slow.parameters(), fast.parameters(), strict=True):

@@ -3,7 +3,8 @@
 
 A mapping network turns latents into a style w; each layer of the synthesis network takes its scale and shift from w
 (adaptive instance normalisation, Eq. 1), noise of its own, and starts from a learned constant. Departures from the
-paper: fewer channels and levels, pixels doubled by repeating them, and no blur after it.
+paper: fewer channels and levels, pixels doubled by repeating them, no blur after it, and a tanh at the end, by which
+black is as black in all images, although each layer scales each image by its own deviation.
 """
 
 import math
@@ -21,7 +22,7 @@ from torch import nn
 @dataclass
 class StyleGANGeneratorOutput(BaseOutput):
     """Args:
-    sample: (B, C, H, W); linear, so that it may leave [-1, 1] a little.
+    sample: (B, C, H, W) in [-1, 1].
     """
 
     sample: torch.Tensor
@@ -135,9 +136,10 @@ class StyleGANGenerator(ModelMixin, ConfigMixin):
             sample = sample if depth == 0 else enlarged(sample, 2)
             for place, layer in enumerate(self.blocks[depth]):
                 sample = layer(sample, styles[:, 2 * depth + place], noises[2 * depth + place])
-        image = self.to_image[self.level](sample)
+        image = torch.tanh(self.to_image[self.level](sample))
         if self.level:
-            image = torch.lerp(enlarged(self.to_image[self.level - 1](before), 2), image, alpha.to(image.dtype))
+            coarse = torch.tanh(self.to_image[self.level - 1](before))
+            image = torch.lerp(enlarged(coarse, 2), image, alpha.to(image.dtype))
         image = enlarged(image, 2 ** (len(self.blocks) - 1 - self.level))
         top, left = self.margin
         return image[:, :, top : image.shape[2] - top, left : image.shape[3] - left]
