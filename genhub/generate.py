@@ -65,7 +65,7 @@ def generate(
             raise ValueError(f"`{name}` must be unset: {type(pipeline).__name__} does not take it.")
         if value is not None:
             arguments[argument] = value
-    known = num_classes(pipeline)
+    known = num_classes(pipeline.components.values())
     if known and class_labels is None:
         class_labels = [place % known for place in range(count)]
     images = []

@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -205,12 +206,12 @@ def generates(pipeline: DiffusionPipeline) -> bool:
 
 def is_conditional(pipeline: DiffusionPipeline) -> bool:
     """Whether a pipeline is asked for images of classes."""
-    return num_classes(pipeline) > 0
+    return num_classes(pipeline.components.values()) > 0
 
 
-def num_classes(pipeline: DiffusionPipeline) -> int:
-    """Returns how many classes a pipeline can be asked for, one that stands for none among them; 0 for no classes."""
-    return max(part.config.get("num_class_embeds") or 0 for part in pipeline.components.values())
+def num_classes(parts: Iterable) -> int:
+    """Returns how many classes the parts of a pipeline know, one that stands for none among them; 0 for no classes."""
+    return max(part.config.get("num_class_embeds") or 0 for part in parts)
 
 
 def save_repo(

@@ -16,7 +16,7 @@ from genhub import AutoPipeline, GANPipeline, figures
 from genhub.evaluation.features import pinned_spaces
 from genhub.figure import figure
 from genhub.figure.adversarial import POINTS, blocks_of, course_of
-from genhub.figure.animated import first_row, geometric
+from genhub.figure.animated import geometric
 from genhub.generate import generate
 from genhub.randomness import fold
 
@@ -357,7 +357,7 @@ def test_without_a_log_of_a_game_it_is_said(text, message):
 def test_the_first_row_of_a_grid_is_what_was_laid_out_in_it(count, shape):
     images = torch.randint(256, (count, *shape), generator=torch.Generator().manual_seed(0)) / 255
 
-    row = first_row(figures.grid(images, columns=8), count)
+    row = figures.first_row(figures.grid(images, columns=8), count)
 
     torch.testing.assert_close(row, images[:8])
 

@@ -1,11 +1,9 @@
 """How images change while a model trains: `progress` and `milestones`."""
 
 import json
-import math
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 
 from genhub import figures
@@ -14,7 +12,6 @@ from genhub.hub import download, generates
 from genhub.training.recipe import Recipe, load_recipe
 
 FRAMES = 60  # at most
-GAP = SCALE = 2  # of `figures.grid`
 
 
 def progress(repo: str) -> bytes:
@@ -55,7 +52,7 @@ def milestones(repo: str, count: int = 8) -> bytes:
     clock = [(record["step"], record["images"]) for record in records if "images" in record]
     files = geometric(files, count)
     seen = np.interp([step_of(file) for file in files], *zip((0, 0), *clock, strict=True))
-    rows = [first_row(Image.open(file), recipe.training.num_samples) for file in files]
+    rows = [figures.first_row(Image.open(file), recipe.training.num_samples) for file in files]
     names = [f"{images:,.0f} images" for images in seen]
     title = f"{recipe.name}: samples of the same random numbers after so many training images; not selected"
     return figures.png(figures.named_rows(rows, names, len(rows[0]), title, scale_for(rows[0], 56)))
@@ -79,15 +76,6 @@ def drawn_by(repo: str) -> tuple[Recipe, list[Path]]:
 
 def step_of(file: Path) -> int:
     return int(file.stem.removeprefix("step-"))
-
-
-def first_row(sheet: Image.Image, count: int, columns: int = 8) -> torch.Tensor:
-    """Returns the images (N, C, H, W) in [0, 1] of the first row of a grid of `count` images."""
-    pixels = np.asarray(sheet).reshape(sheet.height, sheet.width, -1)[GAP:, GAP:]
-    down, across = len(pixels) // math.ceil(count / columns), pixels.shape[1] // columns
-    row = torch.tensor(pixels[: down - GAP : SCALE].copy()).permute(2, 0, 1) / 255
-    tiles = row.split(across, 2)[: min(count, columns)]
-    return torch.stack([tile[:, :, : across - GAP : SCALE] for tile in tiles])
 
 
 def geometric(files: list[Path], most: int) -> list[Path]:

@@ -6,7 +6,7 @@ Charts need matplotlib, which is imported where they are drawn, and never by `py
 from genhub.figures.animations import gif
 from genhub.figures.bars import Histogram, histograms
 from genhub.figures.charts import Line, Panel, chart, chart_png
-from genhub.figures.grids import GREY, grid, named_rows, pairs, plane, png, titled
+from genhub.figures.grids import GREY, first_row, grid, named_rows, pairs, plane, png, titled
 from genhub.figures.maps import image_map, spread_out
 from genhub.figures.style import CLASS_COLOURS, COLOURS, MARKERS, STYLE
 
@@ -21,6 +21,7 @@ __all__ = [
     "Panel",
     "chart",
     "chart_png",
+    "first_row",
     "gif",
     "grid",
     "histograms",

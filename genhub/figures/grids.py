@@ -4,13 +4,15 @@ import io
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
 GREY = 128  # the ground that images lie on
+SCALE = GAP = 2  # pixels to a pixel, and between images, of a plain grid
 
 
-def grid(images: torch.Tensor, columns: int | None = None, scale: int = 2, gap: int = 2) -> Image.Image:
+def grid(images: torch.Tensor, columns: int | None = None, scale: int = SCALE, gap: int = GAP) -> Image.Image:
     """Lays images (N, C, H, W) in [0, 1] out in rows on a mid-grey ground, each pixel `scale` pixels wide.
 
     Raises:
@@ -32,6 +34,15 @@ def grid(images: torch.Tensor, columns: int | None = None, scale: int = 2, gap: 
         top, left = gap + place // columns * (height + gap), gap + place % columns * (width + gap)
         sheet[:, top : top + height, left : left + width] = image
     return Image.fromarray(sheet[0].numpy() if channels == 1 else sheet.permute(1, 2, 0).numpy())
+
+
+def first_row(sheet: Image.Image, count: int, columns: int = 8) -> torch.Tensor:
+    """Returns the images (N, C, H, W) in [0, 1] of the first row of a grid of `count` images."""
+    pixels = np.asarray(sheet).reshape(sheet.height, sheet.width, -1)[GAP:, GAP:]
+    down, across = len(pixels) // math.ceil(count / columns), pixels.shape[1] // columns
+    row = torch.tensor(pixels[: down - GAP : SCALE].copy()).permute(2, 0, 1) / 255
+    tiles = row.split(across, 2)[: min(count, columns)]
+    return torch.stack([tile[:, :, : across - GAP : SCALE] for tile in tiles])
 
 
 def pairs(images: torch.Tensor, others: torch.Tensor, columns: int = 8) -> torch.Tensor:

@@ -19,7 +19,7 @@ from genhub import card, data, figures
 from genhub.doctor import hardware, versions
 from genhub.evaluation.sampling import Sampler
 from genhub.evaluation.watch import Watch
-from genhub.hub import generates, save_repo
+from genhub.hub import generates, num_classes, save_repo
 from genhub.objectives.objective import Objective
 from genhub.randomness import fold, keyed_generator
 from genhub.training.loop import Loop, Progress, TrainingStopped, averaged, moved_by, state_of, validate
@@ -322,7 +322,7 @@ class Run:
 
     def _classes(self) -> int | None:
         """Returns how many classes can be asked for, None where the models know of none."""
-        known = max(module.config.get("num_class_embeds") or 0 for module in self.modules.values())
+        known = num_classes(self.modules.values())
         return (len(self.images.shape.class_names or ()) or known) if known else None
 
     def samples(self) -> tuple[torch.Tensor, float]:

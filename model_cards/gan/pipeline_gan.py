@@ -22,12 +22,12 @@ class GANPipeline(DiffusionPipeline):
     Args:
         generator: called with `latents` (N, L) and, as far as it takes them, `class_labels` and `noise`
             (N, `num_noise`); gives `sample`. Its config has `out_channels`, `sample_size` and `latent_channels`, and
-            `num_class_embeds` where it is conditional. A style-based one has `map`, `synthesize`, `mean_style` and
-            `num_layers`.
+            `num_class_embeds` where it is conditional. A style-based one has `map`, `synthesize`, `mean_style`,
+            `num_layers` and `layers_in_use`.
 
-    All methods take `class_labels`, one for each image or one for all, where the generator is conditional, and return
-    images as `output_type` says: "pil", "np" (N, H, W, C) in [0, 1], or "pt" (N, C, H, W) in [0, 1]. The noise of a
-    style-based generator is drawn from `generator` too.
+    All methods but `mix` take `class_labels`, one for each image or one for all, where the generator is conditional,
+    and all but `project` return images as `output_type` says: "pil", "np" (N, H, W, C) in [0, 1], or "pt" (N, C, H, W)
+    in [0, 1]. The noise of a style-based generator is drawn from `generator` too.
     """
 
     model_cpu_offload_seq = "generator"
@@ -79,7 +79,7 @@ class GANPipeline(DiffusionPipeline):
         """
         if batch_size is None:
             labels = 1 if class_labels is None else torch.as_tensor(class_labels).numel()
-            batch_size = labels if latents is None else len(latents)
+            batch_size = labels if latents is None else len(self._latents("latents", latents))
         if batch_size < 1:
             raise ValueError(f"`batch_size` must be at least 1, got {batch_size}.")
         if isinstance(generator, list) and len(generator) != batch_size:
@@ -169,6 +169,8 @@ class GANPipeline(DiffusionPipeline):
         terms = (("start", start), ("minus", minus), ("plus", plus))
         first, second, third = (self._latents(name, z).mean(0) for name, z in terms)
         labels, noise = self._classes(class_labels, num_images), self._noise(1, generator)
+        if isinstance(generator, list):
+            raise ValueError("`generator` must be one generator, from which all neighbours are drawn, got a list.")
         around = torch.rand(
             num_images, len(first), generator=generator, device=generator.device if generator else "cpu"
         )
@@ -201,9 +203,9 @@ class GANPipeline(DiffusionPipeline):
         """
         if not self.has_styles:
             raise ValueError(f"`mix` needs a generator with styles, got {type(self.generator).__name__}.")
-        most = self.generator.num_layers
-        if len(layers) != 2 or not 0 <= layers[0] < layers[1] <= most:
-            raise ValueError(f"`layers` must be (a, b) with 0 <= a < b <= {most}, got {tuple(layers)}.")
+        most = self.generator.layers_in_use
+        if not isinstance(layers, Sized) or len(layers) != 2 or not 0 <= layers[0] < layers[1] <= most:
+            raise ValueError(f"`layers` must be (a, b) with 0 <= a < b <= {most}, got {layers}.")
         self._check(truncation, output_type)
         own, other = (self._styles(self._latents(n, z), truncation) for n, z in (("rows", rows), ("columns", columns)))
         styles = own[:, None].repeat(1, len(other), 1, 1)  # (R, C, layers, L)
@@ -239,16 +241,17 @@ class GANPipeline(DiffusionPipeline):
         target = self._sample(image)  # (N, C, H, W)
         labels = self._classes(class_labels, len(target))
         starts = self._draw((num_starts, self.generator.config["latent_channels"]), generator)
+        classes = [None] * len(target) if labels is None else labels.tolist()
         with torch.no_grad():
-            nearest = []
-            for place, one in enumerate(target):
-                asked = None if labels is None else labels[place : place + 1].expand(num_starts)
-                errors = (self._of(starts, asked, None) - one).square().flatten(1).sum(1)
-                nearest.append(starts[errors.argmin()])
-        latents = torch.stack(nearest).float().requires_grad_()
+            tried = {
+                label: self._of(starts, None if label is None else labels.new_full((num_starts,), label), None)
+                for label in {*classes}
+            }
+            errors = [(tried[c] - one).square().flatten(1).sum(1) for c, one in zip(classes, target, strict=True)]
+        latents = torch.stack([starts[error.argmin()] for error in errors]).float().requires_grad_()
         optimizer = torch.optim.Adam([latents], lr=learning_rate)
         with torch.enable_grad():
-            for _ in range(num_steps):
+            for _ in self.progress_bar(range(num_steps)):
                 error = F.mse_loss(self._of(latents.to(target.dtype), labels, None), target, reduction="sum")
                 (latents.grad,) = torch.autograd.grad(error, [latents])
                 optimizer.step()
@@ -268,7 +271,8 @@ class GANPipeline(DiffusionPipeline):
 
     def _styles(self, latents: torch.Tensor, truncation: float) -> torch.Tensor:
         """Returns the styles of latents, one for each layer, (N, layers, L)."""
-        style = torch.lerp(self.generator.mean_style, self.generator.map(latents), truncation)
+        style = self.generator.map(latents)  # first, as it may bring the generator to its device
+        style = torch.lerp(self.generator.mean_style, style, truncation)
         return style[:, None].expand(-1, self.generator.num_layers, -1)
 
     def _synthesized(self, styles: torch.Tensor, noise: torch.Tensor | None) -> torch.Tensor:
@@ -303,6 +307,8 @@ class GANPipeline(DiffusionPipeline):
         if not is_tensor or latents.shape[1] != length or count not in (None, len(latents)):
             got = tuple(latents.shape) if isinstance(latents, torch.Tensor) else type(latents).__name__
             raise ValueError(f"`{name}` must have the shape ({count or 'N'}, {length}), got {got}.")
+        if not latents.isfinite().all():
+            raise ValueError(f"`{name}` must be finite, got NaN or infinity.")
         return latents.to(self._execution_device, self.generator.dtype)
 
     def _sample(self, image: PipelineImageInput) -> torch.Tensor:

@@ -204,8 +204,8 @@ class GANPipeline(DiffusionPipeline):
         if not self.has_styles:
             raise ValueError(f"`mix` needs a generator with styles, got {type(self.generator).__name__}.")
         most = self.generator.layers_in_use
-        if len(layers) != 2 or not 0 <= layers[0] < layers[1] <= most:
-            raise ValueError(f"`layers` must be (a, b) with 0 <= a < b <= {most}, got {tuple(layers)}.")
+        if not isinstance(layers, Sized) or len(layers) != 2 or not 0 <= layers[0] < layers[1] <= most:
+            raise ValueError(f"`layers` must be (a, b) with 0 <= a < b <= {most}, got {layers}.")
         self._check(truncation, output_type)
         own, other = (self._styles(self._latents(n, z), truncation) for n, z in (("rows", rows), ("columns", columns)))
         styles = own[:, None].repeat(1, len(other), 1, 1)  # (R, C, layers, L)
@@ -243,10 +243,9 @@ class GANPipeline(DiffusionPipeline):
         starts = self._draw((num_starts, self.generator.config["latent_channels"]), generator)
         classes = [None] * len(target) if labels is None else labels.tolist()
         with torch.no_grad():
-            asked = {one: None if one is None else torch.full_like(labels[:1], one) for one in classes}
             tried = {
-                one: self._of(starts, None if label is None else label.expand(num_starts), None)
-                for one, label in asked.items()
+                label: self._of(starts, None if label is None else labels.new_full((num_starts,), label), None)
+                for label in {*classes}
             }
             errors = [(tried[c] - one).square().flatten(1).sum(1) for c, one in zip(classes, target, strict=True)]
         latents = torch.stack([starts[error.argmin()] for error in errors]).float().requires_grad_()
@@ -308,6 +307,8 @@ class GANPipeline(DiffusionPipeline):
         if not is_tensor or latents.shape[1] != length or count not in (None, len(latents)):
             got = tuple(latents.shape) if isinstance(latents, torch.Tensor) else type(latents).__name__
             raise ValueError(f"`{name}` must have the shape ({count or 'N'}, {length}), got {got}.")
+        if not latents.isfinite().all():
+            raise ValueError(f"`{name}` must be finite, got NaN or infinity.")
         return latents.to(self._execution_device, self.generator.dtype)
 
     def _sample(self, image: PipelineImageInput) -> torch.Tensor:

@@ -243,10 +243,9 @@ class GANPipeline(DiffusionPipeline):
         starts = self._draw((num_starts, self.generator.config["latent_channels"]), generator)
         classes = [None] * len(target) if labels is None else labels.tolist()
         with torch.no_grad():
-            asked = {one: None if one is None else torch.full_like(labels[:1], one) for one in classes}
             tried = {
-                one: self._of(starts, None if label is None else label.expand(num_starts), None)
-                for one, label in asked.items()
+                label: self._of(starts, None if label is None else labels.new_full((num_starts,), label), None)
+                for label in {*classes}
             }
             errors = [(tried[c] - one).square().flatten(1).sum(1) for c, one in zip(classes, target, strict=True)]
         latents = torch.stack([starts[error.argmin()] for error in errors]).float().requires_grad_()
