@@ -1,5 +1,8 @@
 """How fast the book's autoencoders and GANs train here and in Keras, in turns in one run, with the same batch on the
-same cores: `pip install 'genhub[keras]' && python scripts/benchmark_keras.py --data FASHION_MNIST`."""
+same cores: `pip install 'genhub[keras]' && python scripts/benchmark_keras.py --data FASHION_MNIST`.
+
+Beside both, the least that PyTorch's kernels allow an autoencoder: each layer with weights forwards and backwards by
+itself, and one fused pass of Adam, with nothing around them - no activations, loss, batches or log."""
 
 import argparse
 import json
@@ -13,10 +16,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import torch
 from benchmark import in_turns
+from torch import nn
 
 import genhub
 from genhub.data import DataConfig, load
+from genhub.data.images import Shape
 from genhub.doctor import device_name
+from genhub.training.recipe import load_recipe
 
 BATCH_SIZE = 32
 
@@ -154,6 +160,43 @@ def by_genhub(recipe: str, steps: int, source: str, changes: dict) -> Callable[[
     return run
 
 
+def by_layers_alone(recipe: str, steps: int, changes: dict) -> Callable[[], float]:
+    """Returns what runs only the layers with weights of the recipe's model, and a fused Adam, for `steps` steps, and
+    returns images per second."""
+    model = load_recipe(recipe).build_components(Shape(1, 28, 28))["autoencoder"]
+    layout = torch.channels_last if changes.get("training.channels_last") else torch.preserve_format
+    in_bf16 = torch.autocast("cpu", torch.bfloat16, enabled=changes.get("training.mixed_precision") == "bf16")
+    work: list[tuple] = []  # of each layer: itself, what it is given, and a gradient of what it gives
+
+    def remember(layer: nn.Module, inputs: tuple, output: torch.Tensor | tuple):
+        output = output[0] if isinstance(output, tuple) else output
+        given = inputs[0].detach().requires_grad_(len(work) > 0)  # images need no gradient
+        work.append((layer, given, torch.randn_like(output)))
+
+    layers = [layer for layer in model.to(memory_format=layout).modules() if [*layer.parameters(recurse=False)]]
+    hooks = [layer.register_forward_hook(remember) for layer in layers]
+    with in_bf16:
+        model(torch.rand(BATCH_SIZE, 1, 28, 28).to(memory_format=layout))
+    for hook in hooks:
+        hook.remove()
+    optimizer = torch.optim.Adam(model.parameters(), fused=True)
+
+    def run(steps: int = steps) -> float:
+        start = time.perf_counter()
+        for _ in range(steps):
+            for layer, given, slope in work:
+                with in_bf16:
+                    output = layer(given)
+                (output[0] if isinstance(output, tuple) else output).backward(slope)
+                given.grad = None
+            optimizer.step()
+            optimizer.zero_grad()
+        return steps * BATCH_SIZE / (time.perf_counter() - start)
+
+    run(10)
+    return run
+
+
 def main():
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -165,15 +208,17 @@ def main():
     pixels = (load(DataConfig(source=options.data, val_size=500)).images[:, 0].float() / 255).numpy()
     for recipe in options.only:
         build, steps = PAIRS[recipe]
-        changes = {"training.channels_last": True} if recipe == "conv-ae" else {}
+        changes = {"training.channels_last": True, "training.mixed_precision": "bf16"} if recipe == "conv-ae" else {}
         in_keras = game_by_keras if "gan" in recipe else by_keras
         runs = {"Keras": in_keras(build, steps, pixels), "genhub": by_genhub(recipe, steps, options.data, changes)}
+        if "gan" not in recipe:
+            runs["layers"] = by_layers_alone(recipe, steps, changes)
         rates = in_turns(runs, options.rounds)
-        print(
-            f"  {recipe:14} Keras {rates['Keras']:8,.0f} images/s, genhub {rates['genhub']:8,.0f} images/s, "
-            f"{rates.times('genhub', 'Keras'):.2f} x",
-            flush=True,
-        )
+        line = f"  {recipe:14} Keras {rates['Keras']:8,.0f} images/s, genhub {rates['genhub']:8,.0f} images/s, "
+        line += f"{rates.times('genhub', 'Keras'):.2f} x"
+        if "layers" in runs:
+            line += f"; layers alone {rates['layers']:8,.0f} images/s, {rates.times('layers', 'Keras'):.2f} x"
+        print(line, flush=True)
 
 
 if __name__ == "__main__":

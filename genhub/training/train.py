@@ -23,7 +23,7 @@ from genhub.hub import generates, num_classes, save_repo
 from genhub.objectives.objective import Objective
 from genhub.randomness import fold, keyed_generator
 from genhub.training.loop import Loop, Progress, TrainingStopped, averaged, moved_by, state_of, validate
-from genhub.training.processes import make_accelerator, share_of, signals_to
+from genhub.training.processes import flushing_denormals, make_accelerator, share_of, signals_to
 from genhub.training.recipe import FROM_LENGTH, Recipe, Stage, TrainingConfig, load_recipe, recipe_names
 from genhub.training.run_folder import RunFolder
 from genhub.training.weights import start_from
@@ -128,7 +128,7 @@ class Run:
             disable=not self.accelerator.is_main_process,
             mininterval=0.5 if sys.stderr.isatty() else 15,
         )
-        with bar, signals_to(loop.ask_to_stop):
+        with bar, signals_to(loop.ask_to_stop), flushing_denormals():
             for number, stage in enumerate(self.recipe.stages):
                 if number > loop.progress.stage:
                     loop.progress.stage, loop.progress.step = number, 0

@@ -14,6 +14,7 @@ import genhub
 from genhub.training import run_folder
 from genhub.training.checkpoint import CheckpointError, list_checkpoints
 from genhub.training.loop import TrainingStopped, _Window
+from genhub.training.processes import flushing_denormals
 
 
 def records(folder) -> list[dict]:
@@ -369,3 +370,15 @@ def test_a_term_that_is_due_in_some_steps_counts_in_the_loss_of_these_alone():
     record = window.close({"grad_norm"})
 
     assert (record["loss"], record["real"], record["r1"]) == (1.5, 1.0, 2.0)
+
+
+def test_numbers_below_the_normal_ones_are_0_in_training_and_nowhere_else():
+    small = torch.full((100,), 1e-38)
+
+    with flushing_denormals():
+        with flushing_denormals():
+            within = small / 10
+        still_within = small / 10
+
+    assert not torch.cat([within, still_within]).any()
+    assert (small / 10).all()
