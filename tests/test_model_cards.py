@@ -20,6 +20,9 @@ from genhub.results import to_show, with_results
 from genhub.training.recipe import load_recipe, recipe_names
 
 CARDS = Path(__file__).parent.parent / "model_cards"
+SOURCES = {
+    path.name: path for kind in ("models", "pipelines") for path in (Path(genhub.__file__).parent / kind).iterdir()
+}
 FOLDERS = sorted(path for path in CARDS.iterdir() if path.is_dir())
 every_card = pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 PUBLISHED = [name for name in recipe_names() if not {"ddpm", "feature"} & {*name.split("-")}]
@@ -68,6 +71,15 @@ def test_weights_are_small_float32_safetensors(folder):
         with safe_open(path, "pt") as file:
             tensors = [file.get_tensor(key) for key in file.keys()]  # noqa: SIM118
         assert {tensor.dtype for tensor in tensors if tensor.is_floating_point()} == {torch.float32}
+
+
+@every_card
+def test_the_code_beside_the_weights_is_that_of_the_package(folder):
+    travelling = [*folder.glob("*.py"), *folder.glob("*/*.py")]
+
+    assert travelling
+    for path in travelling:
+        assert path.read_text() == SOURCES[path.name].read_text(), path
 
 
 @every_card
