@@ -15,14 +15,14 @@ from huggingface_hub import ModelCard
 from safetensors import safe_open
 
 import genhub
+from genhub.cli import parse_overrides
 from genhub.hub import repo_files
 from genhub.results import to_show, with_results
-from genhub.training.recipe import load_recipe, recipe_names
+from genhub.training.recipe import FROM_DATA, load_recipe, recipe_names, same_experiment
 
 CARDS = Path(__file__).parent.parent / "model_cards"
-SOURCES = {
-    path.name: path for kind in ("models", "pipelines") for path in (Path(genhub.__file__).parent / kind).iterdir()
-}
+PACKAGE = Path(genhub.__file__).parent
+SOURCES = {path.name: path for kind in ("models", "pipelines", "schedulers") for path in (PACKAGE / kind).iterdir()}
 FOLDERS = sorted(path for path in CARDS.iterdir() if path.is_dir())
 every_card = pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 PUBLISHED = [name for name in recipe_names() if not {"ddpm", "feature"} & {*name.split("-")}]
@@ -104,6 +104,19 @@ def test_the_recipe_beside_the_weights_builds_the_model_that_they_are_of(folder)
         assert {k: v.shape for k, v in built.state_dict().items()} == {
             k: v.shape for k, v in part.state_dict().items()
         }
+
+
+@every_card
+def test_the_command_of_the_card_trains_the_recipe_beside_it(folder):
+    command = re.search(r"^genhub train (.+)$", (folder / "README.md").read_text(), re.MULTILINE)[1]
+    name, *words = command.split("  #")[0].split()
+    own = load_recipe(folder)
+
+    told = load_recipe(folder / name if name == "recipe.yaml" else name, parse_overrides(words))
+
+    differ = [key for key in same_experiment(told.sections, own.sections) if key.split(".")[-1] not in FROM_DATA]
+    assert differ == []
+    assert [stage.training for stage in told.stages] == [stage.training for stage in own.stages]
 
 
 @pytest.mark.slow

@@ -151,6 +151,8 @@ class DCGANDiscriminator(ModelMixin, ConfigMixin):
         self.to_logit = nn.Linear(places[-1] + num_minibatch_kernels, 1)
         start_as_keras(*self.layers, self.to_logit)
         self.class_embedding = nn.Embedding(num_class_embeds, block_out_channels[-1]) if has_projection else None
+        if has_projection:
+            nn.init.xavier_uniform_(self.class_embedding.weight)
 
     def forward(
         self,

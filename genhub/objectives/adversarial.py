@@ -36,7 +36,8 @@ class AdversarialGame(Objective):
         label_smoothing: taken off the label of real images (Salimans et al. 2016, arXiv 1606.03498, Sec. 3.4).
         generator_every: steps of the discriminator for one of the generator.
         r1_weight, r1_every: of the squared slope at real images (Mescheder et al. 2018, arXiv 1801.04406, Eq. 9),
-            taken once in `r1_every` steps and then as many times as strong (Karras et al. 2019, arXiv 1912.04958).
+            taken once in `r1_every` steps and then as many times as strong (Karras et al. 2019, arXiv 1912.04958,
+            whose correction of Adam's rates for the rare term is left out).
         gradient_penalty_weight: of the slope's distance from 1 between real images and fakes (Gulrajani et al. 2017,
             arXiv 1704.00028, Eq. 3).
         drift_weight: of the squared scores of real images (Karras et al. 2017, arXiv 1710.10196, App. A.1).
@@ -44,7 +45,8 @@ class AdversarialGame(Objective):
         replay_steps, replay_share: how many steps' fakes are remembered, and the share of old ones among those that
             the discriminator meets.
         augmentations: changes to all that the discriminator sees: "colour", "translation", "cutout".
-        augmentation_probability: of each change to an image; it adapts where there is an `augmentation_target`.
+        augmentation_probability: of each change to an image; it adapts where there is an `augmentation_target`, and
+            starts at 0 then, unless it is given; 1 otherwise.
         augmentation_target: share of real images called real above which augmentation grows, as the mean sign of
             their scores (Karras et al. 2020, arXiv 2006.06676: 0.6).
     """
@@ -64,7 +66,7 @@ class AdversarialGame(Objective):
         replay_steps: int = 0,
         replay_share: float = 0.5,
         augmentations: tuple[str, ...] = (),
-        augmentation_probability: float = 1.0,
+        augmentation_probability: float | None = None,
         augmentation_target: float | None = None,
     ):
         if loss not in GAMES:
@@ -103,11 +105,14 @@ class AdversarialGame(Objective):
         ]
         penalties = [R1Penalty(r1_weight, r1_every), GradientPenalty(gradient_penalty_weight), Drift(drift_weight)]
         self.penalties = [penalty for penalty in penalties if penalty.weight]
+        self.differentiates_twice = bool(r1_weight or gradient_penalty_weight)
         self.replay = Replay(replay_steps, replay_share)
         if augmentation_target is not None and self.game.reading is None:
             raise ValueError(
                 f"`augmentation_target` must be unset for {loss}, whose scores say nothing by their sign."
             )
+        if augmentation_probability is None:
+            augmentation_probability = 1.0 if augmentation_target is None else 0.0
         self.augmentation = Augmentation(tuple(augmentations), augmentation_probability, augmentation_target)
         self.kept: torch.Tensor | None = None  # the fakes of this step, with their graph
 
@@ -265,7 +270,7 @@ class GrowingGame(AdversarialGame):
         drift_weight: float = 0.0,
         mixing: float = 0.0,
         augmentations: tuple[str, ...] = (),
-        augmentation_probability: float = 1.0,
+        augmentation_probability: float | None = None,
         augmentation_target: float | None = None,
     ):
         if not 0 <= fade_in <= 1:

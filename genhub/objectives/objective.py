@@ -48,6 +48,7 @@ class Objective:
     modules: dict[str, nn.Module]
     phases: tuple[Phase, ...]
     can_ail = False  # whether `diagnose` says anything
+    differentiates_twice = False  # whether a loss holds gradients by what modules are given
     per_sample: tuple[str, ...] = ()  # tensors (B, ...) of `state_dict`, of which a process fills its samples' places
 
     def check(self, shape):

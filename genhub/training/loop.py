@@ -226,7 +226,7 @@ class Loop:
         processes call it."""
         unwrap, remembered = self.accelerator.unwrap_model, self.objective.state_dict()
         if self.accelerator.num_processes > 1:
-            for name in remembered.keys() & {*self.objective.per_sample}:
+            for name in [name for name in self.objective.per_sample if name in remembered]:  # in the same order on all
                 remembered[name] = self.accelerator.reduce(remembered[name], "sum")
         return {
             "progress": asdict(self.progress),

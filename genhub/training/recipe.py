@@ -58,7 +58,8 @@ class TrainingConfig:
         mixed_precision: "no" (float32), "bf16" or "fp16".
         max_grad_norm: gradients are scaled down to this norm; None leaves them alone.
         ema: component -> decay of the moving average of its weights, which is what is sampled and saved.
-        compile: let torch.compile make the networks' kernels: a minute or two at the start, and a C++ compiler.
+        compile: let torch.compile make the networks' kernels: a minute or two at the start, and a C++ compiler. Not
+            for penalties on slopes.
         channels_last: memory format of images and convolutions, faster with bf16 and fp16.
         keep_checkpoints: how many of the newest checkpoints stay on disk.
         trackers: those of accelerate (tensorboard, trackio, wandb, ...), beside the plain `metrics.jsonl`.

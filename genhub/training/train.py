@@ -57,7 +57,8 @@ def train(
         output_dir = output_dir or (recipe if Path(recipe).is_dir() else None)
     recipe = load_recipe(recipe, overrides)
     folder = Path(output_dir or Path("runs") / recipe.name)
-    return Run(recipe, folder, resume).train()
+    with flushing_denormals():
+        return Run(recipe, folder, resume).train()
 
 
 class Run:
@@ -128,7 +129,7 @@ class Run:
             disable=not self.accelerator.is_main_process,
             mininterval=0.5 if sys.stderr.isatty() else 15,
         )
-        with bar, signals_to(loop.ask_to_stop), flushing_denormals():
+        with bar, signals_to(loop.ask_to_stop):
             for number, stage in enumerate(self.recipe.stages):
                 if number > loop.progress.stage:
                     loop.progress.stage, loop.progress.step = number, 0
@@ -152,7 +153,8 @@ class Run:
         for name, (spec, schedule) in stage.optimizers.items():
             optimizers[name] = spec.build(moved[name])
             if schedule is not None:
-                length = {key: steps for key in FROM_LENGTH if schedule.lacks(key)}
+                moves = sum(math.ceil(steps / phase.every) for phase in objective.phases if phase.trains == name)
+                length = {key: moves for key in FROM_LENGTH if schedule.lacks(key)}
                 schedules[name] = schedule.build(optimizers[name], **length)
         objective.modules = {name: self.accelerator.prepare(module) for name, module in objective.modules.items()}
         optimizers = {name: self.accelerator.prepare(optimizer) for name, optimizer in optimizers.items()}
@@ -180,7 +182,8 @@ class Run:
         own = torch.arange(self.recipe.stages[number].training.batch_size) // share % world == rank
         return remembered | {
             name: remembered[name] * own.view(-1, *[1] * (remembered[name].ndim - 1))
-            for name in remembered.keys() & {*objective.per_sample}
+            for name in objective.per_sample
+            if name in remembered
         }
 
     def _objective(self, stage: Stage) -> Objective:
@@ -190,6 +193,11 @@ class Run:
         for name in trains:
             _target(objective, name)
         objective.check(self.images.shape)
+        if self.config.compile and objective.differentiates_twice:
+            raise ValueError(
+                "`training.compile` must be off with a penalty on slopes (`r1_weight`, `gradient_penalty_weight`): "
+                "PyTorch cannot differentiate what it compiled a second time."
+            )
         objective.check_batch(stage.training.batch_size, self.shares[self.recipe.stages.index(stage)])
         if trains != set(stage.optimizers):
             raise ValueError(
@@ -225,9 +233,11 @@ class Run:
 
     def validation(self, loop: Loop) -> dict[str, float]:
         """Returns the validation terms by name, `val_...`."""
+        looks_at_batch = any(getattr(module, "has_batch_statistics", False) for module in self.modules.values())
+        size = self.shares[loop.progress.stage] * self.accelerator.num_processes if looks_at_batch else 250
         with averaged(self.accelerator, self.modules, self.averages):
             held = self.held_out.to(self.accelerator.device)
-            terms = validate(self.accelerator, loop.objective, held.batch, len(held), 250, self.config.seed)
+            terms = validate(self.accelerator, loop.objective, held.batch, len(held), size, self.config.seed)
         return {f"val_{name}": value for name, value in terms.items()}
 
     def _sample(self, loop: Loop):

@@ -167,7 +167,7 @@ def test_what_has_adapted_goes_on_as_if_it_had_not_been_put_away():
 
 def test_in_a_game_augmentation_adapts_to_the_signs_of_real_scores():
     networks = tiny_model("DenseGenerator"), tiny_model("DenseDiscriminator")
-    game = AdversarialGame(*networks, augmentations=("colour",), augmentation_probability=0.0, augmentation_target=0.6)
+    game = AdversarialGame(*networks, augmentations=("colour",), augmentation_target=0.6)
     step = step_of()
 
     game.discriminator_loss({"pixel_values": images_of(8, 1, 8)}, step)
@@ -175,7 +175,8 @@ def test_in_a_game_augmentation_adapts_to_the_signs_of_real_scores():
         game.observe({"discriminator/sign": 1.0}, 64)
 
     assert_close(step.notes["sign"], networks[1](images_of(8, 1, 8)).logits.sign().mean())
-    assert game.augmentation.probability == pytest.approx(4 * 64 / 500_000)
+    assert game.augmentation.probability == pytest.approx(4 * 64 / 500_000)  # from 0 on (Karras et al. 2020, Sec. 3)
+    assert AdversarialGame(*networks, augmentations=("colour",)).augmentation.probability == 1
 
 
 @pytest.mark.parametrize(

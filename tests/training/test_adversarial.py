@@ -1,5 +1,6 @@
 """Games of two networks under the loop: exact to resume at every moment, alike on any number of processes, watched."""
 
+import importlib
 import json
 import shutil
 
@@ -221,5 +222,40 @@ def test_a_mistake_in_a_game_is_one_clear_error_and_nothing_is_written(tmp_path,
 
     with pytest.raises(ValueError, match=message):
         train(recipe, tmp_path / "run", overrides=overrides | change)
+
+    assert not (tmp_path / "run").exists()
+
+
+def test_both_rates_fall_to_their_end_although_one_player_moves_more_rarely(tmp_path, data):
+    decay = {"class": "torch.optim.lr_scheduler.CosineAnnealingLR", "eta_min": 1.0e-5}
+    recipe, overrides = game("conditional", data, **{"training.log_every": 1, "objective.generator_every": 4})
+    overrides |= {f"optimizers.{player}.schedule": decay for player in ("generator", "discriminator")}
+
+    run = train(recipe, tmp_path / "run", overrides=overrides)
+
+    records = [json.loads(line) for line in (run / "training/metrics.jsonl").read_text().splitlines()]
+    for player in ("generator", "discriminator"):
+        assert [r[f"{player}/lr"] for r in records if f"{player}/lr" in r][-1] == pytest.approx(1e-5)
+
+
+@pytest.mark.parametrize(("kernels", "size"), [(3, 8), (0, 250)])
+def test_networks_that_look_at_their_batch_are_validated_in_batches_as_in_training(
+    tmp_path, data, monkeypatch, kernels, size
+):
+    training = importlib.import_module("genhub.training.train")
+    sizes, measured = [], training.validate
+    monkeypatch.setattr(training, "validate", lambda *given: sizes.append(given[4]) or measured(*given))
+    recipe, overrides = game("replay", data, **{"components.discriminator.num_minibatch_kernels": kernels})
+
+    train(recipe, tmp_path / "run", overrides=overrides | {"training.batch_size": 8})
+
+    assert set(sizes) == {size}
+
+
+def test_what_is_compiled_cannot_be_differentiated_twice(tmp_path, data):
+    recipe, overrides = game("conditional", data, **{"training.compile": True})
+
+    with pytest.raises(ValueError, match="`training.compile` must be off with a penalty on slopes"):
+        train(recipe, tmp_path / "run", overrides=overrides)
 
     assert not (tmp_path / "run").exists()

@@ -3,8 +3,10 @@
 import json
 import resource
 import shutil
+import subprocess
 import sys
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,7 +15,7 @@ from worlds import run, weights
 import genhub
 from genhub.training import run_folder
 from genhub.training.checkpoint import CheckpointError, list_checkpoints
-from genhub.training.loop import TrainingStopped, _Window
+from genhub.training.loop import Loop, TrainingStopped, _Window
 from genhub.training.processes import flushing_denormals
 
 
@@ -372,7 +374,7 @@ def test_a_term_that_is_due_in_some_steps_counts_in_the_loss_of_these_alone():
     assert (record["loss"], record["real"], record["r1"]) == (1.5, 1.0, 2.0)
 
 
-def test_numbers_below_the_normal_ones_are_0_in_training_and_nowhere_else():
+def test_numbers_below_the_normal_ones_are_0_while_a_thread_trains():
     small = torch.full((100,), 1e-38)
 
     with flushing_denormals():
@@ -382,3 +384,29 @@ def test_numbers_below_the_normal_ones_are_0_in_training_and_nowhere_else():
 
     assert not torch.cat([within, still_within]).any()
     assert (small / 10).all()
+
+
+def test_threads_that_training_starts_take_them_for_0_too():
+    code = """
+import torch
+from genhub.training.processes import flushing_denormals
+torch.set_num_threads(2)
+with flushing_denormals():
+    print(bool((torch.full((400_000,), 1e-38) / 10).any()))
+print(bool((torch.full((100,), 1e-38) / 10).all()))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True"]
+
+
+def test_what_an_objective_remembers_of_samples_is_added_up_in_one_order_on_all_processes():
+    names = tuple(f"memory-{number}" for number in range(12))  # a set of words has another order in each process
+    summed = []
+    accelerator = SimpleNamespace(num_processes=2, scaler=None, reduce=lambda value, how: summed.append(value))
+    objective = SimpleNamespace(per_sample=names, state_dict=lambda: {name: name for name in reversed(names)})
+    loop = Loop(SimpleNamespace(**vars(accelerator), unwrap_model=None), {}, {}, None, None, [])
+    loop.objective, loop.optimizers, loop.schedules = objective, {}, {}
+
+    loop.state_dict()
+
+    assert tuple(summed) == names
