@@ -1,8 +1,9 @@
 """How fast the book's autoencoders and GANs train here and in Keras, in turns in one run, with the same batch on the
 same cores: `pip install 'genhub[keras]' && python scripts/benchmark_keras.py --data FASHION_MNIST`.
 
-Beside both, the least that PyTorch's kernels allow an autoencoder: each layer with weights forwards and backwards by
-itself, and one fused pass of Adam, with nothing around them - no activations, loss, batches or log."""
+Keras computes in float32; genhub too, unless the line says bf16. Beside both, what an autoencoder's layers take without
+all else: each layer with weights forwards and backwards by itself, and a fused pass of Adam - no activations, loss,
+batches or log."""
 
 import argparse
 import json
@@ -22,6 +23,7 @@ import genhub
 from genhub.data import DataConfig, load
 from genhub.data.images import Shape
 from genhub.doctor import device_name
+from genhub.training.processes import flushing_denormals
 from genhub.training.recipe import load_recipe
 
 BATCH_SIZE = 32
@@ -183,14 +185,15 @@ def by_layers_alone(recipe: str, steps: int, changes: dict) -> Callable[[], floa
 
     def run(steps: int = steps) -> float:
         start = time.perf_counter()
-        for _ in range(steps):
-            for layer, given, slope in work:
-                with in_bf16:
-                    output = layer(given)
-                (output[0] if isinstance(output, tuple) else output).backward(slope)
-                given.grad = None
-            optimizer.step()
-            optimizer.zero_grad()
+        with flushing_denormals():  # as training does
+            for _ in range(steps):
+                for layer, given, slope in work:
+                    with in_bf16:
+                        output = layer(given)
+                    (output[0] if isinstance(output, tuple) else output).backward(slope)
+                    given.grad = None
+                optimizer.step()
+                optimizer.zero_grad()
         return steps * BATCH_SIZE / (time.perf_counter() - start)
 
     run(10)
@@ -214,7 +217,9 @@ def main():
         if "gan" not in recipe:
             runs["layers"] = by_layers_alone(recipe, steps, changes)
         rates = in_turns(runs, options.rounds)
-        line = f"  {recipe:14} Keras {rates['Keras']:8,.0f} images/s, genhub {rates['genhub']:8,.0f} images/s, "
+        config = load_recipe(recipe, changes).training
+        how = " (bf16)" * (config.mixed_precision == "bf16") + " (channels last)" * config.channels_last
+        line = f"  {recipe:14} Keras {rates['Keras']:8,.0f} images/s, genhub{how} {rates['genhub']:8,.0f} images/s, "
         line += f"{rates.times('genhub', 'Keras'):.2f} x"
         if "layers" in runs:
             line += f"; layers alone {rates['layers']:8,.0f} images/s, {rates.times('layers', 'Keras'):.2f} x"
