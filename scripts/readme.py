@@ -106,10 +106,16 @@ def _gans(made: dict[str, dict]) -> str:
                 f"{figures['KID x 1000']:.1f}",
                 f"{figures['recall']:.3f}",
                 _percent(figures.get("label fidelity")),
-                _percent(figures.get("CAS")),
+                _cas(metrics),
             ]
         )
     return _table(head, rows)
+
+
+def _cas(metrics: dict) -> str:
+    """Returns the classification accuracy score, with the generated images that its classifier was trained on."""
+    found = [figure for figure in to_show(metrics)["figures"] if figure["name"] == "CAS"]
+    return f"{_percent(found[0]['value'])} ({found[0]['images']:,} images)" if found else ""
 
 
 def _pretraining() -> str:
