@@ -307,7 +307,7 @@ def test_the_game_is_drawn_as_it_was_logged():
     assert panels[0].lines[0].x == [1, 2, 3, 4]
     assert [[line.y[0] for line in panel.lines] for panel in panels] == [[1, 2], [4, 3], [5, 6]]
     assert [panel.log_y for panel in panels] == [False, False, True]
-    assert warnings == {"mode collapse": [2, 4]}  # the first record from the warning on, or the last one
+    assert warnings == {"mode collapse": [1.5, 4]}  # between two records, and after the last one
     assert title == "The game while training; dashed: warnings"
 
 

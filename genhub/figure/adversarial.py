@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 from genhub import figures
@@ -238,11 +239,12 @@ def course_of(repo: str, text: str | None) -> tuple[list[figures.Panel], str, di
         curves = [means(name, key, records, each) for name, key in lines.items()]
         is_log = y_label == "gradient norm" and all(y > 0 for line in curves for y in line.y)
         panels.append(figures.Panel(curves, "thousands of real images seen", y_label, log_y=is_log, x_start=0))
+    steps, images = ([0, *(record[key] for record in records)] for key in ("step", "images"))
     warnings: dict[str, list[float]] = {}
     for record in everything:
         if "warning" in record:
-            later = (one for one in records if one["step"] >= record["step"])
-            warnings.setdefault(record["warning"], []).append(next(later, records[-1])["images"] / 1000)
+            place = float(np.interp(record["step"], steps, images)) / 1000
+            warnings.setdefault(record["warning"], []).append(place)
     title = "The game while training" + f"; each point is the mean of {each} records" * (each > 1)
     return panels, title + "; dashed: warnings" * bool(warnings), warnings
 
