@@ -335,7 +335,7 @@ def test_warnings_stand_in_all_panels_and_in_one_legend(repos, tmp_path, drawing
     axes = drawing["chart_png"]["figure"].axes
     for one in axes:
         marks = [line for line in one.get_lines() if line.get_label() in ("mode collapse", "oscillation")]
-        assert [line.get_xdata()[0] for line in marks] == [4, 4]
+        assert [line.get_xdata()[0] for line in marks] == [3.5, 3.5]
     names = [text.get_text() for text in axes[0].get_legend().get_texts()]
     assert names == ["real images", "fakes", "mode collapse", "oscillation"]
 

@@ -39,6 +39,7 @@ def start(action, processes: int = 1, log: Path | None = None) -> list[int]:
         child = os.fork()
         if child:
             children.append(child)
+            os.setpgid(child, children[0])  # the group is there before the next one joins it
             continue
         code = 1
         try:
