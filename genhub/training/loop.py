@@ -226,8 +226,9 @@ class Loop:
         processes call it."""
         unwrap, remembered = self.accelerator.unwrap_model, self.objective.state_dict()
         if self.accelerator.num_processes > 1:
-            for name in [name for name in self.objective.per_sample if name in remembered]:  # in the same order on all
-                remembered[name] = self.accelerator.reduce(remembered[name], "sum")
+            for name in self.objective.per_sample:  # in the same order on all processes
+                if name in remembered:
+                    remembered[name] = self.accelerator.reduce(remembered[name], "sum")
         return {
             "progress": asdict(self.progress),
             "modules": {name: unwrap(module).state_dict() for name, module in self.modules.items()},
