@@ -7,7 +7,7 @@ import sys
 
 import yaml
 
-from genhub.yaml12 import read_yaml
+from genhub.recipes.yaml import read_yaml
 
 EPILOG = {
     "train": """examples:
@@ -115,12 +115,12 @@ def parse_value(text: str) -> object:
 
 
 def _parser() -> argparse.ArgumentParser:
-    import genhub
+    from genhub.version import VERSION
 
     parser = argparse.ArgumentParser(
         "genhub", description="Generative models of small images in the Hugging Face ecosystem."
     )
-    parser.add_argument("--version", action="version", version=f"genhub {genhub.__version__}")
+    parser.add_argument("--version", action="version", version=f"genhub {VERSION}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
 
     def command(name: str, text: str, run) -> argparse.ArgumentParser:
@@ -192,7 +192,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _train(options, overrides: dict) -> int:
-    from genhub.training.train import TrainingStopped, train
+    from genhub.training.run import TrainingStopped, train
 
     try:
         folder = train(options.recipe, options.output_dir, options.resume, overrides)
@@ -213,7 +213,7 @@ def _train(options, overrides: dict) -> int:
 
 
 def _generate(options, overrides: dict) -> int:
-    from genhub.generate import generate
+    from genhub.commands.generate import generate
 
     labels = None
     if options.class_labels is not None:
@@ -239,8 +239,8 @@ def _generate(options, overrides: dict) -> int:
 
 
 def _evaluate(options, overrides: dict) -> int:
-    from genhub.evaluate import evaluate
-    from genhub.training.train import TrainingStopped
+    from genhub.commands.evaluate import evaluate
+    from genhub.training.run import TrainingStopped
 
     try:
         folder = evaluate(
@@ -262,7 +262,7 @@ def _evaluate(options, overrides: dict) -> int:
         return stop.exit_code
     from accelerate import PartialState
 
-    from genhub.results import to_show
+    from genhub.repository.card_results import to_show
 
     if PartialState().is_main_process:
         metrics = json.loads((folder / "metrics.json").read_text())
@@ -282,7 +282,7 @@ def _evaluate(options, overrides: dict) -> int:
 
 
 def _figure(options, overrides: dict) -> int:
-    from genhub.figure import figure
+    from genhub.commands.figure import figure
 
     path = figure(
         options.name,
@@ -298,14 +298,14 @@ def _figure(options, overrides: dict) -> int:
 
 
 def _push(options, overrides: dict) -> int:
-    from genhub.hub import push
+    from genhub.repository.push import push
 
     print(f"Uploaded to {push(options.folder, options.repo_id, options.private)}")
     return 0
 
 
 def _recipes(options, overrides: dict) -> int:
-    from genhub.training.recipe import describe, recipe_names
+    from genhub.recipes.recipe import describe, recipe_names
 
     names = recipe_names()
     for name in names:
@@ -314,7 +314,7 @@ def _recipes(options, overrides: dict) -> int:
 
 
 def _doctor(options, overrides: dict) -> int:
-    from genhub.doctor import report
+    from genhub.commands.doctor import report
 
     print(report())
     return 0

@@ -16,11 +16,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm.auto import tqdm
 
 from genhub import data
-from genhub.cache import cache_folder
-from genhub.doctor import device_name, measure_flops
+from genhub.commands.doctor import measure_flops
+from genhub.recipes.recipe import Recipe, load_recipe
 from genhub.training.loop import Loop, attention_backend
-from genhub.training.recipe import Recipe, load_recipe
-from genhub.training.train import make_averages
+from genhub.training.run import make_averages
+from genhub.utils.cache import cache_folder
+from genhub.utils.environment import device_name
 
 
 class Turns(dict):
@@ -223,10 +224,10 @@ def benchmark_data(source: str, rounds: int):
 def benchmark_evaluation(source: str, recipe: Recipe, rounds: int):
     """Prints how long the figures of 10,000 generated images take, and what a figure costs while training."""
     from genhub.evaluation.features import pinned_spaces
+    from genhub.evaluation.generation import Evaluator
+    from genhub.evaluation.monitor import QualityMonitor
     from genhub.evaluation.references import noisy
     from genhub.evaluation.sampling import Sampler
-    from genhub.evaluation.watch import Watch
-    from genhub.evaluation.yardstick import Yardstick
 
     config = data.DataConfig(source=source, val_size=500)
     train, held_out, test = (data.load(config, split) for split in ("train", "val", "test"))
@@ -241,7 +242,7 @@ def benchmark_evaluation(source: str, recipe: Recipe, rounds: int):
     print(f"  features                {statistics.median(rates):8,.0f} images/s (best {max(rates):,.0f})")
     for turn in ("first time", "reference cached"):
         start = time.perf_counter()
-        yardstick = Yardstick(train, test, spaces)
+        yardstick = Evaluator(train, test, spaces)
         yardstick.judge(images)
         yardstick.memorisation(images)
         print(f"  all figures but CAS     {time.perf_counter() - start:8.1f} s, {turn}")
@@ -250,7 +251,7 @@ def benchmark_evaluation(source: str, recipe: Recipe, rounds: int):
     training.with_average()
     step = training.with_average()
     pipeline = recipe.build_pipeline(recipe.build_components(train.shape))
-    watch, watched = Watch(train, held_out), recipe.evaluation
+    watch, watched = QualityMonitor(train, held_out), recipe.evaluation
     sampler = Sampler(pipeline, (1, 28, 28), 0, 64, arguments=watched.arguments, is_quiet=True)
     start = time.perf_counter()
     drawn, _ = sampler.draw(watched.count)

@@ -22,9 +22,9 @@ from torch import nn
 import genhub
 from genhub.data import DataConfig, load
 from genhub.data.images import Shape
-from genhub.doctor import device_name
-from genhub.training.processes import flushing_denormals
-from genhub.training.recipe import load_recipe
+from genhub.recipes.recipe import load_recipe
+from genhub.training.distributed import flush_denormals
+from genhub.utils.environment import device_name
 
 BATCH_SIZE = 32
 
@@ -185,7 +185,7 @@ def by_layers_alone(recipe: str, steps: int, changes: dict) -> Callable[[], floa
 
     def run(steps: int = steps) -> float:
         start = time.perf_counter()
-        with flushing_denormals():  # as training does
+        with flush_denormals():  # as training does
             for _ in range(steps):
                 for layer, given, slope in work:
                     with in_bf16:

@@ -19,7 +19,7 @@ os.environ |= {
 }
 for name in ("HF_TOKEN", "HF_ENDPOINT", "HF_DATASETS_CACHE", "WORLD_SIZE", "RANK", "LOCAL_RANK"):
     os.environ.pop(name, None)
-sys.path[:0] = [str(TESTS), str(TESTS.parent)]
+sys.path[:0] = [str(TESTS), str(TESTS.parent), str(TESTS.parent / "scripts")]
 
 import pytest  # noqa: E402
 import torch  # noqa: E402

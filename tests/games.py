@@ -15,7 +15,7 @@ class TinyGame(Objective):
         self.memory = torch.zeros(())
 
     def fake(self, batch, step):
-        noise = step.draws.randn(*batch["pixel_values"].shape[1:])
+        noise = step.random.randn(*batch["pixel_values"].shape[1:])
         return self.modules["unet"](noise, torch.zeros(len(noise))).sample
 
     def score(self, images):

@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from genhub.cli import main, parse_overrides
-from genhub.training.recipe import recipe_names
+from genhub.recipes.recipe import recipe_names
 
 ROOT = Path(__file__).parent.parent
 

@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 
-spec = importlib.util.spec_from_file_location("readme", ROOT / "scripts/readme.py")
+spec = importlib.util.spec_from_file_location("readme", ROOT / "scripts/studies/readme.py")
 readme = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(readme)
 

@@ -11,7 +11,7 @@ import datasets  # noqa: F401  (imported here, so that forked children have it)
 import torch
 from safetensors.torch import load_file
 
-import genhub.training.train  # noqa: F401
+import genhub.training.run  # noqa: F401
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:

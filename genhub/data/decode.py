@@ -19,9 +19,9 @@ import torch
 from deflate import DeflateError, zlib_decompress
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from genhub.cache import cached, content_hash
 from genhub.data.config import DataConfig
 from genhub.data.encoded import Encoded
+from genhub.utils.cache import cached, content_hash
 
 MODES = {1: "L", 3: "RGB"}
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from genhub.randomness import keyed_generator
+from genhub.utils.randomness import keyed_generator
 
 
 @dataclass(frozen=True)

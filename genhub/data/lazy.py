@@ -10,7 +10,7 @@ from genhub.data.config import DataConfig
 from genhub.data.decode import DecodeError, decode
 from genhub.data.encoded import Encoded, read_encoded
 from genhub.data.images import Images, Order, Shape
-from genhub.randomness import fold, keyed_generator
+from genhub.utils.randomness import keyed_generator, seed_of
 
 
 class Lazy(IterableDataset):
@@ -81,7 +81,7 @@ class Lazy(IterableDataset):
         at, batch = start, []
         while True:
             shuffled = self.rows.shuffle(
-                seed=fold("order", seed, epoch) % 2**32, buffer_size=self.config.shuffle_buffer
+                seed=seed_of("order", seed, epoch) % 2**32, buffer_size=self.config.shuffle_buffer
             )
             for one in shuffled.skip(offset).iter(1):  # iter(shuffled) would give each worker a part of the files
                 if at >= start:

@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 
-from genhub.cache import cached, content_hash
 from genhub.data import to_model_range
-from genhub.files import sha256
 from genhub.models.classifier import ImageClassifier
+from genhub.utils.cache import cached, content_hash
+from genhub.utils.files import sha256
 
 NETS = Path(__file__).parent / "feature_nets"
 PINNED = {  # the classifiers of protocol fmnist-eval-1, seeds 0, 1 and 2; others give other figures

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from genhub.randomness import keyed_generator
+from genhub.utils.randomness import keyed_generator
 
 
 @dataclass(frozen=True)

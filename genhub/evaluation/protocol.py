@@ -2,8 +2,8 @@
 
 import torch
 
-from genhub.cache import content_hash
 from genhub.data import Images
+from genhub.utils.cache import content_hash
 
 PROTOCOL = "fmnist-eval-1"
 COUNT = 10_000  # generated images, against the official 10,000 test images

@@ -11,7 +11,7 @@ from diffusers import DiffusionPipeline
 
 from genhub.data import Images, to_model_range
 from genhub.evaluation import autoencoder
-from genhub.evaluation.yardstick import Figure
+from genhub.evaluation.generation import Figure
 
 FEW = 500  # labels of a linear probe that has few
 IMPORTANCE_IMAGES, IMPORTANCE_SAMPLES = 500, 1000

@@ -16,9 +16,9 @@ import torch.nn.functional as F
 
 from genhub.data import Images
 from genhub.evaluation.features import PixelSpace
+from genhub.evaluation.generation import Evaluator
 from genhub.evaluation.protocol import COUNT, PROTOCOL
-from genhub.evaluation.yardstick import Yardstick
-from genhub.randomness import keyed_generator
+from genhub.utils.randomness import keyed_generator
 
 STORED = Path(__file__).parent / "references.json"
 
@@ -28,7 +28,7 @@ def stored() -> dict:
     return json.loads(STORED.read_text())
 
 
-def compute(yardstick: Yardstick, held_out: Images, seed: int = 0, draws: int = 5) -> dict:
+def compute(yardstick: Evaluator, held_out: Images, seed: int = 0, draws: int = 5) -> dict:
     """Judges all reference rows and the `held_out` real images; `spread` is what `draws` other draws of training
     images get, mean and sd.
 

@@ -14,9 +14,9 @@ from diffusers import DiffusionPipeline
 from torch import nn
 from tqdm.auto import tqdm
 
-from genhub.cache import cached, content_hash
 from genhub.evaluation.protocol import to_bytes
-from genhub.randomness import keyed_generator
+from genhub.utils.cache import cached, content_hash
+from genhub.utils.randomness import keyed_generator
 
 WARM_UP, REPEATS = 3, 10  # calls before timing, and timed
 

@@ -1,35 +1,52 @@
-"""Pictures of images, and charts of numbers: what is drawn comes as arguments, and nothing is read or written.
+"""Figures of a repository by their names: `genhub figure NAME REPO`. What they show is read here, and drawn by
+`genhub.plotting`."""
 
-Charts need matplotlib, which is imported where they are drawn, and never by `pyplot`, whose state is everybody's.
-"""
+from collections.abc import Callable
 
-from genhub.figures.animations import gif
-from genhub.figures.bars import Histogram, histograms
-from genhub.figures.charts import Line, Panel, chart, chart_png
-from genhub.figures.grids import GREY, first_row, grid, named_rows, pairs, plane, png, titled
-from genhub.figures.maps import image_map, spread_out
-from genhub.figures.style import CLASS_COLOURS, COLOURS, MARKERS, STYLE
+from genhub.figures.codes import activations, codes, units
+from genhub.figures.curves import (
+    MEMORISER,
+    minutes,
+    quality_against_time,
+    quality_in_training,
+    sampling_time,
+    training_time,
+)
+from genhub.figures.gan import arithmetic, game, growth, latent_interpolation, style_mixing
+from genhub.figures.reconstructions import denoising, neighbours, reconstructions
+from genhub.figures.samples import classes, first_of_each
+from genhub.figures.training import milestones, progress
+from genhub.figures.vae import interpolation, manifold, prior_samples
 
 __all__ = [
-    "CLASS_COLOURS",
-    "COLOURS",
-    "GREY",
-    "MARKERS",
-    "STYLE",
-    "Histogram",
-    "Line",
-    "Panel",
-    "chart",
-    "chart_png",
-    "first_row",
-    "gif",
-    "grid",
-    "histograms",
-    "image_map",
-    "named_rows",
-    "pairs",
-    "plane",
-    "png",
-    "spread_out",
-    "titled",
+    "ANIMATED",
+    "FIGURES",
+    "MEMORISER",
+    "first_of_each",
+    "minutes",
+    "quality_against_time",
+    "quality_in_training",
 ]
+
+FIGURES: dict[str, Callable[..., bytes]] = {
+    "activations": activations,
+    "arithmetic": arithmetic,
+    "classes": classes,
+    "codes": codes,
+    "denoising": denoising,
+    "game": game,
+    "growth": growth,
+    "interpolation": interpolation,
+    "latent-interpolation": latent_interpolation,
+    "manifold": manifold,
+    "milestones": milestones,
+    "neighbours": neighbours,
+    "progress": progress,
+    "reconstructions": reconstructions,
+    "prior-samples": prior_samples,
+    "sampling-time": sampling_time,
+    "style-mixing": style_mixing,
+    "training-time": training_time,
+    "units": units,
+}
+ANIMATED = {"progress"}  # those that are GIF files

@@ -89,7 +89,7 @@ class ProgressiveGenerator(ModelMixin, ConfigMixin):
         self.register_to_config(level=level)
 
     @property
-    def parts_in_use(self) -> tuple[str, ...]:
+    def trainable_submodules(self) -> tuple[str, ...]:
         """The parts that images depend on, while the newest level fades in."""
         blocks = [f"blocks.{depth}" for depth in range(self.level + 1)]
         shown = [f"to_image.{depth}" for depth in range(max(self.level - 1, 0), self.level + 1)]
@@ -169,7 +169,7 @@ class ProgressiveDiscriminator(ModelMixin, ConfigMixin):
         self.register_to_config(level=level)
 
     @property
-    def parts_in_use(self) -> tuple[str, ...]:
+    def trainable_submodules(self) -> tuple[str, ...]:
         """The parts that logits depend on, while the newest level fades in."""
         blocks = [f"blocks.{depth}" for depth in range(self.level + 1)]
         seen = [f"from_image.{depth}" for depth in range(max(self.level - 1, 0), self.level + 1)]

@@ -99,7 +99,7 @@ class StyleGANGenerator(ModelMixin, ConfigMixin):
         self.register_to_config(level=level)
 
     @property
-    def parts_in_use(self) -> tuple[str, ...]:
+    def trainable_submodules(self) -> tuple[str, ...]:
         """The parts that images depend on, while the newest level fades in."""
         blocks = [f"blocks.{depth}" for depth in range(self.level + 1)]
         shown = [f"to_image.{depth}" for depth in range(max(self.level - 1, 0), self.level + 1)]

@@ -1,11 +1,11 @@
 """What a model is trained for: an objective judges, and moves nothing."""
 
-from genhub.objectives.adversarial import AdversarialGame, GrowingGame
 from genhub.objectives.autoencoder import LayerwiseReconstruction, Reconstruction, SparseReconstruction
 from genhub.objectives.classification import Classification
 from genhub.objectives.diffusion import NoisePrediction
-from genhub.objectives.objective import Batch, Objective, Phase, Step, Terms
-from genhub.objectives.variational import EvidenceLowerBound
+from genhub.objectives.gan import AdversarialGame, GrowingGame
+from genhub.objectives.objective import Batch, Losses, Objective, Phase, Step
+from genhub.objectives.vae import EvidenceLowerBound
 
 __all__ = [
     "AdversarialGame",
@@ -14,11 +14,11 @@ __all__ = [
     "EvidenceLowerBound",
     "GrowingGame",
     "LayerwiseReconstruction",
+    "Losses",
     "NoisePrediction",
     "Objective",
     "Phase",
     "Reconstruction",
     "SparseReconstruction",
     "Step",
-    "Terms",
 ]

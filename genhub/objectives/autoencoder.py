@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from genhub.objectives.objective import Batch, Objective, Phase, Step, Terms
+from genhub.objectives.objective import Batch, Losses, Objective, Phase, Step
 
 
 class Reconstruction(Objective):
@@ -47,13 +47,13 @@ class Reconstruction(Objective):
         self.mask, self.noise, self.code_noise, self.patch_size = mask, noise, code_noise, patch_size
         self.code_inputs = autoencoder.config["hidden_sizes"][-1] if code_noise else None
 
-    def reconstruction_loss(self, batch: Batch, step: Step) -> Terms:
+    def reconstruction_loss(self, batch: Batch, step: Step) -> Losses:
         """Returns the error of reconstructions from the corrupted images, against the images as they are."""
-        inputs = {"noise": self.code_noise * step.draws.randn(self.code_inputs)} if self.code_noise else {}
+        inputs = {"noise": self.code_noise * step.random.randn(self.code_inputs)} if self.code_noise else {}
         sample = self.corrupted(batch["pixel_values"], step)
         return {"mse": mse(self.modules["autoencoder"](sample, **inputs).sample, batch["pixel_values"])}
 
-    def validate(self, batch: Batch, step: Step) -> Terms:
+    def validate(self, batch: Batch, step: Step) -> Losses:
         """Returns the error on images as they are and, where training corrupts them, on corrupted ones."""
         sample = batch["pixel_values"]
         terms = {"loss": mse(self.modules["autoencoder"](sample).sample, sample)}
@@ -67,7 +67,7 @@ class Reconstruction(Objective):
         if self.mask:
             sample = self.masked(sample, step)
         if self.noise:
-            sample = sample + 2 * self.noise * step.draws.randn(*sample.shape[1:])
+            sample = sample + 2 * self.noise * step.random.randn(*sample.shape[1:])
         return sample
 
     @property
@@ -84,9 +84,9 @@ class Reconstruction(Objective):
         channels, height, width = sample.shape[1:]
         side = self.patch_size
         if side == 1:
-            return (step.draws.rand(channels, height, width) >= self.mask) * (sample + 1) / (1 - self.mask) - 1
+            return (step.random.rand(channels, height, width) >= self.mask) * (sample + 1) / (1 - self.mask) - 1
         rows, columns = math.ceil(height / side), math.ceil(width / side)
-        kept = step.draws.rand(1, rows, columns) >= self.mask  # (B, 1, H / P, W / P)
+        kept = step.random.rand(1, rows, columns) >= self.mask  # (B, 1, H / P, W / P)
         kept = kept.repeat_interleave(side, 2).repeat_interleave(side, 3)[:, :, :height, :width]  # (B, 1, H, W)
         return kept * (sample + 1) - 1
 
@@ -125,18 +125,18 @@ class SparseReconstruction(Reconstruction):
             raise ValueError("`kl_weight` must be 0 unless the model's `latent_activation` is sigmoid.")
         self.l1_weight, self.kl_weight, self.target, self.part_size = l1_weight, kl_weight, target, part_size
 
-    def reconstruction_loss(self, batch: Batch, step: Step) -> Terms:
+    def reconstruction_loss(self, batch: Batch, step: Step) -> Losses:
         """Returns the error and the weighted penalties."""
         output = self.modules["autoencoder"](batch["pixel_values"])
         return {"mse": mse(output.sample, batch["pixel_values"])} | self.penalties(output.latents)
 
-    def validate(self, batch: Batch, step: Step) -> Terms:
+    def validate(self, batch: Batch, step: Step) -> Losses:
         """Returns error plus penalties, each alone, and the mean activation of the code."""
         output = self.modules["autoencoder"](batch["pixel_values"])
         terms = {"mse": mse(output.sample, batch["pixel_values"])} | self.penalties(output.latents)
         return {"loss": sum(terms.values()), **terms, "activation": output.latents.float().mean()}
 
-    def penalties(self, latents: torch.Tensor) -> Terms:
+    def penalties(self, latents: torch.Tensor) -> Losses:
         """Returns the weighted penalties on codes (B, L)."""
         terms = {}
         if self.l1_weight:
@@ -167,7 +167,7 @@ class LayerwiseReconstruction(Objective):
         self.phases = (Phase(f"autoencoder.layers.{layer}", self.layer_loss),)
         self.layer = layer
 
-    def layer_loss(self, batch: Batch, step: Step) -> Terms:
+    def layer_loss(self, batch: Batch, step: Step) -> Losses:
         """Returns the mean squared error of the layer's reconstruction."""
         output = self.modules["autoencoder"](batch["pixel_values"], layer=self.layer)
         return {"layer_mse": F.mse_loss(output.sample.float(), output.target.float())}

@@ -4,8 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from genhub.objectives.augmentation import moved
-from genhub.objectives.objective import Batch, Objective, Phase, Step, Terms
+from genhub.objectives.gan_augmentation import moved
+from genhub.objectives.objective import Batch, Losses, Objective, Phase, Step
 
 
 class Classification(Objective):
@@ -48,7 +48,7 @@ class Classification(Objective):
                 f"`components.classifier.num_classes` is {self.num_classes}, the data set has {classes} classes."
             )
 
-    def classification_loss(self, batch: Batch, step: Step) -> Terms:
+    def classification_loss(self, batch: Batch, step: Step) -> Losses:
         """Returns the cross-entropy of augmented images, in nats."""
         sample = shifted(batch["pixel_values"], self.max_shift, step)
         sample = erased(sample, self.erasing, step)
@@ -57,7 +57,7 @@ class Classification(Objective):
         logits = self.modules["classifier"](sample).logits.float()  # (B, K)
         return {"loss": F.cross_entropy(logits, batch["labels"], label_smoothing=self.label_smoothing)}
 
-    def validate(self, batch: Batch, step: Step) -> Terms:
+    def validate(self, batch: Batch, step: Step) -> Losses:
         """Returns cross-entropy, in nats, and accuracy of held-out images as they are."""
         logits = self.modules["classifier"](batch["pixel_values"]).logits.float()
         hits = logits.argmax(1) == batch["labels"]
@@ -66,14 +66,14 @@ class Classification(Objective):
 
 def shifted(sample: torch.Tensor, most: int, step: Step) -> torch.Tensor:
     """Moves each image of `sample` (B, C, H, W) by up to `most` pixels in each direction, onto black (-1)."""
-    top, left = step.draws.randint(2 * most + 1, 2).T  # (B,) each
+    top, left = step.random.randint(2 * most + 1, 2).T  # (B,) each
     return moved(sample, top, left, (most, most))
 
 
 def erased(sample: torch.Tensor, probability: float, step: Step) -> torch.Tensor:
     """Fills in some images a rectangle with noise: area 2 to 40 % of the image, aspect ratio 0.3 to 1 / 0.3."""
     height, width = sample.shape[2:]
-    chance, area, aspect, top, left = step.draws.rand(5).T  # (B,) each
+    chance, area, aspect, top, left = step.random.rand(5).T  # (B,) each
     area = (0.02 + 0.38 * area) * height * width
     aspect = torch.exp((2 * aspect - 1) * torch.tensor(0.3).log())
     high = (area * aspect).sqrt().clamp(max=height)
@@ -84,5 +84,5 @@ def erased(sample: torch.Tensor, probability: float, step: Step) -> torch.Tensor
     in_rows = (rows >= top[:, None]) & (rows < (top + high)[:, None])  # (B, H)
     in_columns = (columns >= left[:, None]) & (columns < (left + wide)[:, None])  # (B, W)
     hole = in_rows[:, :, None] & in_columns[:, None, :] & (chance < probability)[:, None, None]  # (B, H, W)
-    noise = 2 * step.draws.rand(*sample.shape[1:]) - 1
+    noise = 2 * step.random.rand(*sample.shape[1:]) - 1
     return torch.where(hole[:, None], noise, sample)

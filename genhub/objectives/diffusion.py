@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from diffusers import SchedulerMixin
 from torch import nn
 
-from genhub.objectives.objective import Batch, Objective, Phase, Step, Terms
+from genhub.objectives.objective import Batch, Losses, Objective, Phase, Step
 
 LOSSES = {"huber": F.huber_loss, "mse": F.mse_loss}
 
@@ -43,11 +43,11 @@ class NoisePrediction(Objective):
                 f"and one that stands for none, got {self.num_class_embeds}."
             )
 
-    def denoising_loss(self, batch: Batch, step: Step) -> Terms:
+    def denoising_loss(self, batch: Batch, step: Step) -> Losses:
         """Returns L_simple (Ho et al. 2020, Eq. 14) with the chosen distance and target."""
         x_0 = batch["pixel_values"]  # (B, C, H, W)
-        timesteps = step.draws.randint(len(self.scheduler))  # (B,)
-        eps = step.draws.randn(*x_0.shape[1:])
+        timesteps = step.random.randint(len(self.scheduler))  # (B,)
+        eps = step.random.randn(*x_0.shape[1:])
         x_t = self.scheduler.add_noise(x_0, eps, timesteps)
 
         prediction = self.modules["unet"](x_t, timesteps, self.classes(batch, step)).sample
@@ -70,4 +70,4 @@ class NoisePrediction(Objective):
         if not self.label_dropout:
             return batch["labels"]
         none = self.num_class_embeds - 1
-        return torch.where(step.draws.rand() < self.label_dropout, none, batch["labels"])
+        return torch.where(step.random.rand() < self.label_dropout, none, batch["labels"])

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from genhub.randomness import Draws
+from genhub.utils.randomness import BatchRandom
 
 Batch = dict[str, torch.Tensor]  # "pixel_values" (B, C, H, W) in [-1, 1]; "labels" (B,) where the data set has them
-Terms = dict[str, torch.Tensor]  # named parts of a loss, scalars; the loop adds them up and logs each one
+Losses = dict[str, torch.Tensor]  # named parts of a loss, scalars; the loop adds them up and logs each one
 
 
 @dataclass(frozen=True)
@@ -19,15 +19,15 @@ class Step:
     Args:
         index: of the step in its stage.
         progress: share of the stage that is done.
-        parts: in which the process walks through its share of the batch.
-        notes: what a loss writes down beside its terms: scalars that are logged, and not moved against.
+        accumulation_steps: number of micro-batches of this process.
+        metrics: scalars that a loss function adds to the log, without a gradient.
     """
 
     index: int
     progress: float
-    draws: Draws
-    parts: int = 1
-    notes: Terms = field(default_factory=dict)
+    random: BatchRandom
+    accumulation_steps: int = 1
+    metrics: Losses = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class Phase:
     the whole of it, which of its parts, by their dotted names."""
 
     trains: str
-    loss: Callable[[Batch, Step], Terms]
+    loss: Callable[[Batch, Step], Losses]
     every: int = 1
-    parts: tuple[str, ...] = ()
+    submodules: tuple[str, ...] = ()
 
 
 class Objective:
@@ -47,8 +47,8 @@ class Objective:
 
     modules: dict[str, nn.Module]
     phases: tuple[Phase, ...]
-    can_ail = False  # whether `diagnose` says anything
-    differentiates_twice = False  # whether a loss holds gradients by what modules are given
+    has_diagnostics = False  # whether `diagnose` says anything
+    needs_double_backward = False  # whether a loss holds gradients by what modules are given
     per_sample: tuple[str, ...] = ()  # tensors (B, ...) of `state_dict`, of which a process fills its samples' places
 
     def check(self, shape):
@@ -92,7 +92,7 @@ class Objective:
                     f"takes statistics of its batch, got {batch_size}, which gives 1."
                 )
 
-    def validate(self, batch: Batch, step: Step) -> Terms:
+    def validate(self, batch: Batch, step: Step) -> Losses:
         """Returns the terms to watch on held-out images, without gradients: those of the first phase."""
         return self.phases[0].loss(batch, step)
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
-from genhub.files import sha256
+from genhub.utils.files import sha256
 
 logger = logging.getLogger(__name__)
 MANIFEST = "manifest.json"

@@ -20,11 +20,11 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm.auto import tqdm
 
-from genhub.doctor import device_name
-from genhub.files import write_whole
 from genhub.objectives.objective import Batch, Objective, Phase, Step
-from genhub.randomness import Draws, fold, seed_global
-from genhub.training.recipe import TrainingConfig
+from genhub.recipes.configs import TrainingConfig
+from genhub.utils.environment import device_name
+from genhub.utils.files import atomic_write
+from genhub.utils.randomness import BatchRandom, seed_global, seed_of
 
 
 class TrainingStopped(Exception):
@@ -97,7 +97,7 @@ class Loop:
         self.out_of_time = self._is_late()
         while progress.step < steps and not self.out_of_time:
             rank = self.accelerator.process_index
-            seed_global(fold("global", config.seed, progress.stage, progress.step, rank), self.accelerator.device)
+            seed_global(seed_of("global", config.seed, progress.stage, progress.step, rank), self.accelerator.device)
             share = [next(batches) for _ in range(config.gradient_accumulation)]
             due = [
                 (number, phase) for number, phase in enumerate(objective.phases) if progress.step % phase.every == 0
@@ -150,8 +150,8 @@ class Loop:
                 step = self.step_of(number, part, len(batch["pixel_values"]), progress, len(share))
                 terms = phase.loss(batch, step)
                 self.accelerator.backward(sum(terms.values()) / len(share))
-            self._notes |= step.notes.keys()
-            for name, term in (terms | step.notes).items():
+            self._notes |= step.metrics.keys()
+            for name, term in (terms | step.metrics).items():
                 sums[name] = sums.get(name, 0) + term.detach().float() / len(share)
         self.accelerator.unscale_gradients(optimizer)
         norm = nn.utils.get_total_norm([p.grad for p in moved if p.grad is not None])
@@ -179,7 +179,7 @@ class Loop:
         module = self.objective.modules[root]
         if phase.trains not in self._moves:
             part = self.accelerator.unwrap_model(module).get_submodule(path)
-            self._moves[phase.trains] = moved_by(phase, part)
+            self._moves[phase.trains] = trainable_parameters(phase, part)
         if self._moving != phase.trains:
             for other in self.objective.modules.values():
                 other.requires_grad_(False)
@@ -218,7 +218,7 @@ class Loop:
         first = (part * self.accelerator.num_processes + self.accelerator.process_index) * size
         key = ("training", self.config.seed, self.progress.stage, self.progress.step, phase)
         rows = range(first, first + size)
-        draws = Draws(*key, rows=rows, total=self.config.batch_size, device=self.accelerator.device)
+        draws = BatchRandom(*key, rows=rows, total=self.config.batch_size, device=self.accelerator.device)
         return Step(self.progress.step, progress, draws, parts)
 
     def state_dict(self) -> dict:
@@ -331,7 +331,7 @@ def validate(
         rows = range(bounds[accelerator.process_index], bounds[accelerator.process_index + 1])
         if not rows:
             continue
-        draws = Draws("validation", seed, start, rows=rows, total=total, device=accelerator.device)
+        draws = BatchRandom("validation", seed, start, rows=rows, total=total, device=accelerator.device)
         terms = objective.validate(batch_of(slice(start + rows.start, start + rows.stop)), Step(0, 0.0, draws))
         for name, term in terms.items():
             sums[name] = sums.get(name, 0) + term.float() * len(rows)
@@ -351,10 +351,10 @@ def state_of(module: nn.Module) -> list[torch.Tensor]:
     return [*module.parameters(), *(buffer.detach().requires_grad_(name not in apart) for name, buffer in buffers)]
 
 
-def moved_by(phase: Phase, module: nn.Module) -> list[nn.Parameter]:
+def trainable_parameters(phase: Phase, module: nn.Module) -> list[nn.Parameter]:
     """Returns the parameters that a phase moves of the module that it trains."""
     found = []
-    for name in phase.parts or ("",):
+    for name in phase.submodules or ("",):
         parent, _, last = name.rpartition(".")
         part = getattr(module.get_submodule(parent), last) if last else module
         found += [part] if isinstance(part, nn.Parameter) else part.parameters()
@@ -382,4 +382,4 @@ def truncate_log(path: Path, last_step: int):
         with contextlib.suppress(json.JSONDecodeError):
             if json.loads(line).get("step", 0) <= last_step:
                 kept.append(line)
-    write_whole(path, "".join(line + "\n" for line in kept))
+    atomic_write(path, "".join(line + "\n" for line in kept))

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
-from genhub.files import write_whole
+from genhub.recipes.recipe import FROM_DATA, Recipe, same_experiment
+from genhub.recipes.yaml import read_yaml
 from genhub.training.checkpoint import list_checkpoints, load_newest, save_checkpoint
 from genhub.training.loop import Loop, truncate_log
-from genhub.training.recipe import FROM_DATA, Recipe, same_experiment
-from genhub.yaml12 import read_yaml
+from genhub.utils.files import atomic_write
 
 STATE = "training"
 KEPT = 1000  # records that are looked back on
@@ -41,7 +41,7 @@ class RunFolder:
             state = load_newest(self.accelerator, self.logs / "checkpoints")
         if self.accelerator.is_main_process:
             self.path.mkdir(parents=True, exist_ok=True)
-            write_whole(self.path / "recipe.yaml", self.recipe.text)
+            atomic_write(self.path / "recipe.yaml", self.recipe.text)
             (self.logs / "checkpoints").mkdir(parents=True, exist_ok=True)
             truncate_log(self.logs / "metrics.jsonl", state["progress"]["total_steps"] if state else 0)
         self.accelerator.wait_for_everyone()
@@ -71,7 +71,7 @@ class RunFolder:
         """Writes the samples that a run draws while it trains."""
         path = self.logs / "samples" / f"step-{step:08d}.png"
         path.parent.mkdir(exist_ok=True)
-        write_whole(path, picture)
+        atomic_write(path, picture)
 
     def _check(self, resume: bool):
         """Refuses a folder that cannot be written or holds something else, before any work."""

@@ -10,7 +10,6 @@ from sklearn.decomposition import PCA
 from tiny import tiny_model
 from torch.testing import assert_close
 
-from genhub.cache import cache_folder, cached, content_hash
 from genhub.data import DataConfig, load, to_model_range
 from genhub.evaluation import features
 from genhub.evaluation.features import (
@@ -24,7 +23,8 @@ from genhub.evaluation.features import (
     cached_features,
     pinned_spaces,
 )
-from genhub.files import sha256
+from genhub.utils.cache import cache_folder, cached, content_hash
+from genhub.utils.files import sha256
 
 
 @pytest.fixture(scope="module")

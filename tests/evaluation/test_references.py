@@ -10,8 +10,8 @@ from tiny import tiny_model
 from genhub.data import DataConfig, load
 from genhub.evaluation import references
 from genhub.evaluation.features import PINNED, ClassifierSpace, pinned_spaces
+from genhub.evaluation.generation import Evaluator
 from genhub.evaluation.references import compute, spearman, stored, table
-from genhub.evaluation.yardstick import Yardstick
 
 
 @pytest.fixture(scope="module")
@@ -22,12 +22,12 @@ def found():
         ClassifierSpace(name, tiny_model("ImageClassifier", seed=seed, num_classes=10), f"untrained {seed}")
         for seed, name in enumerate(("clf", "clf-1"))
     ]
-    yardstick = Yardstick(sample[:1000], sample[2000:2300], spaces)
+    yardstick = Evaluator(sample[:1000], sample[2000:2300], spaces)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(references, "COUNT", 150)
         patch.setattr(references.rows, "__defaults__", (0, 150))
-        patch.setattr("genhub.evaluation.yardstick.SUBSETS", 5)
-        patch.setattr("genhub.evaluation.yardstick.SIZES", (70, 100, 150))
+        patch.setattr("genhub.evaluation.generation.SUBSETS", 5)
+        patch.setattr("genhub.evaluation.generation.SIZES", (70, 100, 150))
         return compute(yardstick, sample[4000:4100], draws=2)
 
 

@@ -129,7 +129,7 @@ def test_the_parts_in_use_are_those_that_a_gradient_reaches(name, level):
     model(**tiny_inputs(name, model))[0].square().sum().backward()
 
     reached = {key for key, parameter in model.named_parameters() if parameter.grad is not None}
-    in_use = tuple(f"{part}." for part in model.parts_in_use)
+    in_use = tuple(f"{part}." for part in model.trainable_submodules)
     assert reached == {key for key, _ in model.named_parameters() if f"{key}.".startswith(in_use)}
 
 

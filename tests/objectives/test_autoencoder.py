@@ -16,8 +16,8 @@ import genhub
 from genhub.data.points import points
 from genhub.objectives import LayerwiseReconstruction, Reconstruction, SparseReconstruction, Step
 from genhub.objectives.autoencoder import bernoulli_kl
-from genhub.randomness import Draws
-from genhub.training.recipe import load_recipe
+from genhub.recipes.recipe import load_recipe
+from genhub.utils.randomness import BatchRandom
 
 AUTOENCODERS = ("DenseAutoencoder", "ConvAutoencoder", "RecurrentAutoencoder")
 every_autoencoder = pytest.mark.parametrize("name", AUTOENCODERS)
@@ -37,7 +37,7 @@ class Network(nn.Module):
 
 
 def step_of(index, rows, total):
-    return Step(index, 0.0, Draws("test", index, rows=rows, total=total))
+    return Step(index, 0.0, BatchRandom("test", index, rows=rows, total=total))
 
 
 def terms(objective, batch, index=0, rows=None, validating=False):
@@ -139,7 +139,7 @@ def test_noise_comes_on_top_of_what_was_masked():
 
     terms(Reconstruction(network, mask=0.5, noise=0.2), batch)
 
-    draws = step_of(0, range(8), 8).draws
+    draws = step_of(0, range(8), 8).random
     kept, noise = draws.rand(1, 8, 8) >= 0.5, draws.randn(1, 8, 8)
     pixels = (batch["pixel_values"] + 1) / 2
     assert_close((network.asked["sample"] + 1) / 2, kept * pixels * 2 + 0.2 * noise)

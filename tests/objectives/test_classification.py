@@ -15,7 +15,7 @@ import genhub
 from genhub.data import Shape
 from genhub.objectives import Classification, Step
 from genhub.objectives.classification import erased
-from genhub.randomness import Draws
+from genhub.utils.randomness import BatchRandom
 
 PLAIN = {"label_smoothing": 0.0, "max_shift": 0, "erasing": 0.0}
 
@@ -35,7 +35,7 @@ class Network(nn.Module):
 
 
 def step_of(index, rows, total):
-    return Step(index, 0.0, Draws("test", index, rows=rows, total=total))
+    return Step(index, 0.0, BatchRandom("test", index, rows=rows, total=total))
 
 
 def loss(network, batch, index=0, rows=None, **arguments):

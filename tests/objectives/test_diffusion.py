@@ -10,8 +10,8 @@ from torch import nn
 from torch.testing import assert_close
 
 from genhub.objectives import NoisePrediction, Step
-from genhub.randomness import Draws
 from genhub.schedulers.scheduling_cosine_ddpm import CosineDDPMScheduler
+from genhub.utils.randomness import BatchRandom
 
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
 
@@ -34,7 +34,7 @@ def loss(network, batch, index=0, rows=None, scheduler=None, **arguments):
     rows = range(total) if rows is None else rows
     own = {key: value[rows.start : rows.stop] for key, value in batch.items()}
     objective = NoisePrediction(network, scheduler or CosineDDPMScheduler(), **arguments)
-    terms = objective.denoising_loss(own, Step(index, 0.0, Draws("test", index, rows=rows, total=total)))
+    terms = objective.denoising_loss(own, Step(index, 0.0, BatchRandom("test", index, rows=rows, total=total)))
     assert terms.keys() == {"loss"}
     return terms["loss"]
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from genhub.objectives import Reconstruction, Step
-from genhub.randomness import Draws
+from genhub.utils.randomness import BatchRandom
 
 NETWORK = torch.nn.Identity()
 
@@ -12,7 +12,7 @@ NETWORK = torch.nn.Identity()
 def masked(sample, mask, patch_size, rows=None, index=0):
     """What is left of `rows` of the images `sample` (B, C, H, W), in units in which a lost pixel is 0."""
     rows = range(len(sample)) if rows is None else rows
-    step = Step(index, 0.0, Draws("test", index, rows=rows, total=len(sample)))
+    step = Step(index, 0.0, BatchRandom("test", index, rows=rows, total=len(sample)))
     kept = Reconstruction(NETWORK, mask=mask, patch_size=patch_size).corrupted(sample[rows.start : rows.stop], step)
     return (kept + 1) / 2
 

@@ -17,7 +17,7 @@ from torch.testing import assert_close
 import genhub
 from genhub import ImageClassificationPipeline
 from genhub.data import to_model_range
-from genhub.hub import repo_files
+from genhub.repository.push import repo_files
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # of diffusers
 every_variant = pytest.mark.parametrize("variant", ["plain", "colour"])

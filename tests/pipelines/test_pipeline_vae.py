@@ -10,8 +10,8 @@ from torch.testing import assert_close
 
 import genhub
 from genhub import VAEPipeline
+from genhub.commands.generate import generate
 from genhub.data import to_model_range
-from genhub.generate import generate
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # of diffusers
 KINDS = [

@@ -15,8 +15,8 @@ from worlds import run, weights
 import genhub
 from genhub.training import run_folder
 from genhub.training.checkpoint import CheckpointError, list_checkpoints
+from genhub.training.distributed import flush_denormals
 from genhub.training.loop import Loop, TrainingStopped, _Window
-from genhub.training.processes import flushing_denormals
 
 
 def records(folder) -> list[dict]:
@@ -377,8 +377,8 @@ def test_a_term_that_is_due_in_some_steps_counts_in_the_loss_of_these_alone():
 def test_numbers_below_the_normal_ones_are_0_while_a_thread_trains():
     small = torch.full((100,), 1e-38)
 
-    with flushing_denormals():
-        with flushing_denormals():
+    with flush_denormals():
+        with flush_denormals():
             within = small / 10
         still_within = small / 10
 
@@ -389,9 +389,9 @@ def test_numbers_below_the_normal_ones_are_0_while_a_thread_trains():
 def test_threads_that_training_starts_take_them_for_0_too():
     code = """
 import torch
-from genhub.training.processes import flushing_denormals
+from genhub.training.distributed import flush_denormals
 torch.set_num_threads(2)
-with flushing_denormals():
+with flush_denormals():
     print(bool((torch.full((400_000,), 1e-38) / 10).any()))
 print(bool((torch.full((100,), 1e-38) / 10).all()))
 """

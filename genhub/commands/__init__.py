@@ -1,0 +1,1 @@
+"""What `genhub X` and `genhub.X()` do, a file each."""

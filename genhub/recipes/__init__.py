@@ -1,0 +1,1 @@
+"""An experiment as data: a recipe names classes and arguments, and nothing else."""

@@ -1,0 +1,1 @@
+"""The Hub's format: saving, loading and sharing repositories, and their model cards."""

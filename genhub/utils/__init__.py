@@ -1,0 +1,1 @@
+"""Randomness, caches, files and the environment: nothing here knows of images, models or recipes."""

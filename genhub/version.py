@@ -1,0 +1,3 @@
+"""The version of genhub."""
+
+VERSION = "0.1.0"

@@ -1,0 +1,228 @@
+"""A repository is judged on one process or two, again where it was stopped, and its card says so."""
+
+import json
+import os
+import shutil
+
+import pytest
+import torch
+from datasets import ClassLabel, Dataset, Features, Image
+from huggingface_hub import ModelCard
+from PIL import Image as Picture
+from safetensors.torch import load_file, save_file
+from worlds import run
+
+from genhub import train
+from genhub.commands.evaluate import evaluate
+from genhub.evaluation.features import pinned_spaces
+from genhub.evaluation.sampling import Sampler
+from genhub.utils.files import sha256
+
+QUICK = {"data_source": "sample", "count": 150, "batch_size": 40, "steps": 1}
+NAMES = {
+    *(("FD-FM", space.name) for space in pinned_spaces()),
+    ("FD-FM", "pix"),
+    ("FD-FM to training images", "clf"),
+    *(("KID x 1000", space) for space in ("clf", "pix")),
+    *((name, space) for name in ("precision", "recall", "density", "coverage") for space in ("clf", "pix")),
+    ("class balance, KL to uniform in nats", "clf"),
+    ("confidence", "clf"),
+}
+
+
+def newest(folder) -> dict:
+    return json.loads((folder / "metrics.json").read_text())["evaluations"][-1]
+
+
+def values(folder) -> dict:
+    return {(figure["name"], figure["space"]): figure["value"] for figure in newest(folder)["figures"]}
+
+
+@pytest.fixture
+def repo(tiny_repo, tmp_path):
+    """A repository that may be written to."""
+    return shutil.copytree(tiny_repo, tmp_path / "repo")
+
+
+def test_every_figure_is_in_the_file_and_on_the_card(repo):
+    folder = evaluate(str(repo), **QUICK)
+
+    found, card = newest(folder), ModelCard.load(folder / "README.md")
+    assert folder == repo
+    assert values(folder).keys() == NAMES
+    assert (found["protocol"], found["complete"]) == ("fmnist-eval-1", False)
+    assert found["samples"] | {"images": 150, "seed": 10_000, "batch_size": 40, "steps": 1} == found["samples"]
+    assert found["memorisation"].keys() == {"pix", "clf"}
+    assert found["speed"]["passes_per_image"] == 1
+    on_card = {result.metric_name: result.metric_value for result in card.data.eval_results}
+    assert on_card["FD-FM (clf)"] == pytest.approx(values(folder)["FD-FM", "clf"], rel=1e-5)
+    assert "val_loss" in on_card
+    assert "not to be compared" in card.text
+    assert card.text.count("![the closest pairs](closest.png)") == 1
+    assert "has not been measured" not in card.text
+    with Picture.open(folder / "closest.png") as picture:
+        assert picture.size == (8 * 58 + 2, 4 * 58 + 2)
+
+
+def test_a_repeated_evaluation_draws_nothing_anew_and_takes_the_place_of_the_first(repo, monkeypatch):
+    evaluate(str(repo), **QUICK)
+    first, text = newest(repo), (repo / "README.md").read_text()
+    calls, call = [], Sampler.call
+
+    def spy(self, batch, labels, size):
+        calls.append(size)
+        return call(self, batch, labels, size)
+
+    monkeypatch.setattr(Sampler, "call", spy)
+
+    evaluate(str(repo), **QUICK)
+
+    assert len(json.loads((repo / "metrics.json").read_text())["evaluations"]) == 1
+    assert newest(repo)["figures"] == first["figures"]
+    assert set(calls) == {1}  # only the speed of one image is measured again
+    assert (repo / "README.md").read_text().count("### Memorisation") == text.count("### Memorisation") == 1
+
+
+def test_other_settings_stand_beside_one_another(repo):
+    evaluate(str(repo), **QUICK)
+    evaluate(str(repo), **QUICK | {"scheduler": "DDIMScheduler"})
+
+    found = json.loads((repo / "metrics.json").read_text())["evaluations"]
+    assert [one["samples"]["sampler"] for one in found] == ["CosineDDPMScheduler", "DDIMScheduler"]
+
+
+def test_results_of_another_repository_are_not_written_over(repo, tmp_path):
+    evaluate(str(repo), **QUICK, output=str(tmp_path / "out"))
+    config = json.loads((repo / "scheduler/scheduler_config.json").read_text())
+    (repo / "scheduler/scheduler_config.json").write_text(json.dumps(config | {"variance_type": "fixed_large"}))
+
+    with pytest.raises(ValueError, match="holds the evaluation of another repository"):
+        evaluate(str(repo), **QUICK, output=str(tmp_path / "out"))
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_any_image_is_made(repo, tmp_path, monkeypatch):
+    monkeypatch.setattr(Sampler, "call", None)
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(ValueError, match="cannot be written"):
+        evaluate(str(repo), **QUICK, output=str(tmp_path / "file"))
+
+
+def test_a_card_that_someone_wrote_anew_is_left_alone(repo):
+    (repo / "README.md").write_text("# My own card")
+
+    evaluate(str(repo), **QUICK)
+    evaluate(str(repo), **QUICK)
+
+    assert (repo / "README.md").read_text() == "# My own card"
+
+
+@pytest.mark.slow
+def test_two_processes_find_what_one_finds(repo, tmp_path):
+    evaluate(str(repo), **QUICK, output=str(tmp_path / "one"))
+
+    def action():
+        os.environ["GENHUB_CACHE"] = str(tmp_path / "cache")  # so that nothing of the first is found there
+        evaluate(str(repo), **QUICK, output=str(tmp_path / "two"))
+
+    assert run(action, processes=2, log=tmp_path / "log") == [0, 0], (tmp_path / "log").read_text()
+    assert newest(tmp_path / "two")["hardware"]["processes"] == 2
+    assert values(tmp_path / "two") == pytest.approx(values(tmp_path / "one"), rel=1e-6, abs=1e-9)
+
+
+def test_what_does_not_fit_is_refused_before_any_image_is_made(repo, tmp_path, monkeypatch):
+    monkeypatch.setattr("genhub.evaluation.sampling.Sampler.draw", None)
+    cases = [
+        ({"count": 100}, "`count` must be at least 129, got 100"),
+        ({"batch_size": 0}, "`batch_size` must be at least 1, got 0"),
+        ({"scheduler": "DDIMSchedule"}, "no such|has such a class: DDIMSchedule"),
+        ({"cas": 150}, "`cas` must be off"),
+        ({"cas": 100}, "`cas` must be 0, or at least 129 images, got 100"),
+        ({"data_source": "nowhere/at/all"}, "`data.source` must be an existing folder"),
+        ({"feature_net": str(tmp_path / "none")}, "neither an existing folder"),
+    ]
+    for change, message in cases:
+        with pytest.raises(ValueError, match=message):
+            evaluate(str(repo), **QUICK | change)
+    (repo / "recipe.yaml").unlink()
+    with pytest.raises(ValueError, match="has no recipe.yaml"):
+        evaluate(str(repo), **QUICK)
+    assert "evaluations" not in json.loads((repo / "metrics.json").read_text())
+
+
+def test_images_of_another_shape_are_refused(repo, tmp_path):
+    pictures = [Picture.new("RGB", (28, 28), (i, 0, 0)) for i in range(200)]
+    for split in ("train", "test"):
+        Dataset.from_dict({"image": pictures}, Features({"image": Image()})).to_parquet(
+            tmp_path / f"data/{split}.parquet"
+        )
+
+    with pytest.raises(
+        ValueError, match=r"must be like the real ones, \(C, H, W\) = \(3, 28, 28\), got \(1, 28, 28\)"
+    ):
+        evaluate(str(repo), **QUICK | {"data_source": str(tmp_path / "data")})
+
+
+def test_images_that_are_not_finite_end_the_evaluation_and_write_nothing(repo):
+    path = repo / "unet" / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(path)
+    save_file({name: torch.full_like(tensor, torch.nan) for name, tensor in tensors.items()}, path, {"format": "pt"})
+    index = json.loads((repo / "model_index.json").read_text())
+    index["_genhub"]["sha256"] = {name: sha256(repo / name) for name in index["_genhub"]["sha256"]}
+    (repo / "model_index.json").write_text(json.dumps(index))
+    before = (repo / "metrics.json").read_text()
+
+    with pytest.raises(ValueError, match="must be finite, got 1 of 1"):
+        evaluate(str(repo), **QUICK)
+
+    assert (repo / "metrics.json").read_text() == before
+
+
+def test_a_pipeline_that_generates_nothing_is_refused(tmp_path, tiny_always):
+    overrides = {"data.source": tiny_always["data.source"], "data.val_size": 16, "training.batch_size": 16}
+    folder = train("feature-classifier", tmp_path / "net", overrides=overrides | {"training.max_steps": 1})
+
+    with pytest.raises(
+        ValueError, match="must hold a pipeline that generates or reconstructs images, got ImageClassificationPipeline"
+    ):
+        evaluate(str(folder), **QUICK)
+
+
+@pytest.mark.slow
+def test_a_conditional_model_is_asked_for_each_class_equally_often_and_its_labels_are_tested(tmp_path, tiny):
+    overrides = tiny | {"components.unet.num_class_embeds": 10}
+    folder = train("ddpm-quick", tmp_path / "repo", overrides=overrides)
+
+    evaluate(str(folder), **QUICK, cas=150)
+
+    found = newest(folder)
+    assert found["samples"]["classes"] == 10
+    assert 0 <= values(folder)["label fidelity", "clf"] <= 1
+    accuracy = values(folder)["CAS", ""]
+    assert 0 <= accuracy <= values(folder)["CAS of 150 real images", ""] <= 1
+    assert "| CAS |" in (folder / "README.md").read_text()
+    evaluate(str(folder), **QUICK)
+    assert values(folder)["CAS", ""] == accuracy  # is not lost when it is not asked for again
+
+
+@pytest.mark.slow
+def test_another_data_set_gets_a_feature_net_of_its_own_once(tmp_path, tiny, monkeypatch, capsys):
+    monkeypatch.setenv("GENHUB_CACHE", str(tmp_path / "cache"))
+    generator = torch.Generator().manual_seed(0)
+    features = Features({"image": Image(), "label": ClassLabel(names=["dark", "light"])})
+    for split, count in (("train", 192), ("test", 160)):
+        labels = [i % 2 for i in range(count)]
+        noise = torch.randint(128, (count, 28, 28), generator=generator) + 128 * torch.tensor(labels)[:, None, None]
+        images = [Picture.fromarray(image) for image in noise.to(torch.uint8).numpy()]
+        Dataset.from_dict({"image": images, "label": labels}, features).to_parquet(tmp_path / f"data/{split}.parquet")
+    repo = train("ddpm-quick", tmp_path / "repo", overrides=tiny | {"data.source": str(tmp_path / "data")})
+    quick = QUICK | {"data_source": None}
+
+    evaluate(str(repo), **quick)
+    said = capsys.readouterr().out
+    evaluate(str(repo), **quick)
+
+    assert ("FD", "clf") in values(repo)  # not FD-FM: that is in the space of Fashion MNIST
+    assert "Training a classifier" in said
+    assert "Training a classifier" not in capsys.readouterr().out
+    assert newest(repo)["feature_net_accuracy"] > 0.9
