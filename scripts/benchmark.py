@@ -89,7 +89,7 @@ class Training:
         """Trains by nothing but forward, backward and step, on one batch and one draw of noise that are there
         already."""
         unet, optimizer, size = self.objective.modules["unet"], self.optimizer.optimizer, self.config.batch_size
-        x_0 = self.images.batch(slice(0, size))["pixel_values"].to(self.accelerator.device)
+        x_0 = self.images.batch(slice(0, size))["sample"].to(self.accelerator.device)
         eps, t = torch.randn_like(x_0), torch.randint(4000, (size,), device=x_0.device)
         x_t = self.scheduler.add_noise(x_0, eps, t)
         start = time.perf_counter()
@@ -134,7 +134,7 @@ class Training:
     def flops(self) -> int:
         """Returns the floating-point operations of one training step, forward and backward."""
         size = self.config.batch_size
-        x = self.images.batch(slice(0, size))["pixel_values"].to(self.accelerator.device)
+        x = self.images.batch(slice(0, size))["sample"].to(self.accelerator.device)
         with FlopCounterMode(display=False) as counter, attention_backend(self.accelerator):
             self.unet(x, torch.zeros(size, device=x.device)).sample.mean().backward()
         self.unet.zero_grad()

@@ -1,5 +1,5 @@
 # Sourced by quickstart.sh and test.sh: makes the clone's own virtual environment, and touches nothing outside the clone.
-# GENHUB_PYTHON names the Python to use (3.10 or newer); PyTorch is the CPU build where there is no NVIDIA GPU.
+# GENHUB_PYTHON names the Python to use (3.11 or newer); PyTorch is the CPU build where there is no NVIDIA GPU.
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 root=$PWD
@@ -9,11 +9,11 @@ fail() {
 }
 
 python=${GENHUB_PYTHON:-}
-for candidate in python3 python3.14 python3.13 python3.12 python3.11 python3.10 python; do
+for candidate in python3 python3.14 python3.13 python3.12 python3.11 python; do
     [ -n "$python" ] && break
-    command -v "$candidate" >/dev/null && "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && python=$candidate
+    command -v "$candidate" >/dev/null && "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && python=$candidate
 done
-[ -n "$python" ] || fail "Python 3.10 or newer is needed, and none was found on the PATH. Set GENHUB_PYTHON to one."
+[ -n "$python" ] || fail "Python 3.11 or newer is needed, and none was found on the PATH. Set GENHUB_PYTHON to one."
 
 export PIP_CACHE_DIR="$root/.cache/pip" PIP_DISABLE_PIP_VERSION_CHECK=1
 export HF_HOME="$root/.cache/huggingface" GENHUB_CACHE="$root/.cache/genhub" TORCH_HOME="$root/.cache/torch" XDG_CACHE_HOME="$root/.cache"
@@ -32,7 +32,7 @@ pip_install() {
 # install EXTRAS: genhub from the clone, with the tested versions, if what is installed is not already that
 install() {
     local wanted
-    wanted=$( (echo "$root"; cat constraints.txt pyproject.toml genhub/__init__.py scripts/environment.sh) | cksum)
+    wanted=$( (echo "$root"; cat constraints.txt pyproject.toml genhub/version.py scripts/environment.sh) | cksum)
     case $(cat .venv/installed 2>/dev/null) in "$wanted $1" | "$wanted [test]") return ;; esac
     echo "Installing genhub and what it needs into $root/.venv (a few minutes the first time) ..."
     local torch

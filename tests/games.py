@@ -15,7 +15,7 @@ class TinyGame(Objective):
         self.memory = torch.zeros(())
 
     def fake(self, batch, step):
-        noise = step.random.randn(*batch["pixel_values"].shape[1:])
+        noise = step.random.randn(*batch["sample"].shape[1:])
         return self.modules["unet"](noise, torch.zeros(len(noise))).sample
 
     def score(self, images):
@@ -25,7 +25,7 @@ class TinyGame(Objective):
         with torch.no_grad():
             fake = self.fake(batch, step)
         self.memory = 0.9 * self.memory + 0.1 * fake.mean().item()
-        real = batch["pixel_values"].detach().requires_grad_()
+        real = batch["sample"].detach().requires_grad_()
         scores = self.score(real)
         (slope,) = torch.autograd.grad(scores.sum(), real, create_graph=True)
         return {
@@ -55,7 +55,7 @@ class PartOnly(Objective):
         self.phases = (Phase(f"unet.{part}", self.loss),)
 
     def loss(self, batch, step):
-        images = batch["pixel_values"]
+        images = batch["sample"]
         out = self.modules["unet"](images, torch.zeros(len(images))).sample
         return {"loss": (out - images).square().mean()}
 
@@ -67,7 +67,7 @@ class Exploding(Objective):
         self.modules, self.phases = {"unet": unet}, (Phase("unet", self.loss),)
 
     def loss(self, batch, step):
-        images = batch["pixel_values"]
+        images = batch["sample"]
         out = self.modules["unet"](images, torch.zeros(len(images))).sample
         return {"loss": (out - images).square().mean() * (float("nan") if step.index >= 2 else 1.0)}
 

@@ -21,7 +21,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path, PurePosixPath
@@ -169,7 +169,7 @@ class Repository:
 
     def add_commit(self, files: dict[str, dict], title: str) -> str:
         """Writes a commit, named by the digest of all that it says, and moves `main` to it."""
-        date = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        date = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         commit = {"parent": self.state["main"], "date": date, "title": title, "files": files}
         data = json.dumps(commit).encode()
         self.state["main"] = hashlib.sha1(data).hexdigest()

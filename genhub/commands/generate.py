@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from genhub import plotting
-from genhub.repository.capabilities import generates, num_classes
+from genhub.repository.capabilities import capabilities_of, generates
 from genhub.repository.load import AutoPipeline
 from genhub.utils.environment import best_device
 from genhub.utils.randomness import seed_of
@@ -67,7 +67,7 @@ def generate(
             raise ValueError(f"`{name}` must be unset: {type(pipeline).__name__} does not take it.")
         if value is not None:
             arguments[argument] = value
-    known = num_classes(pipeline.components.values())
+    known = capabilities_of(pipeline).num_classes
     if known and class_labels is None:
         class_labels = [place % known for place in range(count)]
     images = []

@@ -78,8 +78,8 @@ class Images:
         return Images(self.images.to(device), labels, self.class_names)
 
     def batch(self, index: torch.Tensor | slice) -> dict[str, torch.Tensor]:
-        """Returns `pixel_values` in [-1, 1] and `labels`, on the device that the images are on."""
-        batch = {"pixel_values": to_model_range(self.images[index])}
+        """Returns `sample` in [-1, 1] and `labels`, on the device that the images are on."""
+        batch = {"sample": to_model_range(self.images[index])}
         if self.labels is not None:
             batch["labels"] = self.labels[index]
         return batch

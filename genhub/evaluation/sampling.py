@@ -4,8 +4,9 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from accelerate import PartialState
@@ -15,10 +16,40 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from genhub.evaluation.protocol import to_bytes
+from genhub.repository.capabilities import call_arguments
 from genhub.utils.cache import cached, content_hash
 from genhub.utils.randomness import keyed_generator
 
 WARM_UP, REPEATS = 3, 10  # calls before timing, and timed
+
+
+@torch.no_grad()
+def sample(
+    pipeline: DiffusionPipeline,
+    count: int,
+    seed: int,
+    batch_size: int = 64,
+    labels: Sequence[int] | None = None,
+    arguments: dict[str, Any] | None = None,
+    indices: Sequence[int] | None = None,
+) -> torch.Tensor:
+    """Generates `count` images, (N, C, H, W) in [0, 1], on the CPU.
+
+    Image i is a function of (seed, i): neither the batch size nor the number of images changes it.
+
+    Args:
+        labels: class of each image.
+        arguments: further arguments of the pipeline's call, such as `num_inference_steps`.
+        indices: the images' indices i, if not 0..count - 1.
+    """
+    indices, images = range(count) if indices is None else indices, []
+    for start in range(0, count, batch_size):
+        part = indices[start : start + batch_size]
+        generators = [keyed_generator("image", seed, index) for index in part]
+        wanted = call_arguments(pipeline, len(part), None if labels is None else labels[start : start + batch_size])
+        batch = pipeline(**wanted, generator=generators, output_type="pt", **(arguments or {}))
+        images.append(batch.images.float().cpu())
+    return torch.cat(images)
 
 
 @dataclass

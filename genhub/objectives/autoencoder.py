@@ -50,12 +50,12 @@ class Reconstruction(Objective):
     def reconstruction_loss(self, batch: Batch, step: Step) -> Losses:
         """Returns the error of reconstructions from the corrupted images, against the images as they are."""
         inputs = {"noise": self.code_noise * step.random.randn(self.code_inputs)} if self.code_noise else {}
-        sample = self.corrupted(batch["pixel_values"], step)
-        return {"mse": mse(self.modules["autoencoder"](sample, **inputs).sample, batch["pixel_values"])}
+        sample = self.corrupted(batch["sample"], step)
+        return {"mse": mse(self.modules["autoencoder"](sample, **inputs).sample, batch["sample"])}
 
     def validate(self, batch: Batch, step: Step) -> Losses:
         """Returns the error on images as they are and, where training corrupts them, on corrupted ones."""
-        sample = batch["pixel_values"]
+        sample = batch["sample"]
         terms = {"loss": mse(self.modules["autoencoder"](sample).sample, sample)}
         if self.mask or self.noise:
             corrupted = self.corrupted(sample, step)
@@ -127,13 +127,13 @@ class SparseReconstruction(Reconstruction):
 
     def reconstruction_loss(self, batch: Batch, step: Step) -> Losses:
         """Returns the error and the weighted penalties."""
-        output = self.modules["autoencoder"](batch["pixel_values"])
-        return {"mse": mse(output.sample, batch["pixel_values"])} | self.penalties(output.latents)
+        output = self.modules["autoencoder"](batch["sample"])
+        return {"mse": mse(output.sample, batch["sample"])} | self.penalties(output.latents)
 
     def validate(self, batch: Batch, step: Step) -> Losses:
         """Returns error plus penalties, each alone, and the mean activation of the code."""
-        output = self.modules["autoencoder"](batch["pixel_values"])
-        terms = {"mse": mse(output.sample, batch["pixel_values"])} | self.penalties(output.latents)
+        output = self.modules["autoencoder"](batch["sample"])
+        terms = {"mse": mse(output.sample, batch["sample"])} | self.penalties(output.latents)
         return {"loss": sum(terms.values()), **terms, "activation": output.latents.float().mean()}
 
     def penalties(self, latents: torch.Tensor) -> Losses:
@@ -169,7 +169,7 @@ class LayerwiseReconstruction(Objective):
 
     def layer_loss(self, batch: Batch, step: Step) -> Losses:
         """Returns the mean squared error of the layer's reconstruction."""
-        output = self.modules["autoencoder"](batch["pixel_values"], layer=self.layer)
+        output = self.modules["autoencoder"](batch["sample"], layer=self.layer)
         return {"layer_mse": F.mse_loss(output.sample.float(), output.target.float())}
 
 

@@ -50,7 +50,7 @@ class Classification(Objective):
 
     def classification_loss(self, batch: Batch, step: Step) -> Losses:
         """Returns the cross-entropy of augmented images, in nats."""
-        sample = shifted(batch["pixel_values"], self.max_shift, step)
+        sample = shifted(batch["sample"], self.max_shift, step)
         sample = erased(sample, self.erasing, step)
         if not self.trains_body:
             self.modules["classifier"].eval()  # frozen, it normalises by what it has seen
@@ -59,7 +59,7 @@ class Classification(Objective):
 
     def validate(self, batch: Batch, step: Step) -> Losses:
         """Returns cross-entropy, in nats, and accuracy of held-out images as they are."""
-        logits = self.modules["classifier"](batch["pixel_values"]).logits.float()
+        logits = self.modules["classifier"](batch["sample"]).logits.float()
         hits = logits.argmax(1) == batch["labels"]
         return {"loss": F.cross_entropy(logits, batch["labels"]), "accuracy": hits.float().mean()}
 

@@ -45,7 +45,7 @@ class NoisePrediction(Objective):
 
     def denoising_loss(self, batch: Batch, step: Step) -> Losses:
         """Returns L_simple (Ho et al. 2020, Eq. 14) with the chosen distance and target."""
-        x_0 = batch["pixel_values"]  # (B, C, H, W)
+        x_0 = batch["sample"]  # (B, C, H, W)
         timesteps = step.random.randint(len(self.scheduler))  # (B,)
         eps = step.random.randn(*x_0.shape[1:])
         x_t = self.scheduler.add_noise(x_0, eps, timesteps)

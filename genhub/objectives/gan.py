@@ -164,7 +164,7 @@ class AdversarialGame(Objective):
 
     def real(self, batch: Batch, step: Step) -> torch.Tensor:
         """Returns the real images as the discriminator meets them."""
-        return batch["pixel_values"]
+        return batch["sample"]
 
     def labels(self, batch: Batch) -> torch.Tensor | None:
         return batch["labels"] if self.is_conditional else None
@@ -308,7 +308,7 @@ class GrowingGame(AdversarialGame):
         """Returns real images between this level's resolution and the one before, as far as the fade has come."""
         generator = self.modules["generator"]
         alpha = self.alpha(step) if generator.training else generator.alpha.item()
-        return blended(batch["pixel_values"], self.grown, self.cell, alpha)
+        return blended(batch["sample"], self.grown, self.cell, alpha)
 
 
 def blended(sample: torch.Tensor, grown: int, cell: int, alpha: float) -> torch.Tensor:

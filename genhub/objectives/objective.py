@@ -8,7 +8,7 @@ from torch import nn
 
 from genhub.utils.randomness import BatchRandom
 
-Batch = dict[str, torch.Tensor]  # "pixel_values" (B, C, H, W) in [-1, 1]; "labels" (B,) where the data set has them
+Batch = dict[str, torch.Tensor]  # "sample" (B, C, H, W) in [-1, 1]; "labels" (B,) where the data set has them
 Losses = dict[str, torch.Tensor]  # named parts of a loss, scalars; the loop adds them up and logs each one
 
 

@@ -75,7 +75,7 @@ class EvidenceLowerBound(Objective):
     def terms(self, batch: Batch, step: Step) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """Returns reconstructions and targets (B, C, H, W), and means over images of -log p(x|z) and of the KL."""
         noise = step.random.randn(self.latent_channels)
-        target = self.binarise(batch["pixel_values"], step)
+        target = self.binarise(batch["sample"], step)
         output = self.modules["vae"](target, batch["labels"] if self.is_conditional else None, noise)
         if self.sigma is None:
             pixels = (target + 1) / 2

@@ -33,6 +33,8 @@ class AutoencoderPipeline(DiffusionPipeline):
     """
 
     model_cpu_offload_seq = "autoencoder"
+    tasks = ("reconstruct", "denoise", "encode", "hash")
+    inputs = ("image",)
     pipeline_tag = "image-feature-extraction"
 
     def __init__(self, autoencoder: ModelMixin, clip_sample: bool = True):

@@ -29,6 +29,9 @@ class ImageClassificationPipeline(DiffusionPipeline):
     """
 
     model_cpu_offload_seq = "classifier"
+    tasks = ("classify",)
+    inputs = ("image",)
+    output = "labels"
     pipeline_tag = "image-classification"
 
     def __init__(self, classifier: ModelMixin):

@@ -19,6 +19,9 @@ class CosineDDPMPipeline(DiffusionPipeline):
     """
 
     model_cpu_offload_seq = "unet"
+    tasks = ("generate",)
+    inputs = ("class_labels",)
+    sampling_arguments = ("guidance_scale", "num_inference_steps", "timesteps")
 
     def __init__(self, unet: ModelMixin, scheduler: SchedulerMixin, num_inference_steps: int = 1000):
         super().__init__()

@@ -31,6 +31,9 @@ class GANPipeline(DiffusionPipeline):
     """
 
     model_cpu_offload_seq = "generator"
+    tasks = ("generate", "interpolate", "arithmetic", "mix", "project")
+    inputs = ("class_labels",)
+    sampling_arguments = ("truncation",)
 
     def __init__(self, generator: ModelMixin):
         super().__init__()

@@ -27,6 +27,8 @@ class VAEPipeline(DiffusionPipeline):
     """
 
     model_cpu_offload_seq = "vae"
+    tasks = ("generate", "reconstruct", "encode", "interpolate", "traverse", "manifold")
+    inputs = ("class_labels",)
 
     def __init__(self, vae: ModelMixin):
         super().__init__()

@@ -147,7 +147,7 @@ class Loop:
                 self.accelerator.no_sync(module) if not last else contextlib.nullcontext(),
                 attention_backend(self.accelerator),
             ):
-                step = self.step_of(number, part, len(batch["pixel_values"]), progress, len(share))
+                step = self.step_of(number, part, len(batch["sample"]), progress, len(share))
                 terms = phase.loss(batch, step)
                 self.accelerator.backward(sum(terms.values()) / len(share))
             self._notes |= step.metrics.keys()

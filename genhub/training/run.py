@@ -22,7 +22,7 @@ from genhub.objectives.objective import Objective
 from genhub.recipes.configs import TrainingConfig
 from genhub.recipes.recipe import FROM_LENGTH, Recipe, Stage, load_recipe, recipe_names
 from genhub.repository import card
-from genhub.repository.capabilities import generates, num_classes
+from genhub.repository.capabilities import generates
 from genhub.repository.load import download_recipe
 from genhub.repository.save import save_repo
 from genhub.training.distributed import flush_denormals, handle_signals, make_accelerator, micro_batch_size
@@ -338,7 +338,7 @@ class Run:
 
     def _classes(self) -> int | None:
         """Returns how many classes can be asked for, None where the models know of none."""
-        known = num_classes(self.modules.values())
+        known = max(module.config.get("num_class_embeds") or 0 for module in self.modules.values())
         return (len(self.images.shape.class_names or ()) or known) if known else None
 
     def samples(self) -> tuple[torch.Tensor, float]:

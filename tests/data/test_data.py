@@ -53,7 +53,7 @@ def test_the_batches_of_all_ranks_are_the_global_batch(ranks, labelled):
     stream = Order(LENGTH, seed=0)(begin, 4 * total)
     for step, batches in enumerate(itertools.islice(zip(*parts, strict=True), 4)):
         expected = data.batch(stream[step * total :][:total])
-        assert expected.keys() == ({"pixel_values", "labels"} if labelled else {"pixel_values"})
+        assert expected.keys() == ({"sample", "labels"} if labelled else {"sample"})
         for name, value in expected.items():
             assert torch.equal(torch.cat([batch[name] for batch in batches]), value)
 
@@ -179,7 +179,7 @@ def test_size_and_channels_bring_all_to_one_shape(tmp_path, way):
 
     batch = next(data.batches(3, 0, 3, 0, "cpu"))
 
-    assert batch["pixel_values"].shape == (3, 1, 8, 8)
+    assert batch["sample"].shape == (3, 1, 8, 8)
     assert (data.shape.channels, data.shape.height, data.shape.width) == (1, 8, 8)
 
 

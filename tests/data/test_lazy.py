@@ -36,7 +36,7 @@ def take(data, count: int, batch_size: int = 4, start: int = 0, stride: int | No
     batches = data.batches(batch_size, start, stride or batch_size, seed, "cpu")
     taken = list(itertools.islice(batches, count))
     batches.close()
-    return torch.stack([batch["labels"] for batch in taken]), torch.stack([batch["pixel_values"] for batch in taken])
+    return torch.stack([batch["labels"] for batch in taken]), torch.stack([batch["sample"] for batch in taken])
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3])
@@ -126,8 +126,8 @@ def test_a_stream_without_labels_from_a_folder_of_images(tmp_path):
 
     batch = next(load(DataConfig(str(tmp_path), 0, streaming=True)).batches(4, 0, 4, 0, "cpu"))
 
-    assert batch.keys() == {"pixel_values"}
-    assert len(batch["pixel_values"].unique(dim=0)) == 4
+    assert batch.keys() == {"sample"}
+    assert len(batch["sample"].unique(dim=0)) == 4
 
 
 def test_a_stream_that_holds_less_than_it_says_is_refused(folder):
@@ -156,7 +156,7 @@ def test_the_hub_gives_the_same_images_in_every_way_and_says_what_it_lacks(tmp_p
                 batch = next(load(DataConfig("user/" + name, 0, **way)).batches(6, 0, 6, 0, "cpu"))
             except ValueError as error:
                 return str(error)
-            return sorted(batch["pixel_values"].flatten(1).tolist())
+            return sorted(batch["sample"].flatten(1).tolist())
 
         for name in ("table", "files", "silent"):
             HfApi().create_repo("user/" + name, repo_type="dataset")
@@ -174,10 +174,7 @@ def test_the_hub_gives_the_same_images_in_every_way_and_says_what_it_lacks(tmp_p
 
     assert (
         seen
-        == [
-            sorted(load(DataConfig(str(tmp_path / "table"), 0)).batch(slice(None))["pixel_values"].flatten(1).tolist())
-        ]
-        * 4
+        == [sorted(load(DataConfig(str(tmp_path / "table"), 0)).batch(slice(None))["sample"].flatten(1).tolist())] * 4
     )
     assert "`data.streaming` must be off: user/silent does not say how many" in silent
     assert "user/missing" in missing

@@ -68,10 +68,10 @@ def test_they_load_as_float_images_without_labels_in_the_splits_of_any_data_set(
 def test_a_batch_is_twice_the_points_less_one_without_bounds():
     images = load(DataConfig("points", val_size=0))
 
-    batch = images.batch(torch.tensor([3, 0]))["pixel_values"]
+    batch = images.batch(torch.tensor([3, 0]))["sample"]
 
     assert torch.equal(batch, 2 * points("train")[[3, 0]] - 1)
-    assert images.batch(torch.arange(60))["pixel_values"].min() < -1
+    assert images.batch(torch.arange(60))["sample"].min() < -1
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def step_of(index, rows, total):
 
 def terms(objective, batch, index=0, rows=None, validating=False):
     """The terms of `rows` (all of them where not given) of a global batch at step `index`."""
-    total = len(batch["pixel_values"])
+    total = len(batch["sample"])
     rows = range(total) if rows is None else rows
     own = {key: value[rows.start : rows.stop] for key, value in batch.items()}
     (phase,) = objective.phases
@@ -54,13 +54,13 @@ def images(count, *shape):
 
 
 def batch_of(count, *shape):
-    return {"pixel_values": images(count, *shape)}
+    return {"sample": images(count, *shape)}
 
 
 def shown(count=20_000, value=0.5, **arguments):
     """What a network is shown of images of one grey value in [0, 1]; in the same unit."""
     network = Network()
-    batch = {"pixel_values": torch.full((count, 1, 2, 2), 2 * value - 1)}
+    batch = {"sample": torch.full((count, 1, 2, 2), 2 * value - 1)}
     terms(Reconstruction(network, **arguments), batch)
     return (network.asked["sample"] + 1) / 2
 
@@ -92,14 +92,14 @@ def test_the_error_is_the_mean_square_of_pixels_between_zero_and_one():
 
     found = terms(Reconstruction(network), batch)
 
-    pixels = (batch["pixel_values"].double().numpy() + 1) / 2
+    pixels = (batch["sample"].double().numpy() + 1) / 2
     assert found.keys() == {"mse"}
     assert found["mse"].item() == pytest.approx(((pixels - pixels[::-1]) ** 2).mean(), rel=1e-5)
-    assert torch.equal(network.asked["sample"], batch["pixel_values"])
+    assert torch.equal(network.asked["sample"], batch["sample"])
 
 
 def test_black_for_white_costs_one_and_a_perfect_copy_nothing():
-    white = {"pixel_values": torch.ones(4, 1, 8, 8)}
+    white = {"sample": torch.ones(4, 1, 8, 8)}
 
     assert terms(Reconstruction(Network()), white)["mse"] == 1
     assert terms(Reconstruction(Network(lambda sample: sample)), white)["mse"] == 0
@@ -141,7 +141,7 @@ def test_noise_comes_on_top_of_what_was_masked():
 
     draws = step_of(0, range(8), 8).random
     kept, noise = draws.rand(1, 8, 8) >= 0.5, draws.randn(1, 8, 8)
-    pixels = (batch["pixel_values"] + 1) / 2
+    pixels = (batch["sample"] + 1) / 2
     assert_close((network.asked["sample"] + 1) / 2, kept * pixels * 2 + 0.2 * noise)
 
 
@@ -150,7 +150,7 @@ def test_the_error_is_that_against_the_images_as_they_were():
 
     lost = terms(Reconstruction(network, mask=0.3, noise=0.1), batch)["mse"]
 
-    change = (network.asked["sample"] - batch["pixel_values"]) / 2
+    change = (network.asked["sample"] - batch["sample"]) / 2
     assert_close(lost, change.square().mean())
     assert lost > 0.01
 
@@ -177,7 +177,7 @@ def test_validation_shows_images_as_they_are_and_corrupted_ones_too_where_traini
     assert plain == hashing == {"loss": 0}
     assert masked.keys() == noisy.keys() == {"loss", "mse_corrupted"}
     assert masked["loss"] == noisy["loss"] == 0
-    pixels = (batch["pixel_values"] + 1) / 2
+    pixels = (batch["sample"] + 1) / 2
     assert masked["mse_corrupted"].item() == pytest.approx(pixels.square().mean().item(), rel=0.1)  # lost or doubled
     assert noisy["mse_corrupted"].item() == pytest.approx(0.1**2, rel=0.2)
     assert network.asked.keys() == {"sample"}  # no noise on the code
@@ -217,7 +217,7 @@ def test_two_processes_show_the_same_images_as_one():
 
 def test_every_step_corrupts_otherwise_and_leaves_the_batch_alone():
     network, batch, seen = Network(), batch_of(16), []
-    before, state = batch["pixel_values"].clone(), torch.get_rng_state()
+    before, state = batch["sample"].clone(), torch.get_rng_state()
 
     for index in (0, 1, 0):
         terms(Reconstruction(network, mask=0.5, noise=0.1, code_noise=1.0), batch, index)
@@ -226,7 +226,7 @@ def test_every_step_corrupts_otherwise_and_leaves_the_batch_alone():
     for name in ("sample", "noise"):
         assert torch.equal(seen[0][name], seen[2][name])
         assert not torch.equal(seen[0][name], seen[1][name])
-    assert torch.equal(batch["pixel_values"], before)
+    assert torch.equal(batch["sample"], before)
     assert torch.equal(torch.get_rng_state(), state)
 
 
@@ -326,7 +326,7 @@ def test_a_large_weight_pulls_the_mean_activation_of_every_unit_to_the_target(ta
 
     trained(network, objective, batch, steps=150, lr=3e-2)
 
-    assert_close(network.encode(batch["pixel_values"]).mean(0), torch.full((4,), target), rtol=0, atol=0.03)
+    assert_close(network.encode(batch["sample"]).mean(0), torch.full((4,), target), rtol=0, atol=0.03)
 
 
 def test_l1_makes_a_code_sparser():
@@ -335,20 +335,20 @@ def test_l1_makes_a_code_sparser():
     for weight in (0.0, 0.1):
         network = tiny_model("DenseAutoencoder", "sigmoid code")
         trained(network, SparseReconstruction(network, l1_weight=weight), batch, steps=100, lr=3e-2)
-        sums.append(network.encode(batch["pixel_values"]).sum(1).mean())
+        sums.append(network.encode(batch["sample"]).sum(1).mean())
 
     assert sums[1] < 0.2 * sums[0]
 
 
 def test_noise_on_the_code_drives_it_to_zero_and_one():
     batch = batch_of(8)
-    batch["pixel_values"] = batch["pixel_values"].sign()
+    batch["sample"] = batch["sample"].sign()
     distances = []
 
     for sigma in (0.0, 5.0):
         network = tiny_model("DenseAutoencoder", "sigmoid code")
         trained(network, Reconstruction(network, code_noise=sigma), batch, steps=400, lr=3e-2)
-        code = network.encode(batch["pixel_values"])
+        code = network.encode(batch["sample"])
         distances.append((code - code.round()).abs().mean())
 
     assert distances[1] < 0.5 * distances[0]
@@ -360,7 +360,7 @@ def test_a_layers_error_is_that_against_what_it_was_given(layer):
 
     found = terms(LayerwiseReconstruction(network, layer), batch)
 
-    output = network(batch["pixel_values"], layer=layer)
+    output = network(batch["sample"], layer=layer)
     assert_close(found["layer_mse"], (output.sample - output.target).square().mean())
     assert found.keys() == {"layer_mse"}
 
@@ -413,7 +413,7 @@ def test_layerwise_training_leaves_other_layers_alone(tmp_path, tiny):
 @pytest.mark.parametrize("arguments", [{}, {"mask": 0.3}, {"noise": 0.1}], ids=["plain", "mask", "noise"])
 def test_a_few_steps_on_eight_images_lower_the_error(name, arguments):
     network, batch = tiny_model(name), batch_of(8)
-    batch["pixel_values"] = batch["pixel_values"].mean(3, keepdim=True).expand(-1, -1, -1, 8)
+    batch["sample"] = batch["sample"].mean(3, keepdim=True).expand(-1, -1, -1, 8)
 
     sums = trained(network, Reconstruction(network, **arguments), batch, steps=100)
 

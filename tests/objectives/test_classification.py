@@ -40,7 +40,7 @@ def step_of(index, rows, total):
 
 def loss(network, batch, index=0, rows=None, **arguments):
     """The loss of `rows` (all of them where not given) of a global batch at step `index`."""
-    total = len(batch["pixel_values"])
+    total = len(batch["sample"])
     rows = range(total) if rows is None else rows
     own = {key: value[rows.start : rows.stop] for key, value in batch.items()}
     terms = Classification(network, **arguments).classification_loss(own, step_of(index, rows, total))
@@ -49,14 +49,14 @@ def loss(network, batch, index=0, rows=None, **arguments):
 
 
 def validation(network, batch, index=0):
-    total = len(batch["pixel_values"])
+    total = len(batch["sample"])
     return Classification(network).validate(batch, step_of(index, range(total), total))
 
 
 def random_batch(count, *shape):
     generator = torch.Generator().manual_seed(0)
     pixels = torch.rand(count, *shape or (1, 8, 8), generator=generator) * 2 - 1
-    return {"pixel_values": pixels, "labels": torch.randint(10, (count,), generator=generator)}
+    return {"sample": pixels, "labels": torch.randint(10, (count,), generator=generator)}
 
 
 def logits_of(count):
@@ -78,7 +78,7 @@ def test_without_augmentation_the_loss_is_the_cross_entropy_of_the_images_as_the
     lost = loss(network, batch, **PLAIN)
 
     assert_close(lost, F.cross_entropy(network.logits, batch["labels"]))
-    assert torch.equal(network.asked, batch["pixel_values"])
+    assert torch.equal(network.asked, batch["sample"])
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
@@ -97,7 +97,7 @@ def test_an_image_is_moved_by_whole_pixels_onto_black_by_every_shift_alike_and_n
     count, network, side = 5000, Network(), 2 * most + 1
     image = torch.linspace(-0.9, 0.9, shape[0] * shape[1] * shape[2]).reshape(shape)
 
-    batch = {"pixel_values": image.expand(count, *shape), "labels": torch.zeros(count, dtype=int)}
+    batch = {"sample": image.expand(count, *shape), "labels": torch.zeros(count, dtype=int)}
     loss(network, batch, **PLAIN | {"max_shift": most})
 
     moved = torch.full((side, side, *shape), -1.0)
@@ -159,7 +159,7 @@ def test_pixels_outside_the_hole_are_left_alone():
 
     loss(network, batch, **PLAIN | {"erasing": 0.5})
 
-    changed = (network.asked != batch["pixel_values"]).any(1)
+    changed = (network.asked != batch["sample"]).any(1)
     rows, columns = changed.any(2), changed.any(1)
     inside = rows[:, :, None] & columns[:, None, :]
     assert torch.equal(changed, inside)
@@ -174,12 +174,12 @@ def test_two_processes_show_the_same_images_as_one():
         shown.append(network.asked)
 
     assert torch.equal(torch.cat(shown[1:]), shown[0])
-    assert not torch.equal(shown[0], batch["pixel_values"])
+    assert not torch.equal(shown[0], batch["sample"])
 
 
 def test_every_step_augments_otherwise_and_leaves_the_batch_alone():
     batch, network, shown = random_batch(16, 1, 28, 28), Network(), []
-    before, state = batch["pixel_values"].clone(), torch.get_rng_state()
+    before, state = batch["sample"].clone(), torch.get_rng_state()
 
     for index in (0, 1, 0):
         loss(network, batch, index)
@@ -187,7 +187,7 @@ def test_every_step_augments_otherwise_and_leaves_the_batch_alone():
 
     assert torch.equal(shown[0], shown[2])
     assert not torch.equal(shown[0], shown[1])
-    assert torch.equal(batch["pixel_values"], before)
+    assert torch.equal(batch["sample"], before)
     assert torch.equal(torch.get_rng_state(), state)
 
 
@@ -196,7 +196,7 @@ def test_validation_shows_the_images_as_they_are_whatever_the_draws():
 
     first, second = (validation(network, batch, index) for index in (0, 1))
 
-    assert torch.equal(network.asked, batch["pixel_values"])
+    assert torch.equal(network.asked, batch["sample"])
     assert first == second
     assert_close(first["loss"], F.cross_entropy(network.logits, batch["labels"]))
 
@@ -217,9 +217,7 @@ def test_a_few_steps_on_64_images_lower_the_loss():
     columns, rows = stripes[0].expand(8, 8), stripes[0].expand(8, 8).T
     batch = random_batch(64)
     batch["labels"] %= 3
-    batch["pixel_values"] = 0.7 * torch.stack([stripes, columns, rows])[batch["labels"], None] + (
-        0.3 * batch["pixel_values"]
-    )
+    batch["sample"] = 0.7 * torch.stack([stripes, columns, rows])[batch["labels"], None] + (0.3 * batch["sample"])
     network = tiny_model("ImageClassifier").train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=3e-2)
 
@@ -250,7 +248,7 @@ def test_a_frozen_body_is_normalised_by_what_it_has_seen_before_and_keeps_it(tra
     network.train(trains_body).load_state_dict(statistics, strict=False)
     assert [phase.trains for phase in objective.phases] == [moves]
     assert kept is not trains_body
-    assert_close(lost, F.cross_entropy(network(batch["pixel_values"]).logits, batch["labels"]))
+    assert_close(lost, F.cross_entropy(network(batch["sample"]).logits, batch["labels"]))
 
 
 @pytest.mark.parametrize(

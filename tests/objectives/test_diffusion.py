@@ -30,7 +30,7 @@ class Network(nn.Module):
 
 def loss(network, batch, index=0, rows=None, scheduler=None, **arguments):
     """The loss of `rows` (all of them where not given) of a global batch at step `index`."""
-    total = len(batch["pixel_values"])
+    total = len(batch["sample"])
     rows = range(total) if rows is None else rows
     own = {key: value[rows.start : rows.stop] for key, value in batch.items()}
     objective = NoisePrediction(network, scheduler or CosineDDPMScheduler(), **arguments)
@@ -54,7 +54,7 @@ def targets(scheduler, x_0, x_t, t):
 def test_the_network_sees_standard_noise_at_uniform_levels(make):
     network, x_0, scheduler = Network(), images(20_000, 1, 2, 2), make(num_train_timesteps=100)
 
-    loss(network, {"pixel_values": x_0}, scheduler=scheduler)
+    loss(network, {"sample": x_0}, scheduler=scheduler)
 
     x_t, t, _ = network.asked
     epsilon = targets(scheduler, x_0, x_t, t)["epsilon"]
@@ -69,14 +69,14 @@ def test_a_perfect_network_has_no_loss(prediction_type, kind):
     x_0, scheduler = images(64), CosineDDPMScheduler(prediction_type=prediction_type)
     perfect = Network(lambda x_t, t: targets(scheduler, x_0, x_t, t)[prediction_type])
 
-    assert loss(perfect, {"pixel_values": x_0}, scheduler=scheduler, loss=kind) < 1e-8
+    assert loss(perfect, {"sample": x_0}, scheduler=scheduler, loss=kind) < 1e-8
 
 
 @pytest.mark.parametrize("prediction_type", PREDICTIONS)
 def test_a_silent_network_loses_the_mean_square_of_the_target(prediction_type):
     x_0, scheduler, silent = images(64), CosineDDPMScheduler(prediction_type=prediction_type), Network()
 
-    lost = loss(silent, {"pixel_values": x_0}, scheduler=scheduler, loss="mse")
+    lost = loss(silent, {"sample": x_0}, scheduler=scheduler, loss="mse")
 
     target = targets(scheduler, x_0, *silent.asked[:2])[prediction_type]
     assert_close(lost, target.square().mean().float(), rtol=1e-4, atol=0)
@@ -86,7 +86,7 @@ def test_a_silent_network_loses_the_mean_square_of_the_target(prediction_type):
 def test_huber_is_half_the_square_up_to_one_and_a_line_beyond(error, huber):
     network = Network(lambda x_t, t: torch.full_like(x_t, error))
     arguments = {
-        "batch": {"pixel_values": torch.zeros(4, 1, 4, 4)},
+        "batch": {"sample": torch.zeros(4, 1, 4, 4)},
         "scheduler": CosineDDPMScheduler(10, prediction_type="sample"),
     }
 
@@ -95,7 +95,7 @@ def test_huber_is_half_the_square_up_to_one_and_a_line_beyond(error, huber):
 
 
 def test_the_loss_of_a_batch_is_the_mean_of_the_losses_of_its_parts():
-    network, batch = tiny_model("PatchUNet2DModel"), {"pixel_values": images(8, 1, 8, 8)}
+    network, batch = tiny_model("PatchUNet2DModel"), {"sample": images(8, 1, 8, 8)}
 
     parts = [loss(network, batch, rows=rows) for rows in (range(4), range(4, 8))]
 
@@ -105,7 +105,7 @@ def test_the_loss_of_a_batch_is_the_mean_of_the_losses_of_its_parts():
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5])
 def test_label_dropout_puts_the_last_class_in_place_of_its_share_of_labels(share):
     count, network = 10_000, Network(num_class_embeds=11)
-    batch = {"pixel_values": torch.zeros(count, 1, 1, 1), "labels": torch.arange(count) % 10}
+    batch = {"sample": torch.zeros(count, 1, 1, 1), "labels": torch.arange(count) % 10}
 
     loss(network, batch, label_dropout=share)
 
@@ -115,7 +115,7 @@ def test_label_dropout_puts_the_last_class_in_place_of_its_share_of_labels(share
 
 
 def test_every_step_has_other_noise_other_levels_and_drops_other_labels():
-    network, batch = Network(num_class_embeds=2), {"pixel_values": images(99), "labels": torch.zeros(99, dtype=int)}
+    network, batch = Network(num_class_embeds=2), {"sample": images(99), "labels": torch.zeros(99, dtype=int)}
 
     asked = [(loss(network, batch, index, label_dropout=0.5), network.asked)[1] for index in (0, 1, 0)]
 
@@ -126,7 +126,7 @@ def test_every_step_has_other_noise_other_levels_and_drops_other_labels():
 def test_an_unconditional_network_is_told_no_class():
     network = Network()
 
-    loss(network, {"pixel_values": images(3), "labels": torch.arange(3)})
+    loss(network, {"sample": images(3), "labels": torch.arange(3)})
 
     assert network.asked[2] is None
 
@@ -136,7 +136,7 @@ def test_an_unconditional_network_is_told_no_class():
 )
 def test_a_few_steps_on_eight_images_lower_the_loss(prediction_type, variant):
     network, scheduler = tiny_model("PatchUNet2DModel", variant), CosineDDPMScheduler(prediction_type=prediction_type)
-    batch = {"pixel_values": images(8, 1, 8, 8), "labels": torch.arange(8) % 4}
+    batch = {"sample": images(8, 1, 8, 8), "labels": torch.arange(8) % 4}
     optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
 
     losses = []

@@ -28,7 +28,7 @@ def batch_of(count=8, rows=None):
     pixels = torch.rand(count, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
     rows = rows or range(count)
     return {
-        "pixel_values": pixels[rows.start : rows.stop],
+        "sample": pixels[rows.start : rows.stop],
         "labels": (torch.arange(count) % 4)[rows.start : rows.stop],
     }
 
@@ -130,7 +130,7 @@ def test_a_reading_is_a_probability_and_one_half_where_real_and_fake_cost_the_sa
 @pytest.mark.parametrize(("loss", "share"), [("binary_cross_entropy", 0.5), ("non_saturating", 1.0)])
 def test_smoothing_is_the_cross_entropy_against_a_lower_label_of_real_images_alone(loss, share):
     game = game_of(DENSE, loss, label_smoothing=0.1)
-    logits = game.modules["discriminator"](batch_of()["pixel_values"]).logits
+    logits = game.modules["discriminator"](batch_of()["sample"]).logits
 
     smooth, plain = (play(one)[0]["discriminator"] for one in (game, game_of(DENSE, loss)))
 
@@ -267,11 +267,11 @@ def test_both_networks_are_told_the_classes_of_the_batch():
 @pytest.mark.parametrize("loss", GAN_LOSSES)
 def test_readings_are_the_discriminators_opinions_and_how_far_images_spread(loss):
     game, step, batch = game_of(DENSE, loss), step_of(), batch_of()
-    batch["pixel_values"] = torch.ones(8, 1, 8, 8) * torch.tensor([1.0, -1.0] * 4).view(-1, 1, 1, 1)
+    batch["sample"] = torch.ones(8, 1, 8, 8) * torch.tensor([1.0, -1.0] * 4).view(-1, 1, 1, 1)
 
     game.discriminator_loss(batch, step)
 
-    logits = game.modules["discriminator"](batch["pixel_values"]).logits
+    logits = game.modules["discriminator"](batch["sample"]).logits
     undecided = {"least_squares": 0.5, "wasserstein": None}.get(loss, 0.0)
     assert step.metrics.keys() - {"sign"} == {"D(real)", "D(fake)", "spread", "real_spread"}
     assert ("sign" in step.metrics) == (undecided is not None)
@@ -357,7 +357,7 @@ def test_the_newest_level_rises_in_a_straight_line_in_both_networks(level, fade_
 
 @pytest.mark.parametrize("cell", [1, 2])
 def test_before_the_fade_real_images_have_half_the_resolution(cell):
-    sample = batch_of()["pixel_values"]
+    sample = batch_of()["sample"]
 
     found = blended(sample, 8, cell, 0.0)
 
@@ -369,7 +369,7 @@ def test_after_the_fade_real_images_have_the_resolution_of_the_level_to_which_th
     game = game_of(PROGRESSIVE, level, variant="margin")
     discriminator, sample = game.modules["discriminator"].eval(), torch.rand(8, 1, 6, 8) * 2 - 1
 
-    found = game.real({"pixel_values": sample}, step_of(progress=1.0))
+    found = game.real({"sample": sample}, step_of(progress=1.0))
 
     assert_close(discriminator(found).logits, discriminator(sample).logits)
     assert torch.equal(found, sample) == (level == 1)
@@ -383,7 +383,7 @@ def test_in_validation_real_images_are_as_sharp_as_the_network_last_met_them():
 
     found = game.real(batch_of(), step_of(progress=0.0))
 
-    assert_close(found, blended(batch_of()["pixel_values"], 8, 1, 0.25))
+    assert_close(found, blended(batch_of()["sample"], 8, 1, 0.25))
 
 
 def test_a_margin_shifts_the_cells_and_repeats_the_edge():
@@ -397,7 +397,7 @@ def test_a_margin_shifts_the_cells_and_repeats_the_edge():
 
 
 def test_real_images_come_into_focus_in_a_straight_line():
-    sample = batch_of()["pixel_values"]
+    sample = batch_of()["sample"]
     start, middle, end = (blended(sample, 8, 1, alpha) for alpha in (0.0, 0.25, 1.0))
 
     assert_close(middle, 0.75 * start + 0.25 * sample)
@@ -410,7 +410,7 @@ def test_the_discriminator_meets_real_images_as_far_as_the_fade_has_come():
 
     game.discriminator_loss(batch_of(), step_of(progress=0.1))
 
-    assert_close(met[0][0][0], blended(batch_of()["pixel_values"], 8, 1, 0.2))
+    assert_close(met[0][0][0], blended(batch_of()["sample"], 8, 1, 0.2))
 
 
 @pytest.mark.parametrize(

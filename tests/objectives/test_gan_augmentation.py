@@ -170,7 +170,7 @@ def test_in_a_game_augmentation_adapts_to_the_signs_of_real_scores():
     game = AdversarialGame(*networks, augmentations=("colour",), augmentation_target=0.6)
     step = step_of()
 
-    game.discriminator_loss({"pixel_values": images_of(8, 1, 8)}, step)
+    game.discriminator_loss({"sample": images_of(8, 1, 8)}, step)
     for _ in range(4):
         game.observe({"discriminator/sign": 1.0}, 64)
 

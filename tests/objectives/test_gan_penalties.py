@@ -88,7 +88,7 @@ def test_in_a_game_a_lazy_penalty_is_due_once_in_every_steps_and_the_others_alwa
         gradient_penalty_weight=1.0,
         drift_weight=1.0,
     )
-    batch = {"pixel_values": torch.rand(8, 1, 8, 8) * 2 - 1}
+    batch = {"sample": torch.rand(8, 1, 8, 8) * 2 - 1}
 
     due = [game.discriminator_loss(batch, step_of(index)).keys() - {"real", "fake"} for index in range(7)]
 
@@ -100,7 +100,7 @@ def test_in_a_game_r1_is_the_squared_slope_by_images_in_their_range():
     critic = tiny_model("DenseDiscriminator", hidden_sizes=[])  # linear in pixels of [0, 1]
     game = AdversarialGame(tiny_model("DenseGenerator"), critic, r1_weight=2.0, r1_every=4)
 
-    terms = game.discriminator_loss({"pixel_values": torch.rand(8, 1, 8, 8) * 2 - 1}, step_of())
+    terms = game.discriminator_loss({"sample": torch.rand(8, 1, 8, 8) * 2 - 1}, step_of())
 
     assert_close(terms["r1"], 4 * (critic.layers[0].weight / 2).square().sum())
 

@@ -86,7 +86,7 @@ def test_a_game_takes_back_its_fakes_and_its_augmentation():
         AdversarialGame(tiny_model("DenseGenerator"), tiny_model("DenseDiscriminator"), **arguments) for _ in range(2)
     )
     one.discriminator_loss(
-        {"pixel_values": torch.rand(8, 1, 8, 8)}, Step(0, 0.0, BatchRandom("test", rows=range(8), total=8))
+        {"sample": torch.rand(8, 1, 8, 8)}, Step(0, 0.0, BatchRandom("test", rows=range(8), total=8))
     )
     one.observe({"discriminator/sign": 0.25}, 8)
 

@@ -70,7 +70,7 @@ class Plane(nn.Module):
 
 def terms(network, batch, index=0, rows=None, progress=0.0, validating=False, **arguments):
     """The terms of `rows` (all of them where not given) of a global batch at step `index`."""
-    total = len(batch["pixel_values"])
+    total = len(batch["sample"])
     rows = range(total) if rows is None else rows
     own = {key: value[rows.start : rows.stop] for key, value in batch.items()}
     objective = EvidenceLowerBound(network, **arguments)
@@ -82,12 +82,12 @@ def terms(network, batch, index=0, rows=None, progress=0.0, validating=False, **
 def batch_of(count, *shape):
     generator = torch.Generator().manual_seed(0)
     pixels = torch.rand(count, *shape or (1, 8, 8), generator=generator) * 2 - 1
-    return {"pixel_values": pixels, "labels": torch.arange(count) % 4}
+    return {"sample": pixels, "labels": torch.arange(count) % 4}
 
 
 def flat(value, count, size=2):
     """Images of one grey value in [0, 1]."""
-    return {"pixel_values": torch.full((count, 1, size, size), 2 * value - 1)}
+    return {"sample": torch.full((count, 1, size, size), 2 * value - 1)}
 
 
 MEAN, LOGVAR = torch.tensor([0.5, -1.0, 0.0, 2.0]), torch.tensor([-1.0, 0.5, 0.0, -3.0])
@@ -123,21 +123,21 @@ def test_the_drawn_divergence_is_the_difference_of_log_densities_and_the_exact_o
 @pytest.mark.parametrize("sigma", [0.1, math.sqrt(0.5), 2.0])
 def test_a_gaussian_reconstruction_is_the_negative_log_density_of_pixels_between_zero_and_one(sigma):
     batch = batch_of(5, 3, 4, 6)
-    decoded = batch_of(1, 3, 4, 6)["pixel_values"][0].flip(0)
+    decoded = batch_of(1, 3, 4, 6)["sample"][0].flip(0)
 
     found = terms(Network(MEAN, LOGVAR, decoded, sigma=sigma), batch)["reconstruction"]
 
-    density = Normal((decoded + 1) / 2, sigma).log_prob((batch["pixel_values"] + 1) / 2)
+    density = Normal((decoded + 1) / 2, sigma).log_prob((batch["sample"] + 1) / 2)
     assert_close(found, -density.flatten(1).sum(1).mean())
 
 
 def test_a_bernoulli_reconstruction_is_the_negative_log_probability_of_black_and_white_pixels():
-    batch, logits = batch_of(5, 3, 4, 6), 3 * batch_of(1, 3, 4, 6)["pixel_values"][0].flip(1)
-    batch["pixel_values"] = batch["pixel_values"].sign()
+    batch, logits = batch_of(5, 3, 4, 6), 3 * batch_of(1, 3, 4, 6)["sample"][0].flip(1)
+    batch["sample"] = batch["sample"].sign()
 
     found = terms(Network(MEAN, LOGVAR, logits, "bernoulli"), batch)["reconstruction"]
 
-    probability = Bernoulli(logits=logits).log_prob((batch["pixel_values"] + 1) / 2)
+    probability = Bernoulli(logits=logits).log_prob((batch["sample"] + 1) / 2)
     assert_close(found, -probability.flatten(1).sum(1).mean())
 
 
@@ -156,7 +156,7 @@ def test_with_the_exact_posterior_the_bound_is_the_likelihood_whatever_is_drawn(
     batch = batch_of(16, 1, 1, 3)
     evidence = MultivariateNormal(plane.offset, plane.weight @ plane.weight.T + sigma**2 * torch.eye(3))
 
-    likelihood = evidence.log_prob((batch["pixel_values"].flatten(1) + 1) / 2).mean()
+    likelihood = evidence.log_prob((batch["sample"].flatten(1) + 1) / 2).mean()
 
     for index in range(3):
         bound = -sum(terms(plane, batch, index, has_exact_kl=False).values())
@@ -165,7 +165,7 @@ def test_with_the_exact_posterior_the_bound_is_the_likelihood_whatever_is_drawn(
 
 def test_with_a_worse_posterior_the_bound_is_below_the_likelihood():
     plane, batch = Plane(0.5), flat(0.5, 20_000, 1)
-    batch["pixel_values"] = batch["pixel_values"].expand(-1, 1, 1, 3)
+    batch["sample"] = batch["sample"].expand(-1, 1, 1, 3)
     evidence = MultivariateNormal(plane.offset, plane.weight @ plane.weight.T + 0.25 * torch.eye(3))
     likelihood = evidence.log_prob(torch.full((3,), 0.5))
 
@@ -198,7 +198,7 @@ def test_the_books_loss_is_the_bound_in_its_unit():
 
     found = terms(network, batch, validating=True)
 
-    d, pixels = 3 * 4 * 6, (batch["pixel_values"] + 1) / 2
+    d, pixels = 3 * 4 * 6, (batch["sample"] + 1) / 2
     book = (pixels - 0.6).square().mean() - 0.5 * (1 + LOGVAR - LOGVAR.exp() - MEAN.square()).sum() / d  # Eq. 17-4
     assert_close(found["mse_plus_kl"], book)
     assert_close((found["loss"] - d * math.log(math.sqrt(0.5) * math.sqrt(2 * math.pi))) / d, book)
@@ -225,7 +225,7 @@ def test_validation_tells_the_bound_whatever_the_weight_and_the_terms_of_it(like
     assert_close(found["loss"], sum(bound.values()))
     assert_close({name: found[name] for name in bound}, bound)
     p = (0.2 + 1) / 2 if likelihood == "gaussian" else 1 / (1 + math.exp(-0.2))
-    assert_close(found["mse"], ((batch["pixel_values"] + 1) / 2 - p).square().mean())
+    assert_close(found["mse"], ((batch["sample"] + 1) / 2 - p).square().mean())
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.25, 4.0])
@@ -254,7 +254,7 @@ def test_a_threshold_makes_what_is_above_one_half_white_and_all_else_black():
     network = Network(MEAN, LOGVAR)
     values = torch.tensor([0.0, 127 / 255, 0.5, 128 / 255, 1.0])
 
-    terms(network, {"pixel_values": 2 * values.view(1, 1, 1, 5) - 1}, binarise="threshold")
+    terms(network, {"sample": 2 * values.view(1, 1, 1, 5) - 1}, binarise="threshold")
 
     assert network.asked["sample"].flatten().tolist() == [-1, -1, -1, 1, 1]
 
@@ -289,12 +289,12 @@ def test_images_stay_grey_unless_told_otherwise():
 
     terms(network, batch)
 
-    assert torch.equal(network.asked["sample"], batch["pixel_values"])
+    assert torch.equal(network.asked["sample"], batch["sample"])
 
 
 def test_every_step_has_other_noise_and_binarises_otherwise_and_leaves_the_batch_alone():
     network, batch, seen = Network(MEAN, LOGVAR), batch_of(16), []
-    before, state = batch["pixel_values"].clone(), torch.get_rng_state()
+    before, state = batch["sample"].clone(), torch.get_rng_state()
 
     for index in (0, 1, 0):
         terms(network, batch, index, binarise="random")
@@ -303,7 +303,7 @@ def test_every_step_has_other_noise_and_binarises_otherwise_and_leaves_the_batch
     for name in ("sample", "noise"):
         assert torch.equal(seen[0][name], seen[2][name])
         assert not torch.equal(seen[0][name], seen[1][name])
-    assert torch.equal(batch["pixel_values"], before)
+    assert torch.equal(batch["sample"], before)
     assert torch.equal(torch.get_rng_state(), state)
 
 
@@ -371,7 +371,7 @@ def test_the_phase_moves_all_of_the_network(name, variant):
 def test_a_few_steps_on_eight_images_raise_the_bound(name, variant, is_exact):
     network, batch = tiny_model(name, variant), batch_of(8)
     left = torch.tensor([1.0, -1.0, -1.0, -1.0]).repeat_interleave(2).expand(4, 1, 8, 8)
-    batch["pixel_values"] = torch.cat([left, left.flip(3)])  # black, but for the left or the right
+    batch["sample"] = torch.cat([left, left.flip(3)])  # black, but for the left or the right
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
 
     before = terms(network, batch, validating=True)["loss"]

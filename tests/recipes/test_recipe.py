@@ -58,7 +58,7 @@ def test_a_published_recipe_says_what_it_is_and_survives_writing_and_reading(nam
 @pytest.mark.parametrize("name", recipe_names())
 def test_a_published_recipe_builds_parts_that_can_be_trained_and_a_pipeline_that_works(name):
     recipe = tiny(name)
-    batch = {"pixel_values": torch.zeros(2, 1, 8, 8), "labels": torch.tensor([0, 1])}
+    batch = {"sample": torch.zeros(2, 1, 8, 8), "labels": torch.tensor([0, 1])}
 
     components = recipe.build_components(SHAPE)
     conditional = any(part.config.get("num_class_embeds") for part in components.values())
