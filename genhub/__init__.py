@@ -21,10 +21,10 @@ from genhub.version import VERSION as __version__  # noqa: F401
 # Each public name and where it is defined: imported on first use, as diffusers takes seconds to import
 _MODULES = {
     "AutoPipeline": "genhub.repository.load",
-    "AutoencoderPipeline": "genhub.repository.installed",
+    "AutoencoderPipeline": "genhub.pipelines.pipeline_autoencoder",
     "ConvAutoencoder": "genhub.models.autoencoder_conv",
     "ConvVAE": "genhub.models.autoencoder_vae_conv",
-    "CosineDDPMPipeline": "genhub.repository.installed",
+    "CosineDDPMPipeline": "genhub.pipelines.pipeline_cosine_ddpm",
     "CosineDDPMScheduler": "genhub.schedulers.scheduling_cosine_ddpm",
     "DCGANDiscriminator": "genhub.models.gan_dcgan",
     "DCGANGenerator": "genhub.models.gan_dcgan",
@@ -35,8 +35,8 @@ _MODULES = {
     "DenseVAE": "genhub.models.autoencoder_vae_dense",
     "DiffusionPipeline": "diffusers",
     "FeatureAutoencoder": "genhub.models.autoencoder_features",
-    "GANPipeline": "genhub.repository.installed",
-    "ImageClassificationPipeline": "genhub.repository.installed",
+    "GANPipeline": "genhub.pipelines.pipeline_gan",
+    "ImageClassificationPipeline": "genhub.pipelines.pipeline_classifier",
     "ImageClassifier": "genhub.models.classifier",
     "ModelMixin": "diffusers",
     "PatchUNet2DModel": "genhub.models.unet_patch",
@@ -45,7 +45,7 @@ _MODULES = {
     "RecurrentAutoencoder": "genhub.models.autoencoder_recurrent",
     "SchedulerMixin": "diffusers",
     "StyleGANGenerator": "genhub.models.gan_stylegan",
-    "VAEPipeline": "genhub.repository.installed",
+    "VAEPipeline": "genhub.pipelines.pipeline_vae",
     "evaluate": "genhub.commands.evaluate",
     "figure": "genhub.commands.figure",
     "generate": "genhub.commands.generate",
@@ -59,8 +59,8 @@ __all__ = sorted(_MODULES)
 def __getattr__(name: str):
     if name not in _MODULES:
         raise AttributeError(f"module 'genhub' has no attribute {name!r}")
-    importlib.import_module("genhub.repository.installed")  # registers genhub with diffusers, before anything is saved
-    return getattr(importlib.import_module(_MODULES[name]), name)
+    installed = importlib.import_module("genhub.repository.installed")  # registers genhub with diffusers
+    return installed.installed(getattr(importlib.import_module(_MODULES[name]), name))
 
 
 def __dir__():

@@ -1,5 +1,5 @@
 """How fast the book's autoencoders and GANs train here and in Keras, in turns in one run, with the same batch on the
-same cores: `pip install 'genhub[keras]' && python scripts/benchmark_keras.py --data FASHION_MNIST`.
+same cores: `pip install '.[keras]' && python scripts/benchmark_keras.py --data FASHION_MNIST`.
 
 Keras computes in float32; genhub too, unless the line says bf16. Beside both, what an autoencoder's layers take
 without all else: each layer with weights forwards and backwards by itself, and a fused pass of Adam - no activations,
@@ -16,13 +16,13 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import torch
-from benchmark import in_turns
+from benchmarks.turns import in_turns
 from torch import nn
 
 import genhub
+from genhub import recipes
 from genhub.data import DataConfig, load
-from genhub.data.images import Shape
-from genhub.recipes.recipe import load_recipe
+from genhub.data.images import Images, Shape
 from genhub.training.distributed import flush_denormals
 from genhub.utils.environment import device_name
 
@@ -105,7 +105,7 @@ PAIRS = {
 
 def by_keras(build: Callable, steps: int, pixels) -> Callable[[], float]:
     """Returns what trains the Keras model for `steps` steps, and returns images per second."""
-    import tf_keras as keras
+    import tf_keras as keras  # pyright: ignore[reportMissingImports]  # of the extra `keras`
 
     model = build(keras)
     model.compile(loss="mse", optimizer=keras.optimizers.Nadam(learning_rate=1e-3))
@@ -123,7 +123,7 @@ def by_keras(build: Callable, steps: int, pixels) -> Callable[[], float]:
 def game_by_keras(build: Callable, steps: int, pixels) -> Callable[[], float]:
     """Returns what plays the book's game for `steps` steps, by the book's loop, and returns images per second."""
     import tensorflow as tf
-    import tf_keras as keras
+    import tf_keras as keras  # pyright: ignore[reportMissingImports]  # of the extra `keras`
 
     generator, discriminator = build(keras)
     gan = keras.Sequential([generator, discriminator])
@@ -165,7 +165,7 @@ def by_genhub(recipe: str, steps: int, source: str, changes: dict) -> Callable[[
 def by_layers_alone(recipe: str, steps: int, changes: dict) -> Callable[[], float]:
     """Returns what runs only the layers with weights of the recipe's model, and a fused Adam, for `steps` steps, and
     returns images per second."""
-    model = load_recipe(recipe).build_components(Shape(1, 28, 28))["autoencoder"]
+    model = recipes.load(recipe).build_components(Shape(1, 28, 28))["autoencoder"]
     layout = torch.channels_last if changes.get("training.channels_last") else torch.preserve_format
     in_bf16 = torch.autocast("cpu", torch.bfloat16, enabled=changes.get("training.mixed_precision") == "bf16")
     work: list[tuple] = []  # of each layer: itself, what it is given, and a gradient of what it gives
@@ -208,7 +208,9 @@ def main():
     parser.add_argument("--rounds", type=int, default=3, help="how often each runs (medians are printed)")
     options = parser.parse_args()
     print(f"{device_name(torch.device('cpu'))}, {torch.get_num_threads()} thread(s), torch {torch.__version__}")
-    pixels = (load(DataConfig(source=options.data, val_size=500)).images[:, 0].float() / 255).numpy()
+    images = load(DataConfig(source=options.data, val_size=500))
+    assert isinstance(images, Images)  # a set that fits into memory
+    pixels = (images.images[:, 0].float() / 255).numpy()
     for recipe in options.only:
         build, steps = PAIRS[recipe]
         changes = {"training.channels_last": True, "training.mixed_precision": "bf16"} if recipe == "conv-ae" else {}
@@ -217,7 +219,7 @@ def main():
         if "gan" not in recipe:
             runs["layers"] = by_layers_alone(recipe, steps, changes)
         rates = in_turns(runs, options.rounds)
-        config = load_recipe(recipe, changes).training
+        config = recipes.load(recipe, changes).training
         how = " (bf16)" * (config.mixed_precision == "bf16") + " (channels last)" * config.channels_last
         line = f"  {recipe:14} Keras {rates['Keras']:8,.0f} images/s, genhub{how} {rates['genhub']:8,.0f} images/s, "
         line += f"{rates.times('genhub', 'Keras'):.2f} x"

@@ -18,7 +18,8 @@ done
 export PIP_CACHE_DIR="$root/.cache/pip" PIP_DISABLE_PIP_VERSION_CHECK=1
 export HF_HOME="$root/.cache/huggingface" GENHUB_CACHE="$root/.cache/genhub" TORCH_HOME="$root/.cache/torch" XDG_CACHE_HOME="$root/.cache"
 export TORCHINDUCTOR_CACHE_DIR="$root/.cache/inductor" PYTHONNOUSERSITE=1
-unset PYTHONPATH PYTHONHOME
+export PYRIGHT_PYTHON_IGNORE_WARNINGS=1 # it would ask PyPI for a newer version
+unset PYTHONPATH PYTHONHOME PYRIGHT_PYTHON_FORCE_VERSION PYRIGHT_PYTHON_PYLANCE_VERSION
 mkdir -p "$root/.cache/tmp" || fail "the clone at $root cannot be written."
 
 if ! "$root/.venv/bin/python" -c 'import sys' 2>/dev/null; then

@@ -1,4 +1,4 @@
-"""`genhub recipes` as a script: `accelerate launch scripts/recipes.py`."""
+"""`genhub recipes` as a script."""
 
 import sys
 

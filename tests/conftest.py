@@ -1,19 +1,22 @@
-"""What every test shares: folders of its own for caches, one thread, no Hub but the one on the loopback."""
+"""What every test shares: folders for caches, one thread, no GPU (unless for `-m gpu`), no Hub but the loopback's."""
 
+import gc
 import os
 import sys
 import tempfile
 from pathlib import Path
 
 TESTS = Path(__file__).parent
-(TESTS.parent / ".cache").mkdir(exist_ok=True)
-_HOME = tempfile.TemporaryDirectory(prefix="tests-", dir=TESTS.parent / ".cache")
+if "PYTEST_XDIST_WORKER" not in os.environ:  # all workers use the caches of the process that started them
+    (TESTS.parent / ".cache").mkdir(exist_ok=True)
+    _FOLDER = tempfile.TemporaryDirectory(prefix="tests-", dir=TESTS.parent / ".cache")
+    os.environ["GENHUB_TESTS_HOME"] = _FOLDER.name
+HOME = Path(os.environ["GENHUB_TESTS_HOME"])
 os.environ |= {
-    "HF_HOME": f"{_HOME.name}/hf",
+    "HF_HOME": f"{HOME}/hf",
     "HF_HUB_OFFLINE": "1",
-    "GENHUB_CACHE": f"{_HOME.name}/genhub",
+    "GENHUB_CACHE": f"{HOME}/genhub",
     "OMP_NUM_THREADS": "1",
-    "CUDA_VISIBLE_DEVICES": "",  # laws to the last bit, and processes that are forked
     "TOKENIZERS_PARALLELISM": "false",
     "PYTHONPATH": os.pathsep.join([str(TESTS.parent), *filter(None, [os.environ.get("PYTHONPATH")])]),
 }
@@ -27,10 +30,22 @@ import torch  # noqa: E402
 torch.set_num_threads(1)
 
 
+def pytest_configure(config):
+    if not config.option.markexpr.startswith("gpu"):
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # laws to the last bit, and processes that are forked
+
+
+def pytest_collection_finish(session):
+    gc.collect()
+    gc.freeze()  # each training collects garbage, and need not search all of PyTorch for it
+
+
 def _few_images(folder: Path) -> str:
     """Writes the first images of the sample as a data set of its own."""
     from pyarrow import parquet
 
+    if folder.exists():  # by the process that started this worker
+        return str(folder)
     folder.mkdir()
     for split, count in (("train", 80), ("test", 16)):
         (source,) = (TESTS.parent / "genhub/sample").glob(f"{split}*.parquet")
@@ -39,7 +54,7 @@ def _few_images(folder: Path) -> str:
 
 
 TINY = {
-    "data.source": _few_images(Path(_HOME.name) / "few"),
+    "data.source": _few_images(HOME / "few"),
     "data.val_size": 16,
     "components.unet.block_out_channels": [8, 8],
     "components.unet.layers_per_block": 1,

@@ -1,4 +1,4 @@
-"""Objectives of other families than the repository has so far, to hold the loop to what it promises them."""
+"""Small objectives of other families than the package has, to test what the loop promises to all objectives."""
 
 import torch
 from torch import nn
@@ -7,7 +7,7 @@ from genhub.objectives import Objective, Phase
 
 
 class TinyGame(Objective):
-    """Two networks, two phases, memory: the shape of an adversarial game, on the components of a tiny recipe."""
+    """An adversarial game of two denoisers: two phases, a penalty on gradients, and state of its own."""
 
     def __init__(self, unet: nn.Module, critic: nn.Module, critic_every: int = 1):
         self.modules = {"unet": unet, "critic": critic}
@@ -48,7 +48,7 @@ class TinyGame(Objective):
 
 
 class PartOnly(Objective):
-    """Moves one part of a network and leaves the rest alone: the shape of layerwise training."""
+    """Trains one part of a network, as layerwise training does."""
 
     def __init__(self, unet: nn.Module, part: str = "unet.conv_in"):
         self.modules = {"unet": unet}
@@ -61,22 +61,46 @@ class PartOnly(Objective):
 
 
 class Exploding(Objective):
-    """A loss that is not finite from its third step on."""
+    """A loss that is not finite from its third step on, or a gradient that never is."""
 
-    def __init__(self, unet: nn.Module):
+    def __init__(self, unet: nn.Module, spoils: str = "loss"):
         self.modules, self.phases = {"unet": unet}, (Phase("unet", self.loss),)
+        self.spoils = spoils
 
     def loss(self, batch, step):
         images = batch["sample"]
         out = self.modules["unet"](images, torch.zeros(len(images))).sample
-        return {"loss": (out - images).square().mean() * (float("nan") if step.index >= 2 else 1.0)}
+        if self.spoils == "gradient":
+            out.register_hook(lambda gradient: gradient * float("nan"))
+        is_bad = self.spoils == "loss" and step.index >= 2
+        return {"loss": (out - images).square().mean() * (float("nan") if is_bad else 1.0)}
 
     def validate(self, batch, step):
         return {"loss": torch.zeros(())}
 
 
 class Resting(PartOnly):
-    """Moves in every third step alone."""
+    """Updates its network in every third step only."""
 
     def __init__(self, unet: nn.Module):
         self.modules, self.phases = {"unet": unet}, (Phase("unet", self.loss, every=3),)
+
+
+class AverageTarget(Objective):
+    """Moves a network away from the images, and towards its own moving average, as consistency models do."""
+
+    def __init__(self, unet: nn.Module):
+        self.modules, self.phases = {"unet": unet}, (Phase("unet", self.loss),)
+
+    def loss(self, batch, step):
+        average, images = step.average("unet"), batch["sample"]
+        if average is None:
+            raise ValueError("`training.ema` must name unet: its moving average is the target.")
+        timesteps = torch.zeros(len(images), device=images.device)
+        with torch.no_grad():
+            target = average(images, timesteps).sample
+        sample = self.modules["unet"](images, timesteps).sample
+        return {"distance": (sample - target).square().mean(), "push": -0.01 * (sample - images).square().mean()}
+
+    def validate(self, batch, step):
+        return {"loss": torch.zeros(())}

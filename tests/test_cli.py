@@ -1,8 +1,11 @@
 """The command line: what it prints, how it leaves, and that a mistake costs one line."""
 
+import importlib
+import inspect
 import json
 import os
 import re
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -13,8 +16,10 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from genhub.cli import main, parse_overrides
-from genhub.recipes.recipe import recipe_names
+from genhub.cli import main, split_overrides
+from genhub.commands.figures import figures
+from genhub.figures import FIGURES
+from genhub.recipes import names
 
 ROOT = Path(__file__).parent.parent
 
@@ -29,12 +34,13 @@ def words(overrides: dict) -> list[str]:
     return [f"--{key}={json.dumps(value)}" for key, value in overrides.items()]
 
 
-def test_overrides_are_yaml():
-    read = parse_overrides(
-        ["--a.b", "1e-3", "--a.c=[8, 16]", "--a.d", "text", "--a.e=null", "--a.f", "-1", "--a.g=1e3"]
-    )
+def test_overrides_are_yaml_and_stand_anywhere():
+    line = "train --a.b 1e-3 ddpm --a.c=[8,16] --a.d text --resume --a.e=null --a.f -1 --a.g=1e3 --output=x.png"
 
-    assert read == {"a.b": 1e-3, "a.c": [8, 16], "a.d": "text", "a.e": None, "a.f": -1, "a.g": 1000.0}
+    plain, overrides = split_overrides(line.split())
+
+    assert plain == ["train", "ddpm", "--resume", "--output=x.png"]
+    assert overrides == {"a.b": 1e-3, "a.c": [8, 16], "a.d": "text", "a.e": None, "a.f": -1, "a.g": 1000.0}
 
 
 @pytest.mark.parametrize(
@@ -56,6 +62,11 @@ def test_overrides_are_yaml():
         (["generate", "REPO", "--class_labels", "three"], "must be whole numbers"),
         (["generate", "REPO", "--output", "/no/such/folder/x.png"], "must lie in an existing folder"),
         (["generate", "REPO", "--device", "cuba"], "`device`"),
+        (["generate", "REPO", "--truncation", "0.5"], "`truncation` must be unset: CosineDDPMPipeline"),
+        (["generate", "REPO", "--prompt", "a shoe"], "`prompt` must be unset: CosineDDPMPipeline"),
+        (["generate", "REPO", "--scheduler.use_karas_sigmas", "true"], "There is no `scheduler.use_karas_sigmas`"),
+        (["generate", "REPO", "--pipeline.num_inference_step", "2"], "did you mean 'num_inference_steps'"),
+        (["generate", "REPO", "--data.source", "x"], "There is no option '--data.source'; known are --scheduler.KEY"),
         (["generate", "REPO", "--output", "x.foo"], "of a kind that pillow writes"),
         (["train", "--resume", "runs/nothing"], "There is no folder runs/nothing with a run to resume"),
         (["push", "/no/such/folder", "a/b"], "neither an existing folder"),
@@ -85,7 +96,7 @@ def test_recipes_lists_every_recipe(capsys):
     assert main(["recipes"]) == 0
 
     printed = capsys.readouterr().out
-    assert all(re.search(rf"^{name} +\S", printed, re.MULTILINE) for name in recipe_names())
+    assert all(re.search(rf"^{name} +\S", printed, re.MULTILINE) for name in names())
 
 
 def test_doctor_tells_what_a_run_would_get(capsys):
@@ -96,13 +107,86 @@ def test_doctor_tells_what_a_run_would_get(capsys):
         assert fact in printed
 
 
-@pytest.mark.parametrize("command", ["", "train", "generate", "evaluate", "figure", "push", "recipes", "doctor"])
+COMMANDS = ["train", "generate", "evaluate", "figure", "push", "recipes", "doctor"]
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
 def test_help_explains(command, capsys):
     with pytest.raises(SystemExit) as leave:
         main([*filter(None, [command]), "--help"])
 
     assert leave.value.code == 0
     assert len(capsys.readouterr().out) > 100
+
+
+def test_help_has_a_line_for_every_figure_with_the_options_that_it_takes(capsys):
+    with pytest.raises(SystemExit):
+        main(["figure", "--help"])
+
+    printed = capsys.readouterr().out
+    assert figures().keys() == FIGURES.keys()
+    for name, target in FIGURES.items():
+        module, _, function = target.partition(":")
+        options = list(inspect.signature(getattr(importlib.import_module(module), function)).parameters)[1:]
+        (line,) = re.findall(rf"^  {name} +(\w.*)", printed, re.MULTILINE)
+        assert re.findall(r"--(\w+)", line) == options
+
+
+HEAVY = ("accelerate", "datasets", "diffusers", "huggingface_hub", "jsonargparse", "matplotlib", "numpy", "pydantic")
+HEAVY += ("torch", "transformers")
+
+
+@pytest.mark.parametrize("line", ["--help", "recipes", *(f"{command} --help" for command in COMMANDS)])
+def test_help_and_lists_take_half_a_second_and_import_nothing_heavy(line):
+    """Seconds of CPU time of the process, the best of three."""
+    code = f"""
+import atexit, sys
+from genhub.cli import main
+atexit.register(lambda: print(*(name for name in {HEAVY} if name in sys.modules), file=sys.stderr))
+sys.exit(main({line.split()}))
+"""
+    seconds = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        done = script("-c", code)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+
+    assert (done.returncode, done.stderr.strip()) == (0, "")
+    assert min(seconds) < 0.5
+
+
+def test_any_argument_of_scheduler_and_call_reaches_the_function(monkeypatch):
+    calls = {}
+    for name in ("generate", "evaluate"):
+        module = importlib.import_module(f"genhub.commands.{name}")
+        monkeypatch.setattr(module, name, lambda repo, name=name, **options: calls.update({name: options}) or ROOT)
+    monkeypatch.setattr("genhub.cli._print_evaluation", lambda folder: None)
+    words = ["--steps", "5", "--scheduler", "DDIMScheduler", "--scheduler.eta", "0.5", "--pipeline.timesteps=[9, 1]"]
+    words += ["--guidance_scale", "2", "--truncation", "0.7"]
+
+    for name in ("generate", "evaluate"):
+        assert main([name, "repo", *words]) == 0
+
+    for options in calls.values():
+        assert options["scheduler"] == "DDIMScheduler"
+        assert options["scheduler_arguments"] == {"eta": 0.5}
+        assert options["arguments"] == {
+            "num_inference_steps": 5,
+            "guidance_scale": 2.0,
+            "truncation": 0.7,
+            "timesteps": [9, 1],
+        }
+
+
+def test_a_recipe_is_trusted_only_if_the_command_line_says_so(monkeypatch, tmp_path):
+    calls = []
+    monkeypatch.setattr("genhub.training.run.train", lambda *_, **options: calls.append(options) or tmp_path)
+
+    for words in ([], ["--trust_code"]):
+        assert main(["train", "ddpm", *words]) == 0
+
+    assert calls == [{}, {"trust_code": True}]
 
 
 def test_image_i_depends_on_the_seed_and_on_nothing_else(tiny_repo, tmp_path):
@@ -161,11 +245,10 @@ def test_processes_that_would_train_alone_are_refused(tiny, tmp_path):
     done = script(*LAUNCH, "--output_dir", tmp_path / "run", *words(tiny))
 
     assert done.returncode != 0
-    assert "2 processes were launched, and each believes to be alone" in done.stderr
+    assert "2 processes were launched, but each sees only itself" in done.stderr
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.slow
 def test_colour_images_of_any_size_from_a_folder_train(tiny, tmp_path):
     dice = np.random.default_rng(0)
     for place in range(24):
@@ -176,9 +259,9 @@ def test_colour_images_of_any_size_from_a_folder_train(tiny, tmp_path):
         )
     tiny |= {"data.source": str(tmp_path / "photos"), "data.size": 16, "data.val_size": 4}
 
-    done = script("-m", "genhub.cli", "train", "ddpm-quick", "--output_dir", tmp_path / "run", *words(tiny))
+    code = main(["train", "ddpm-quick", "--output_dir", str(tmp_path / "run"), *words(tiny)])
 
-    assert done.returncode == 0, done.stderr
+    assert code == 0
     assert json.loads((tmp_path / "run/unet/config.json").read_text())["in_channels"] == 3
     assert Image.open(tmp_path / "run/samples.png").mode == "RGB"
 

@@ -1,5 +1,7 @@
 """`import genhub` is quick, and what it names is there."""
 
+import importlib
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -11,10 +13,16 @@ import genhub
 ROOT = Path(genhub.__file__).parent
 
 
-@pytest.mark.parametrize("name", genhub.__all__)
-def test_every_public_name_is_there_and_bears_its_name(name):
-    assert getattr(genhub, name).__name__ == name
-    assert name in dir(genhub)
+def test_every_public_name_can_be_imported():
+    assert [getattr(genhub, name).__name__ for name in genhub.__all__] == genhub.__all__
+    assert {*genhub.__all__} <= {*dir(genhub)}
+
+
+def test_a_command_is_a_function_even_if_its_module_was_imported():
+    for name in ("evaluate", "figure", "generate", "push", "train"):
+        importlib.import_module(f"genhub.commands.{name}" if name != "train" else "genhub.training.run")
+
+        assert inspect.isfunction(getattr(genhub, name))
 
 
 def test_an_unknown_name_is_an_attribute_error_that_says_so():
@@ -29,7 +37,6 @@ def test_the_tour_of_the_package_names_what_exists():
     assert [place for place in places if not (ROOT / place).exists()] == []
 
 
-@pytest.mark.slow
 def test_import_genhub_takes_less_than_a_third_of_a_second_and_imports_nothing_heavy():
     script = """
 import sys, time

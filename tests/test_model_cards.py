@@ -15,8 +15,10 @@ from huggingface_hub import ModelCard
 from safetensors import safe_open
 
 import genhub
-from genhub.cli import parse_overrides
-from genhub.recipes.recipe import FROM_DATA, load_recipe, recipe_names, same_experiment
+from genhub import recipes
+from genhub.cli import split_overrides
+from genhub.recipes.recipe import FROM_DATA
+from genhub.recipes.sections import resume_conflicts
 from genhub.repository.card_results import to_show, with_results
 from genhub.repository.push import repo_files
 
@@ -24,7 +26,7 @@ CARDS = Path(__file__).parent.parent / "model_cards"
 PACKAGE = Path(genhub.__file__).parent
 FOLDERS = sorted(path for path in CARDS.iterdir() if path.is_dir())
 every_card = pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
-PUBLISHED = [name for name in recipe_names() if not {"ddpm", "feature"} & {*name.split("-")}]
+PUBLISHED = [name for name in recipes.names() if not {"ddpm", "feature"} & {*name.split("-")}]
 
 MADE = """
 import math, torch
@@ -85,7 +87,7 @@ def test_the_card_parses_and_its_results_are_those_of_its_metrics(folder):
 
 @every_card
 def test_the_recipe_beside_the_weights_builds_the_model_that_they_are_of(folder):
-    recipe, pipeline = load_recipe(folder), genhub.AutoPipeline.from_pretrained(folder)
+    recipe, pipeline = recipes.load(folder), genhub.AutoPipeline.from_pretrained(folder)
 
     for name, part in pipeline.components.items():  # a discriminator stays behind
         spec = recipe.components[name]
@@ -100,11 +102,11 @@ def test_the_recipe_beside_the_weights_builds_the_model_that_they_are_of(folder)
 def test_the_command_of_the_card_trains_the_recipe_beside_it(folder):
     command = re.search(r"^genhub train (.+)$", (folder / "README.md").read_text(), re.MULTILINE)[1]
     name, *words = command.split("  #")[0].split()
-    own = load_recipe(folder)
+    own = recipes.load(folder)
 
-    told = load_recipe(folder / name if name == "recipe.yaml" else name, parse_overrides(words))
+    told = recipes.load(folder / name if name == "recipe.yaml" else name, split_overrides(words)[1])
 
-    differ = [key for key in same_experiment(told.sections, own.sections) if key.split(".")[-1] not in FROM_DATA]
+    differ = [key for key in resume_conflicts(told.sections, own.sections) if key.split(".")[-1] not in FROM_DATA]
     assert differ == []
     assert [stage.training for stage in told.stages] == [stage.training for stage in own.stages]
 
@@ -128,7 +130,7 @@ def test_plain_diffusers_loads_every_model_and_makes_the_same(tmp_path):
 @pytest.mark.slow
 @every_card
 def test_the_command_of_the_card_trains(folder, tmp_path):
-    recipe = load_recipe(folder)
+    recipe = recipes.load(folder)
     overrides = {"training.max_steps": 2, **{f"components.{name}.weights": None for name in recipe.weights}}
     if recipe.data.source != "points":
         overrides |= {"data.source": "sample", "data.val_size": 500}

@@ -1,6 +1,7 @@
 """The contract of every public model, and what each of them promises beyond it."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -19,6 +20,16 @@ PUBLIC = [
 ]
 every_model = pytest.mark.parametrize(
     ("name", "variant"), [(name, variant) for name in PUBLIC if name in MODELS for variant in MODELS[name].variants]
+)
+
+plain_models_and_slow_variants = pytest.mark.parametrize(
+    ("name", "variant"),
+    [
+        pytest.param(name, variant, marks=[] if variant == "plain" else pytest.mark.slow)
+        for name in PUBLIC
+        if name in MODELS
+        for variant in MODELS[name].variants
+    ],
 )
 
 
@@ -149,6 +160,44 @@ def test_calling_a_model_changes_neither_it_nor_the_global_random_state(name, va
     assert_close(first, second, rtol=0, atol=0)
     assert_close({key: value.detach() for key, value in watched.items()}, before, rtol=0, atol=0)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+@plain_models_and_slow_variants
+def test_a_model_can_be_exported(name, variant):
+    """Not strict, so values that decide which way the code goes are refused; graph breaks are the next test's."""
+    model = tiny_model(name, variant)
+    inputs = tiny_inputs(name, model)
+
+    program = torch.export.export(model, (), inputs, strict=False)
+
+    assert_close(program.module()(**inputs).to_tuple(), model(**inputs).to_tuple(), rtol=1e-5, atol=1e-5)
+
+
+def compiled(model, backend):
+    torch.compiler.reset()
+    return torch.compile(model, fullgraph=True, backend=backend)
+
+
+@plain_models_and_slow_variants
+def test_a_model_compiles_into_one_graph_as_it_is_trained(name, variant):
+    model = tiny_model(name, variant).train()
+    inputs = tiny_inputs(name, model)
+
+    with torch._dynamo.config.patch(allow_rnn=True):  # an LSTM is one node of the graph
+        traced = compiled(model, "eager")(**inputs)
+
+    assert_close(traced.to_tuple(), model(**inputs).to_tuple(), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_what_is_compiled_computes_the_same():
+    model = tiny_model("ConvVAE").train()
+    inputs = tiny_inputs("ConvVAE", model)
+
+    fused = compiled(model, "inductor")(**inputs)
+
+    assert_close(fused.to_tuple(), model(**inputs).to_tuple(), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,22 @@
-"""Every figure of the README comes from a stored file."""
+"""Every code block of the README runs, its links lead somewhere, and its tables are those of the stored metrics."""
 
+import contextlib
 import importlib.util
+import json
+import os
 import re
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+
+from genhub.cli import main
+from genhub.training.run import train
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -15,13 +27,145 @@ spec.loader.exec_module(readme)
 
 
 @pytest.mark.parametrize(("name", "table"), readme.blocks().items())
-def test_a_table_is_that_of_the_stored_figures(name, table):
-    (found,) = re.findall(rf"<!-- {name} -->\n(.*)\n<!-- /{name} -->", README, re.DOTALL)
+def test_a_table_is_that_of_the_stored_metrics(name, table):
+    (written,) = re.findall(rf"<!-- {name} -->\n(.*)\n<!-- /{name} -->", README, re.DOTALL)
 
-    assert found == table
+    assert written == table
 
 
 def test_every_published_model_is_linked_from_the_readme():
     folders = sorted(path.name for path in (ROOT / "model_cards").iterdir() if path.is_dir())
 
     assert [name for name in folders if f"model_cards/{name}/" not in README] == []
+
+
+def test_every_link_leads_somewhere():
+    targets = {target.partition("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", README) if "://" not in target}
+
+    assert [target for target in targets if not (ROOT / target).exists()] == []
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of code: the line of its fence, its language, and why it is not executed, if its author says so."""
+
+    line: int
+    language: str
+    text: str
+    reason: str | None
+
+
+def blocks(markdown: str) -> list[Block]:
+    """Finds fenced code; `<!-- not executed: REASON -->` right above a block keeps it from being executed."""
+    pattern = r"(?:^<!-- not executed: (.+?) -->\n+)?^```(\w*)\n(.*?)^```$"
+    return [
+        Block(markdown.count("\n", 0, match.start(2)) + 1, match[2], match[3], match[1])
+        for match in re.finditer(pattern, markdown, re.DOTALL | re.MULTILINE)
+    ]
+
+
+def commands(block: Block) -> list[list[str]]:
+    """The commands of a block in the shell's words, without comments."""
+    lines = block.text.replace("\\\n", " ").splitlines()
+    return [words for line in lines if (words := shlex.split(line, comments=True))]
+
+
+BLOCKS = blocks(README)
+NOT_EXECUTED = {  # how a command begins -> why it is not executed
+    r"bash scripts/|source |python -m venv": "makes an environment, as this one",
+    r"git clone|pip install|.* zalando-datasets/": "needs a network",
+    r"hf |genhub push": "needs an account on the Hub",
+}
+
+
+def reason_against(words: list[str]) -> str | None:
+    return next((why for start, why in NOT_EXECUTED.items() if re.match(start, shlex.join(words))), None)
+
+
+def omitted() -> dict[str, str]:
+    """What no test below executes, and why."""
+    marked = {f"line {block.line}: {block.text.strip()}": block.reason for block in BLOCKS if block.reason}
+    words = [words for block in BLOCKS if block.language == "bash" and not block.reason for words in commands(block)]
+    return marked | {shlex.join(command): why for command in words if (why := reason_against(command))}
+
+
+@pytest.mark.parametrize(("code", "why"), omitted().items())
+def test_this_is_not_executed(code, why):
+    pytest.skip(why)
+
+
+def test_a_block_is_one_that_can_be_executed_or_says_why_it_is_not():
+    assert len(BLOCKS) > 3
+    assert [block.line for block in BLOCKS if block.language not in ("python", "bash") and not block.reason] == []
+
+
+def small(recipe: str, tiny: dict) -> dict:
+    """Overrides that make a recipe of the README train in a second."""
+    network = {key: value for key, value in tiny.items() if key.split(".")[0] in ("components", "pipeline")}
+    rest = {key: value for key, value in tiny.items() if key.startswith("training.") or key == "data.val_size"}
+    return rest | (network if recipe == "ddpm-quick" else {})
+
+
+class Reader:
+    """Someone who follows the README, line by line, in an empty folder beside the published models.
+
+    Args:
+        launches: also run what starts processes of its own.
+    """
+
+    def __init__(self, folder: Path, tiny: dict, launches: bool):
+        self.names, self.tiny, self.launches = {"__name__": "__main__"}, tiny, launches
+        for name in ("model_cards", "scripts"):
+            (folder / name).symlink_to(ROOT / name)
+        (folder / "my_photos").mkdir()
+        dice = np.random.default_rng(0)
+        for number in range(80):
+            Image.fromarray(dice.integers(0, 255, (40, 32), np.uint8)).save(folder / f"my_photos/{number}.png")
+
+    def python(self, block: Block):
+        exec(compile("\n" * block.line + block.text, "README.md", "exec"), self.names)
+
+    def bash(self, block: Block):
+        for words in commands(block):
+            if reason_against(words):
+                continue
+            variables = dict(word.split("=", 1) for word in self._assignments(words))
+            program, *arguments = words[len(variables) :]
+            if program == "genhub" and not variables:
+                assert main(arguments) == 0, shlex.join(words)
+            elif self.launches:
+                self._launch(program, arguments, variables)
+
+    def _assignments(self, words: list[str]) -> list[str]:
+        count = next(number for number, word in enumerate(words) if not re.match(r"[A-Z_]+=", word))
+        return words[:count]
+
+    def _launch(self, program: str, arguments: list[str], variables: dict[str, str]):
+        """Runs a script of ours in processes of its own, made small by words right after its name."""
+        script = next(number for number, word in enumerate(arguments) if word.startswith("scripts/"))
+        more = ["--count", "500", "--steps", "5"] if "evaluate" in arguments[script] else []
+        if "train" in arguments[script]:
+            recipe = arguments[script + 1]
+            overrides = {"data.source": "sample", "pipeline.num_inference_steps": 2} | small(recipe, self.tiny)
+            more = [recipe, *(f"--{key}={json.dumps(value)}" for key, value in overrides.items())]
+            del arguments[script + 1]
+        start = {"accelerate": ["-m", "accelerate.commands.accelerate_cli"], "python": []}[program]
+        command = [sys.executable, *start, *arguments[: script + 1], *more, *arguments[script + 1 :]]
+        done = subprocess.run(command, env=os.environ | variables, capture_output=True, text=True, timeout=500)
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("launches", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_every_block_runs_in_the_order_of_the_page(launches, tiny, tmp_path, monkeypatch):
+    def train_small(recipe, output_dir=None, resume=False, overrides=None, **options):
+        overrides = overrides if resume else small(recipe, tiny) | (overrides or {})
+        return train(recipe, output_dir, resume, overrides, **options)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("genhub.training.run.train", train_small)
+    reader = Reader(tmp_path, tiny, launches)
+
+    for block in BLOCKS:
+        if not block.reason:
+            with contextlib.redirect_stdout(sys.stderr):
+                getattr(reader, block.language)(block)

@@ -1,4 +1,4 @@
-"""Tiny constructor arguments and inputs of every public model: the only such list."""
+"""Tiny constructor arguments and inputs of every public model and scheduler: the only such list."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -271,6 +271,7 @@ MODELS = {
             ({"sample_size": 4}, "`sample_size` must be larger for 2 convolutions, got 4"),
             ({"hidden_sizes": [0]}, "`hidden_sizes` and .* must be at least 1"),
             ({"block_out_channels": []}, "`block_out_channels`, .* must be at least 1"),
+            ({"decoder_channels": [0, 4, 4]}, "`decoder_channels` must be at least 1, got .*0, 4, 4"),
         ),
     ),
     "DenseAutoencoder": Tiny(
@@ -339,8 +340,8 @@ MODELS = {
             ({"strides": [1]}, "`block_out_channels` and `strides` must .*, got 2 and 1"),
             ({"block_out_channels": [], "strides": []}, "`block_out_channels` and `strides` must .*, got 0 and 0"),
             ({"sample_size": 9}, "`sample_size` must be divisible by 2, the strides' product, got 9"),
-            ({"latent_channels": 30}, "`latent_channels` must be a multiple of the 16 places of the map, got 30"),
-            ({"latent_channels": 0}, "`latent_channels` must be a multiple of the 16 places of the map, got 0"),
+            ({"latent_channels": 30}, "`latent_channels` must be a multiple of the 16 positions of the map, got 30"),
+            ({"latent_channels": 0}, "`latent_channels` must be a multiple of the 16 positions of the map, got 0"),
             ({"std": 0.0}, "`std` must be above 0, got 0.0"),
         ),
     ),
@@ -382,6 +383,42 @@ MODELS = {
 }
 
 
+@dataclass(frozen=True)
+class TinyScheduler:
+    """How to build a scheduler class with few noise levels.
+
+    Args:
+        arguments: few noise levels, and what the class cannot do without.
+        variants: name -> changes of `arguments` for which the contract holds as well.
+        refused: (changes of `arguments`, what the error says).
+    """
+
+    arguments: dict
+    variants: dict[str, dict] = field(default_factory=lambda: {"plain": {}})
+    refused: tuple[tuple[dict, str], ...] = ()
+
+
+SCHEDULERS = {
+    "CosineDDPMScheduler": TinyScheduler(
+        arguments={"num_train_timesteps": 50},
+        variants={
+            "plain": {},
+            "offset": {"s": 0.05},
+            "cap": {"beta_max": 0.9},
+            "offset and cap": {"s": 0.0, "beta_max": 0.99},
+            "levels of its own": {"trained_betas": [0.01 + 0.002 * t for t in range(50)]},
+            "velocity": {"prediction_type": "v_prediction", "variance_type": "fixed_large", "clip_sample": False},
+            "trailing": {"timestep_spacing": "trailing"},
+        },
+        refused=(
+            ({"num_train_timesteps": 0}, "`num_train_timesteps` must be at least 1, got 0"),
+            ({"prediction_type": "score"}, "`prediction_type` must be one of .*, got 'score'"),
+            ({"timestep_spacing": "karras"}, "`timestep_spacing` must be one of .*, got 'karras'"),
+        ),
+    ),
+}
+
+
 def model_class(name: str) -> type[diffusers.ModelMixin]:
     return getattr(genhub if name in genhub.__all__ else diffusers, name)
 
@@ -396,3 +433,8 @@ def tiny_model(name: str, variant: str = "plain", seed: int = 0, **changes) -> d
 def tiny_inputs(name: str, model: diffusers.ModelMixin, batch_size: int = 2, seed: int = 0) -> dict:
     """Returns arguments for the `forward` of a tiny model of class `name`."""
     return MODELS[name].inputs(model.config, batch_size, torch.Generator().manual_seed(seed))
+
+
+def tiny_scheduler(name: str, variant: str = "plain", **changes) -> diffusers.SchedulerMixin:
+    """Returns a scheduler of class `name` with few noise levels."""
+    return getattr(genhub, name)(**SCHEDULERS[name].arguments | SCHEDULERS[name].variants[variant] | changes)

@@ -1,1 +1,1 @@
-"""What `genhub X` and `genhub.X()` do, a file each."""
+"""The commands: `genhub X` and `genhub.X()`, a file each."""

@@ -1,12 +1,17 @@
 """A figure of a repository by its name, into a file and onto the card."""
 
 import inspect
+import pkgutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from genhub.figures import ANIMATED, FIGURES
-from genhub.recipes.instantiate import nearest
 from genhub.repository.card_results import with_figure
 from genhub.utils.files import atomic_write
+from genhub.utils.spelling import did_you_mean
+
+MINIMUM = {"count": 1, "seed": 0}
 
 
 def figure(
@@ -18,40 +23,58 @@ def figure(
     count: int | None = None,
     against: str | None = None,
 ) -> Path:
-    """Draws the figure `name` of `repo` into a PNG file, or a GIF file where it moves, and shows it on the card of a
-    repository that it lies in; returns its path.
+    """Draws the figure `name` of `repo` into a file and returns its path; a picture in a repository is also shown on
+    its card.
 
     Args:
-        output: the file; `<name>.png` or `<name>.gif` in a local repository, or in the working directory.
-        steps, seed: how images are sampled, for a figure that shows them.
-        count: how many images are drawn, or looked at.
+        output: a PNG file, or a GIF file for an animation; `<name>.png` or `<name>.gif` in a local repository, or in
+            the working directory, if None.
+        steps: sampling steps, for a figure that shows samples.
+        seed: of random numbers, for a figure that draws any.
+        count: number of images, rows or pairs, as the figure says.
         against: a second repository, for a figure that compares.
 
     Raises:
-        ValueError: there is no such figure or repository, or the repository lacks what the figure shows.
+        ValueError: there is no such figure or repository, the figure does not take an option, or the repository lacks
+            the data for it.
     """
     if name not in FIGURES:
-        raise ValueError(f"There is no figure {name!r}{nearest(name, list(FIGURES))}. Known: {', '.join(FIGURES)}.")
+        raise ValueError(f"There is no figure {name!r}{did_you_mean(name, FIGURES)}. Known: {', '.join(FIGURES)}.")
+    draw = pkgutil.resolve_name(FIGURES[name])
+    path = _output_path(name, repo, output)
+    options = {"steps": steps, "seed": seed, "count": count, "against": against}
+    options = {key: value for key, value in options.items() if value is not None}
+    _check_options(name, draw, options)
+    atomic_write(path, draw(repo, **options))
+    card = path.parent / "README.md"
+    is_of_repo = path.parent.resolve() == Path(repo).expanduser().resolve()
+    if is_of_repo and (path.parent / "model_index.json").is_file() and card.is_file():
+        atomic_write(card, with_figure(card.read_text(), path.name))
+    return path
+
+
+def _output_path(name: str, repo: str, output: str | None) -> Path:
+    """Returns the file to write.
+
+    Raises:
+        ValueError: its folder does not exist, or it is of another kind than the figure.
+    """
     suffix = ".gif" if name in ANIMATED else ".png"
-    path = Path(
-        output or (Path(repo).expanduser() if Path(repo).expanduser().is_dir() else Path()) / f"{name}{suffix}"
-    )
+    folder = Path(repo).expanduser()
+    path = Path(output) if output else (folder if folder.is_dir() else Path()) / f"{name}{suffix}"
     if not path.parent.is_dir():
         raise ValueError(f"`output` must lie in an existing folder, got {path}.")
     if path.suffix.lower() != suffix:
         raise ValueError(f"`output` must be a {suffix} file, got {path}.")
-    options = {"steps": steps, "seed": seed, "count": count, "against": against}
-    options = {key: value for key, value in options.items() if value is not None}
-    takes = list(inspect.signature(FIGURES[name]).parameters)[1:]
-    for key, value in options.items():
-        if key not in takes:
-            known = f"takes {' and '.join(f'`{one}`' for one in takes)}" if takes else "takes no options"
-            raise ValueError(f"`{key}` must be unset: the figure {name} {known}, got {value}.")
-    for key, least in (("count", 1), ("seed", 0)):
-        if options.get(key, least) < least:
-            raise ValueError(f"`{key}` must be at least {least}, got {options[key]}.")
-    atomic_write(path, FIGURES[name](repo, **options))
-    text = path.parent / "README.md"
-    if (path.parent / "model_index.json").is_file() and text.is_file():
-        atomic_write(text, with_figure(text.read_text(), path.name))
     return path
+
+
+def _check_options(name: str, draw: Callable[..., bytes], options: dict[str, Any]) -> None:
+    """Refuses options that the figure does not take, and values out of range."""
+    known = list(inspect.signature(draw).parameters)[1:]
+    takes = f"takes {' and '.join(f'`{option}`' for option in known)}" if known else "takes no options"
+    for key, value in options.items():
+        if key not in known:
+            raise ValueError(f"`{key}` must be unset: the figure {name} {takes}, got {value}.")
+        if key in MINIMUM and value < MINIMUM[key]:
+            raise ValueError(f"`{key}` must be at least {MINIMUM[key]}, got {value}.")

@@ -1,88 +1,104 @@
-"""Images from a saved pipeline, in batches."""
+"""`genhub generate`: images from a saved pipeline."""
 
-import inspect
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
+from diffusers import DiffusionPipeline
 from PIL import Image
 
 from genhub import plotting
-from genhub.repository.capabilities import capabilities_of, generates
+from genhub.evaluation.sampling import check_sampling_arguments, sample, set_scheduler
+from genhub.repository.capabilities import capabilities_of
 from genhub.repository.load import AutoPipeline
 from genhub.utils.environment import best_device
-from genhub.utils.randomness import seed_of
 
 
 def generate(
     repo: str,
     count: int | None = None,
     seed: int = 0,
-    steps: int | None = None,
-    truncation: float | None = None,
-    class_labels: list[int] | None = None,
     batch_size: int = 64,
+    class_labels: Sequence[int] | None = None,
+    prompts: Sequence[str] | None = None,
+    scheduler: str | None = None,
+    scheduler_arguments: dict[str, Any] | None = None,
+    arguments: dict[str, Any] | None = None,
     output: str | None = None,
     folder: str | None = None,
     device: str | None = None,
 ) -> Path:
     """Generates images with the pipeline of `repo` and writes them as one grid; returns its path.
 
-    Image i is a function of (seed, i): neither the batch size nor the number of images changes it.
+    Image i is a function of seed, i and its label or prompt; neither the batch size nor the count changes it.
 
     Args:
-        count: how many images; as many as `class_labels` if these are more than one, else 64.
-        steps: sampling steps of a diffusion model; the pipeline's own number where it is not given.
-        truncation: pull towards the mean of a GAN's latents or styles, 1 for none.
-        class_labels: class of each image, or one for all; of a conditional pipeline all classes in turn if not given.
+        count: number of images; by default that of the labels or prompts if several, else 64.
+        class_labels: class of each image, or one for all; by default all real classes in turn.
+        prompts: text of each image, or one for all.
+        scheduler: class of another scheduler, with the config of the pipeline's own.
+        scheduler_arguments: values of the scheduler's config to change.
+        arguments: further arguments of the pipeline's call, such as `num_inference_steps` or `truncation`.
         output: file of the grid; `generated.png` in a local repository, or in the working directory.
-        folder: where each image also goes as a PNG file of its own.
+        folder: write each image as a PNG file here, too.
 
     Raises:
         ValueError: there is no such repository, or the pipeline does not take these arguments.
     """
+    conditions = {"class_labels": class_labels, "prompts": prompts}
     if count is None:
-        count = len(class_labels) if class_labels is not None and len(class_labels) > 1 else 64
+        count = next((len(values) for values in conditions.values() if values is not None and len(values) > 1), 64)
     if count < 1 or batch_size < 1:
         raise ValueError(f"`count` and `batch_size` must be at least 1, got {count} and {batch_size}.")
-    if class_labels is not None and len(class_labels) not in (1, count):
-        raise ValueError(f"`class_labels` must hold 1 or {count} entries, got {len(class_labels)}.")
+    labels, texts = (_one_each(name, values, count) for name, values in conditions.items())
+    path = _grid_path(repo, output)
+    pipeline = AutoPipeline.from_pretrained(repo).to(_device(device))
+    _check(pipeline, class_labels, prompts)
+    arguments = arguments or {}
+    check_sampling_arguments(pipeline, arguments)
+    set_scheduler(pipeline, scheduler, scheduler_arguments)
+    images = sample(pipeline, count, seed, batch_size, labels, arguments, prompts=texts)
+    plotting.grid(images).save(path)
+    if folder is not None:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        for index, image in enumerate(images):
+            plotting.grid(image[None], scale=1, gap=0).save(Path(folder) / f"{index:05d}.png")
+    return path
+
+
+def _one_each(name: str, values: Sequence | None, count: int) -> Sequence | None:
+    """Repeats a single value `count` times."""
+    if values is not None and len(values) not in (1, count):
+        raise ValueError(f"`{name}` must hold 1 or {count} entries, got {len(values)}.")
+    return list(values) * count if values is not None and len(values) == 1 else values
+
+
+def _grid_path(repo: str, output: str | None) -> Path:
     path = Path(output or (Path(repo) if Path(repo).is_dir() else Path()) / "generated.png")
     if not path.parent.is_dir():
         raise ValueError(f"`output` must lie in an existing folder, got {path}.")
     if path.suffix.lower() not in Image.registered_extensions():
         raise ValueError(f"`output` must be a file of a kind that pillow writes, such as .png, got {path}.")
-    try:
-        device = torch.empty(0, device=device or best_device()).device
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"`device` must be one that this PyTorch and this machine have, got {device!r}.") from error
-    pipeline = AutoPipeline.from_pretrained(repo).to(device)
-    if not generates(pipeline):
-        raise ValueError(
-            f"`repo` must hold a pipeline that generates images, got {type(pipeline).__name__}; what one that copies "
-            "images does is shown by `genhub figure reconstructions`."
-        )
-    options, arguments = {"steps": ("num_inference_steps", steps), "truncation": ("truncation", truncation)}, {}
-    for name, (argument, value) in options.items():
-        if value is not None and argument not in inspect.signature(pipeline.__call__).parameters:
-            raise ValueError(f"`{name}` must be unset: {type(pipeline).__name__} does not take it.")
-        if value is not None:
-            arguments[argument] = value
-    known = capabilities_of(pipeline).num_classes
-    if known and class_labels is None:
-        class_labels = [place % known for place in range(count)]
-    images = []
-    for start in range(0, count, batch_size):
-        places = range(start, min(start + batch_size, count))
-        if class_labels is not None:
-            arguments["class_labels"] = [class_labels[i if len(class_labels) > 1 else 0] for i in places]
-        generators = [torch.Generator().manual_seed(seed_of("image", seed, i)) for i in places]
-        images.append(
-            pipeline(batch_size=len(places), generator=generators, output_type="pt", **arguments).images.cpu()
-        )
-    images = torch.cat(images)
-    plotting.grid(images).save(path)
-    if folder is not None:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        for place, image in enumerate(images):
-            plotting.grid(image[None], scale=1, gap=0).save(Path(folder) / f"{place:05d}.png")
     return path
+
+
+def _device(name: str | None) -> torch.device:
+    try:
+        return torch.empty(0, device=name or best_device()).device
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"`device` must be one that this PyTorch and this machine have, got {name!r}.") from error
+
+
+def _check(pipeline: DiffusionPipeline, class_labels: Sequence[int] | None, prompts: Sequence[str] | None) -> None:
+    """Raises ValueError if the pipeline does not generate, or not by what is given."""
+    name, capabilities = type(pipeline).__name__, capabilities_of(pipeline)
+    if not capabilities.can("generate"):
+        raise ValueError(
+            f"`repo` must hold a pipeline that generates images, got {name}; reconstructions are drawn by "
+            "`genhub figure reconstructions`."
+        )
+    if class_labels is not None and capabilities.num_classes is None:
+        raise ValueError("`class_labels` must be unset: the network is unconditional.")
+    if prompts is not None and "prompt" not in capabilities.inputs:
+        raise ValueError(f"`prompt` must be unset: {name} does not take it.")

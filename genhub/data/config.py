@@ -1,23 +1,24 @@
-"""What a recipe says about its data."""
+"""The section `data` of a recipe."""
 
 from dataclasses import dataclass
 
 
 @dataclass
 class DataConfig:
-    """Which images, and in which shape.
+    """Which images a model is trained on, and in which shape.
 
     Args:
-        source: `sample`, `points` (in space, beside a plane), a Hub id, a folder of parquet files, of images (a
-            subfolder a class), of the four idx files.
+        source: `sample`, `points` (in space, near a plane), a Hub id, or a folder of parquet files, of images (a
+            subfolder a class) or of the four idx files.
         val_size: images at the end of the training split that are kept for validation.
-        labelled: train on so many images alone, as many of each class; None for all.
-        label_draw: which ones: the seed of their draw from the training split.
+        labelled: train on this many images only, equally many of each class; None for all.
+        label_draw: seed of the draw of the `labelled` images.
         size: centre-crop and resize to this many pixels; None keeps the images as they are.
         channels: 1 or 3 to convert; None keeps grey grey and colour colour.
         streaming: read the data set while training instead of loading it first.
         memory_limit_gb: a larger set is decoded by `workers` processes while training.
-        shuffle_buffer: images that a streamed set is shuffled within.
+        shuffle_buffer: size of the buffer that a stream is shuffled in, in images.
+        encode: component that encodes the images once; all others are trained on its latents.
     """
 
     source: str = "zalando-datasets/fashion_mnist"
@@ -30,6 +31,7 @@ class DataConfig:
     memory_limit_gb: float = 4.0
     workers: int = 2
     shuffle_buffer: int = 10_000
+    encode: str | None = None
 
     def __post_init__(self):
         if self.val_size < 0:

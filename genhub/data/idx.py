@@ -10,20 +10,28 @@ STEMS = {"train": ("train-images", "train-labels"), "test": ("t10k-images", "t10
 
 
 def idx_files(folder: Path, split: str) -> tuple[Path, Path] | None:
-    """Returns the files of images and labels of a split, or None where `folder` holds no idx files."""
+    """Returns the image file and the label file of a split, or None if `folder` holds no idx files.
+
+    Raises:
+        ValueError: one of the split's files is missing.
+    """
     if not folder.is_dir() or not any(folder.glob("*-idx3-ubyte*")):
         return None
-    found = []
+    paths = []
     for stem, kind in zip(STEMS[split], ("idx3-ubyte", "idx1-ubyte"), strict=True):
         matches = [path for suffix in ("", ".gz") if (path := folder / f"{stem}-{kind}{suffix}").is_file()]
         if not matches:
             raise ValueError(f"The folder {folder} has no {stem}-{kind} (plain or .gz).")
-        found.append(matches[0])
-    return found[0], found[1]
+        paths.append(matches[0])
+    return paths[0], paths[1]
 
 
 def read_idx(path: Path, dimensions: int) -> np.ndarray:
-    """Reads one idx file of unsigned bytes: two zeros, type 8, number of dimensions, sizes (big-endian), data."""
+    """Reads an idx file of unsigned bytes: two zeros, type 8, number of dimensions, big-endian sizes, data.
+
+    Raises:
+        ValueError: the file cannot be read, is of another type, or is longer or shorter than its header states.
+    """
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (OSError, EOFError, zlib.error) as error:

@@ -1,7 +1,9 @@
-"""Images in memory, the order in which they are seen, and the range in which models see them."""
+"""Images in memory, the order in which training sees them, and the range in which models see them."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Self, cast
 
 import torch
 
@@ -10,28 +12,31 @@ from genhub.utils.randomness import keyed_generator
 
 @dataclass(frozen=True)
 class Shape:
-    """What a model has to fit: channels, height and width of the images, names and number of their classes."""
+    """What a model has to fit: channels, height and width of a sample, names and number of the classes."""
 
     channels: int
     height: int
     width: int
     class_names: tuple[str, ...] | None = None
-    num_classes: int | None = field(default=None, compare=False)  # of lazy data known only with the names
+    num_classes: int | None = field(default=None, compare=False)  # None for lazy data whose classes have no names
 
 
-@dataclass
-class Images:
-    """A data set in memory: `images` uint8 (N, C, H, W), `labels` int64 (N,) or None.
+class InMemory(ABC):
+    """A data set in memory: a dataclass whose tensors have one row a sample.
 
-    What is no picture may be float instead, in the unit in which black is 0 and white is 1, and beyond these.
+    A subclass adds what its samples are stored as, and says how an objective meets them.
     """
 
-    images: torch.Tensor
-    labels: torch.Tensor | None = None
-    class_names: tuple[str, ...] | None = None
+    labels: torch.Tensor | None
+    class_names: tuple[str, ...] | None
+    input_ids: torch.Tensor | None
 
-    def __len__(self) -> int:
-        return len(self.images)
+    @abstractmethod
+    def sample(self, index: torch.Tensor | slice) -> torch.Tensor:
+        """Returns what the objective meets at `index`, float (B, C, H, W)."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
 
     @property
     def has_labels(self) -> bool:
@@ -42,24 +47,25 @@ class Images:
         count = None if self.class_names is None else len(self.class_names)
         if count is None and self.labels is not None and len(self.labels):
             count = int(self.labels.max()) + 1
-        return Shape(*self.images.shape[1:], self.class_names, count)
+        channels, height, width = self.sample(slice(1)).shape[1:]
+        return Shape(channels, height, width, self.class_names, count)
 
-    def __getitem__(self, part: slice | torch.Tensor) -> "Images":
-        return Images(self.images[part], None if self.labels is None else self.labels[part], self.class_names)
+    def __getitem__(self, index: slice | torch.Tensor) -> Self:
+        return self._map(lambda tensor: tensor[index])
 
-    def choose(self, count: int, seed: int) -> "Images":
-        """Returns `count` of the images, or all if there are fewer, in an order that `seed` fixes."""
+    def choose(self, count: int, seed: int) -> Self:
+        """Returns `count` of the samples, or all if there are fewer, in an order that `seed` fixes."""
         return self[torch.randperm(len(self), generator=keyed_generator("choose", seed))[:count]]
 
-    def draw_labelled(self, count: int, seed: int) -> "Images":
-        """Returns `count` of the images, as many of each class, drawn by `seed`.
+    def draw_labelled(self, count: int, seed: int) -> Self:
+        """Draws `count` samples by `seed`, equally many of each class, ordered by class.
 
         Raises:
-            ValueError: there are no labels, or not so many of each class.
+            ValueError: there are no labels, or a class has too few samples.
         """
-        if self.labels is None:
-            raise ValueError("`data.labelled` must be left out: the data set has no labels.")
         classes = self.shape.num_classes
+        if self.labels is None or classes is None:
+            raise ValueError("`data.labelled` must be left out: the data set has no labels.")
         if count % classes:
             raise ValueError(f"`data.labelled` must be a multiple of the {classes} classes, got {count}.")
         fewest = min(int((self.labels == label).sum()) for label in range(classes))
@@ -72,36 +78,69 @@ class Images:
         drawn = [order[self.labels[order] == label][: count // classes] for label in range(classes)]
         return self[torch.cat(drawn)]
 
-    def to(self, device) -> "Images":
-        """Returns the same images on `device`."""
-        labels = None if self.labels is None else self.labels.to(device)
-        return Images(self.images.to(device), labels, self.class_names)
+    def to(self, device: str | torch.device) -> Self:
+        """Returns the data set on `device`."""
+        return self._map(lambda tensor: tensor.to(device))
 
     def batch(self, index: torch.Tensor | slice) -> dict[str, torch.Tensor]:
-        """Returns `sample` in [-1, 1] and `labels`, on the device that the images are on."""
-        batch = {"sample": to_model_range(self.images[index])}
-        if self.labels is not None:
-            batch["labels"] = self.labels[index]
+        """Returns `sample` (B, C, H, W) and, if the data set has them, `labels` (B,) and `input_ids` (B, T), on its
+        device."""
+        batch = {"sample": self.sample(index)}
+        for name in ("labels", "input_ids"):
+            if (tensor := getattr(self, name)) is not None:
+                batch[name] = tensor[index]
         return batch
 
-    def batches(self, batch_size: int, start: int, stride: int, seed: int, device) -> Iterator[dict]:
+    def batches(self, batch_size: int, start: int, stride: int, seed: int, device: str | torch.device) -> Iterator:
         """Yields without end the batches at positions `start`, `start + stride`, ... of the shuffled stream."""
-        held = self.to(device)
+        on_device = self.to(device)
         order = Order(len(self), seed)
         while True:
-            yield held.batch(order(start, batch_size).to(device))
+            yield on_device.batch(order(start, batch_size).to(device))
             start += stride
+
+    def _map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> Self:
+        """Applies `function` to every tensor."""
+        dataset = cast(Any, self)  # a dataclass, as every subclass is
+        values = {part.name: getattr(self, part.name) for part in fields(dataset)}
+        return replace(dataset, **{name: function(x) for name, x in values.items() if isinstance(x, torch.Tensor)})
+
+
+@dataclass
+class Images(InMemory):
+    """Images in memory: `images` uint8 (N, C, H, W), met as float in [-1, 1].
+
+    Args:
+        labels: int64 (N,).
+        class_names: in the order of the labels.
+        input_ids: int64 (N, T), the tokens of a text for each image.
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor | None = None
+    class_names: tuple[str, ...] | None = None
+    input_ids: torch.Tensor | None = None
+
+    def __post_init__(self):
+        if self.images.dtype != torch.uint8:
+            raise ValueError(f"`images` must be uint8, got {self.images.dtype}.")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def sample(self, index: torch.Tensor | slice) -> torch.Tensor:
+        return to_model_range(self.images[index])
 
 
 class Order:
-    """Maps positions of the endless stream to places in the data set, one permutation an epoch."""
+    """Maps positions of an endless stream to indices of the data set, one permutation an epoch."""
 
     def __init__(self, length: int, seed: int):
         self.length, self.seed = length, seed
         self.epochs: dict[int, torch.Tensor] = {}
 
     def __call__(self, start: int, count: int) -> torch.Tensor:
-        """Returns the places of positions `start`..`start + count - 1`, (count,)."""
+        """Returns the indices at positions `start`..`start + count - 1`, (count,)."""
         first, last = start // self.length, (start + count - 1) // self.length
         self.epochs = {epoch: self.epochs[epoch] for epoch in self.epochs if first <= epoch <= last}
         for epoch in range(first, last + 1):
@@ -114,7 +153,11 @@ class Order:
 
 
 def to_model_range(images: torch.Tensor) -> torch.Tensor:
-    """Maps uint8 0..255, or float 0..1, to float [-1, 1]: the one place where this is done."""
-    if images.is_floating_point():
-        return 2 * images - 1
+    """Maps uint8 images from 0..255 to float [-1, 1].
+
+    Raises:
+        ValueError: `images` are not uint8, so that their range is unknown.
+    """
+    if images.dtype != torch.uint8:
+        raise ValueError(f"`images` must be uint8, got {images.dtype}.")
     return images.float().div_(127.5).sub_(1)

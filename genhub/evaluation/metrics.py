@@ -1,7 +1,7 @@
-"""Distances between two sets of images, given their features (N, K): how far, how real, how varied.
+"""Distances between two sets of images, given their features (N, K).
 
-Everything here is in float64 and draws from generators of its own, so a figure is a function of its features and its
-seed. tests/evaluation/test_metrics.py holds it to SciPy, torchmetrics and prdc.
+Everything is computed in float64 with generators of its own, so a result is a function of features and seed.
+tests/evaluation/test_metrics.py compares with SciPy, torchmetrics and prdc.
 """
 
 import math
@@ -15,17 +15,17 @@ from genhub.utils.randomness import keyed_generator
 
 @dataclass(frozen=True)
 class Gaussian:
-    """The normal distribution that has the moments of some features."""
+    """The normal distribution with the moments of some features."""
 
     mean: torch.Tensor  # (K,)
     covariance: torch.Tensor  # (K, K), unbiased
 
     @classmethod
     def fit(cls, features: torch.Tensor) -> "Gaussian":
-        """Takes the moments of `features` (N, K).
+        """Returns the moments of `features` (N, K).
 
         Raises:
-            ValueError: N is not above K, so that the covariance would have no full rank.
+            ValueError: N is not above K, so that the covariance would be singular.
         """
         if len(features) <= features.shape[1]:
             raise ValueError(
@@ -46,18 +46,18 @@ def frechet_distance(p: Gaussian, q: Gaussian) -> float:
     return (offset + p.covariance.trace() + q.covariance.trace() - 2 * cross).item()
 
 
-def over_halves(figure: Callable[[torch.Tensor], float], features: torch.Tensor, draws: int = 20) -> float:
-    """Returns the standard error of `figure(features)`: its sd over random halves of `features`, which is that of the
-    whole by the delete-half jackknife (Shao & Wu 1989, Eq. 2.2 with d = n / 2)."""
-    half, generator = len(features) // 2, keyed_generator("halves")
-    parts = (features[torch.randperm(len(features), generator=generator)[:half]] for _ in range(draws))
-    return torch.tensor([figure(part) for part in parts], dtype=torch.float64).std().item()
+def over_halves(metric: Callable[[torch.Tensor], float], features: torch.Tensor, draws: int = 20) -> float:
+    """Returns the standard error of `metric(features)` by the delete-half jackknife: its sd over random halves (Shao &
+    Wu 1989, Eq. 2.2 with d = n / 2)."""
+    size, generator = len(features) // 2, keyed_generator("halves")
+    halves = (features[torch.randperm(len(features), generator=generator)[:size]] for _ in range(draws))
+    return torch.tensor([metric(half) for half in halves], dtype=torch.float64).std().item()
 
 
 def frechet_distance_at_infinity(real: Gaussian, fake: torch.Tensor, sizes: Sequence[int], draws: int = 5) -> float:
-    """Returns the Fréchet distance of infinitely many generated images to the real ones at hand: the intercept of a
-    line in 1 / N through those of `draws` random subsets of each of `sizes` (Chong & Forsyth 2020, arXiv 1911.07023,
-    Sec. 3.2)."""
+    """Returns the Fréchet distance of infinitely many generated images to the given real ones: the intercept of a line
+    in 1 / N through the distances of `draws` random subsets of each of `sizes` (Chong & Forsyth 2020, arXiv
+    1911.07023, Sec. 3.2)."""
     generator = keyed_generator("infinity")
     points = [
         (1 / size, frechet_distance(real, Gaussian.fit(fake[torch.randperm(len(fake), generator=generator)[:size]])))
@@ -74,7 +74,7 @@ def kernel_distance(
 ) -> tuple[float, float]:
     """Returns the kernel distance (KID), an unbiased estimate of the squared MMD under (x . y / K + 1)^3, as mean and
     sd over random subsets (Bińkowski et al. 2018, arXiv 1801.01401, Sec. 4)."""
-    size = min(subset_size, len(real) // 2, len(fake) // 2)  # larger ones would be the whole, without a spread
+    size = min(subset_size, len(real) // 2, len(fake) // 2)  # larger subsets would be the whole set, without a spread
     if size < 2:
         raise ValueError(f"There must be at least 4 images on each side, got {len(real)} and {len(fake)}.")
     generator = keyed_generator("subsets", seed)
@@ -100,14 +100,14 @@ def squared_mmd(x: torch.Tensor, y: torch.Tensor) -> float:
 
 @dataclass(frozen=True)
 class Neighbourhoods:
-    """How the k-nearest-neighbour balls of two sets meet; each a mean over images, with its standard error.
+    """Overlap of the k-nearest-neighbour balls of two sets; each a mean over images, with its standard error.
 
     Args:
         precision: share of the generated images in a ball of a real one (Kynkäänniemi et al. 2019, arXiv 1904.06991,
             Eq. 1-2).
         recall: share of the real images in a ball of a generated one (ibid.).
         density: mean number of real balls that a generated image lies in, over k (Naeem et al. 2020, arXiv 2002.09797,
-            Eq. 4); 1 where both sets are alike, above 1 where the generated ones crowd in dense places.
+            Eq. 4); 1 for equal distributions, above 1 if generated images gather where real ones are dense.
         coverage: share of the real balls that hold a generated image (ibid., Eq. 5).
     """
 
@@ -118,10 +118,10 @@ class Neighbourhoods:
 
 
 def neighbourhoods(real: torch.Tensor, fake: torch.Tensor, k: int = 5, block: int = 1000) -> Neighbourhoods:
-    """Compares `real` (N, K) and `fake` (M, K) by the balls that reach from each image to its k-th neighbour.
+    """Compares `real` (N, K) and `fake` (M, K) by the balls from each image to its k-th neighbour.
 
     Raises:
-        ValueError: a set has no more than `k` images.
+        ValueError: a set has `k` images or fewer.
     """
     if min(len(real), len(fake)) <= k:
         raise ValueError(f"There must be more than {k} images on each side, got {len(real)} and {len(fake)}.")
@@ -131,25 +131,25 @@ def neighbourhoods(real: torch.Tensor, fake: torch.Tensor, k: int = 5, block: in
     held = torch.zeros(len(real), dtype=torch.bool)
     balls = []
     for start in range(0, len(fake), block):
-        part = slice(start, start + block)
-        apart = squared_distances(fake[part], real)  # (b, N)
-        inside = apart < real_radius
+        rows = slice(start, start + block)
+        squared = squared_distances(fake[rows], real)  # (b, N)
+        inside = squared < real_radius
         balls.append(inside.sum(1))
         holds_fake |= inside.any(0)
-        held |= (apart < fake_radius[part, None]).any(0)
-    balls = torch.cat(balls).double()  # of real images, in which each generated one lies
+        held |= (squared < fake_radius[rows, None]).any(0)
+    balls = torch.cat(balls).double()  # number of real balls that each generated image lies in
     return Neighbourhoods(mean_of(balls > 0), mean_of(held), mean_of(balls / k), mean_of(holds_fake))
 
 
 def mean_of(values: torch.Tensor) -> tuple[float, float]:
-    """Returns the mean of one number an image, and its standard error."""
+    """Returns the mean over images, and its standard error."""
     values = values.double()
     return values.mean().item(), values.std().item() / math.sqrt(len(values))
 
 
 def kth_distance(features: torch.Tensor, k: int, block: int = 1000) -> torch.Tensor:
     """Returns the squared distance from each image to its k-th neighbour, (N,)."""
-    rows = [squared_distances(part, features).kthvalue(k + 1, 1).values for part in features.split(block)]
+    rows = [squared_distances(queries, features).kthvalue(k + 1, 1).values for queries in features.split(block)]
     return torch.cat(rows)  # k + 1: an image is its own first neighbour
 
 
@@ -160,8 +160,8 @@ def squared_distances(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 
 
 def class_balance(probabilities: torch.Tensor) -> float:
-    """Returns the KL divergence, in nats, from the uniform distribution to that of the predicted classes of
-    `probabilities` (N, K)."""
+    """Returns the KL divergence, in nats, of the predicted classes of `probabilities` (N, K) from the uniform
+    distribution."""
     counts = torch.bincount(probabilities.argmax(1), minlength=probabilities.shape[1]).double()
     share = counts / counts.sum()
     return (torch.special.xlogy(share, share).sum() + math.log(len(share))).item()

@@ -1,4 +1,4 @@
-"""Protocol `fmnist-eval-1`: what has to be the same for two figures to be compared."""
+"""Protocol `fmnist-eval-1`: what must be equal for two numbers to be comparable."""
 
 import torch
 
@@ -7,24 +7,24 @@ from genhub.utils.cache import content_hash
 
 PROTOCOL = "fmnist-eval-1"
 COUNT = 10_000  # generated images, against the official 10,000 test images
-BATCH_SIZE = 250  # images of one call of the pipeline; each call has a generator of its own
+BATCH_SIZE = 250  # images of one call of the pipeline, which has a generator of its own
 SEED = 10_000  # of sampling, plus the seed of training
 NEIGHBOURS = 5  # k of precision, recall, density and coverage
 SUBSETS, SUBSET_SIZE = 100, 1000  # of the kernel distance
-SIZES = (1000, 2000, 4000, 6000, 8000, 10_000)  # numbers of images through which a line is drawn to infinity
+SIZES = (1000, 2000, 4000, 6000, 8000, 10_000)  # numbers of images to extrapolate to infinity from
 # content hashes of Fashion MNIST: its first 500 training images, and images and labels of the splits
 FASHION_MNIST = "a778db1915a475e18add4a7cec4f5095"
 OFFICIAL = {"train": "27430240bc54ee850153a7db8398eea7", "test": "68c0de5c782208833beccc2150c2242c"}
-PADDING = 2  # pixels on each side that a model which works at 32 x 32 adds to 28 x 28
+PADDING = 2  # pixels on each side by which a model pads 28 x 28 to 32 x 32
 
 
 def is_fashion_mnist(images: torch.Tensor) -> bool:
-    """Whether these uint8 training images begin as those of Fashion MNIST do."""
+    """Returns whether the first of these uint8 training images are those of Fashion MNIST."""
     return content_hash(images[:500]) == FASHION_MNIST
 
 
 def is_official(train: Images, test: Images) -> bool:
-    """Whether these are the protocol's splits: the first 55,000 training images and the 10,000 test images."""
+    """Returns whether these are the protocol's splits: the first 55,000 training images and the 10,000 test images."""
     splits = {"train": train, "test": test}
     return all(
         images.labels is not None and content_hash(images.images, images.labels) == OFFICIAL[name]
@@ -33,7 +33,7 @@ def is_official(train: Images, test: Images) -> bool:
 
 
 def to_bytes(images: torch.Tensor, shape: tuple[int, int, int]) -> torch.Tensor:
-    """Rounds generated images (N, C, H, W) in [0, 1] to uint8, as they would be saved, and cuts off padding.
+    """Rounds generated images (N, C, H, W) in [0, 1] to uint8, as in a saved file, and crops padding.
 
     Raises:
         ValueError: a value is not finite, or the images are not of `shape` (C, H, W). Nothing is filtered or resized.
@@ -48,4 +48,4 @@ def to_bytes(images: torch.Tensor, shape: tuple[int, int, int]) -> torch.Tensor:
         raise ValueError(
             f"The generated images must be like the real ones, (C, H, W) = {shape}, got {tuple(images.shape[1:])}."
         )
-    return (images.clamp(0, 1) * 255).round().to(torch.uint8).contiguous()  # as caches want it
+    return (images.clamp(0, 1) * 255).round().to(torch.uint8).contiguous()  # safetensors demands it

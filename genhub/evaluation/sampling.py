@@ -1,24 +1,27 @@
-"""Sets of images from a pipeline: spread over all processes, resumable, timed."""
+"""Images from a pipeline: `sample` for all purposes, and `Sampler` for evaluations by the protocol."""
 
-import resource
+import inspect
+import math
 import statistics
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate import PartialState
 from accelerate.utils import gather
-from diffusers import DiffusionPipeline
+from diffusers import DiffusionPipeline, SchedulerMixin
 from torch import nn
 from tqdm.auto import tqdm
 
 from genhub.evaluation.protocol import to_bytes
-from genhub.repository.capabilities import call_arguments
+from genhub.evaluation.speed import count_passes, peak_memory
+from genhub.repository.capabilities import call_arguments, capabilities_of
+from genhub.repository.load import find_class
 from genhub.utils.cache import cached, content_hash
 from genhub.utils.randomness import keyed_generator
+from genhub.utils.spelling import did_you_mean
 
 WARM_UP, REPEATS = 3, 10  # calls before timing, and timed
 
@@ -32,37 +35,87 @@ def sample(
     labels: Sequence[int] | None = None,
     arguments: dict[str, Any] | None = None,
     indices: Sequence[int] | None = None,
+    prompts: Sequence[str] | None = None,
 ) -> torch.Tensor:
     """Generates `count` images, (N, C, H, W) in [0, 1], on the CPU.
 
-    Image i is a function of (seed, i): neither the batch size nor the number of images changes it.
+    Image i is a function of seed, i and its label or prompt; neither the batch size nor the count changes it.
 
     Args:
-        labels: class of each image.
+        labels: class of each image; the real classes in turn if None (never the null class), by i.
         arguments: further arguments of the pipeline's call, such as `num_inference_steps`.
-        indices: the images' indices i, if not 0..count - 1.
+        indices: i of each image, if not 0..count - 1.
+        prompts: text of each image, for a pipeline that takes prompts.
     """
-    indices, images = range(count) if indices is None else indices, []
+    indices = range(count) if indices is None else indices
+    labels = labels_in_turn(pipeline, indices) if labels is None else labels
+    images = []
     for start in range(0, count, batch_size):
-        part = indices[start : start + batch_size]
-        generators = [keyed_generator("image", seed, index) for index in part]
-        wanted = call_arguments(pipeline, len(part), None if labels is None else labels[start : start + batch_size])
-        batch = pipeline(**wanted, generator=generators, output_type="pt", **(arguments or {}))
-        images.append(batch.images.float().cpu())
+        rows = slice(start, min(start + batch_size, count))
+        generators = [keyed_generator("image", seed, index) for index in indices[rows]]
+        classes, texts = None if labels is None else labels[rows], None if prompts is None else prompts[rows]
+        call = call_arguments(pipeline, rows.stop - rows.start, classes, texts) | (arguments or {})
+        images.append(_call(pipeline, call, generators).float().cpu())
     return torch.cat(images)
+
+
+def _call(
+    pipeline: DiffusionPipeline, arguments: dict[str, Any], generator: torch.Generator | list[torch.Generator]
+) -> torch.Tensor:
+    """Returns the images of one call, which the base class `DiffusionPipeline` does not declare."""
+    return cast(Callable[..., Any], pipeline)(**arguments, generator=generator, output_type="pt").images
+
+
+def labels_in_turn(pipeline: DiffusionPipeline, indices: Sequence[int]) -> list[int] | None:
+    """Returns a real class for each index, all classes in turn; None for an unconditional pipeline."""
+    num_classes = capabilities_of(pipeline).num_classes
+    return None if num_classes is None else [index % num_classes for index in indices]
+
+
+def check_sampling_arguments(pipeline: DiffusionPipeline, arguments: dict[str, Any]) -> None:
+    """Raises ValueError if the pipeline does not declare one of `arguments`."""
+    known = sorted(capabilities_of(pipeline).sampling_arguments)
+    for name in arguments:
+        if name not in known:
+            cls, hint = type(pipeline).__name__, did_you_mean(name, known)
+            takes = f" It takes {', '.join(known)}." if known else ""
+            raise ValueError(f"`{name}` must be unset: {cls} does not take it{hint}.{takes}")
+
+
+def set_scheduler(pipeline: DiffusionPipeline, name: str | None, arguments: dict[str, Any] | None = None) -> None:
+    """Replaces the scheduler of `pipeline` by the class `name` (None keeps it) with the same config, but for
+    `arguments`, such as `use_karras_sigmas`.
+
+    Raises:
+        ValueError: there is no scheduler, class or argument like that, or only one of both has an `init_noise_sigma`.
+    """
+    if name is None and not arguments:
+        return
+    if "scheduler" not in pipeline.components:
+        raise ValueError(f"`scheduler` must be unset: {type(pipeline).__name__} has none.")
+    cls = type(pipeline.scheduler) if name is None else find_class(name, SchedulerMixin)
+    known = [*inspect.signature(cls).parameters]
+    for key in arguments or {}:
+        if key not in known:
+            raise ValueError(f"There is no `scheduler.{key}`{did_you_mean(key, known)}: it is not in {cls.__name__}.")
+    old, new = pipeline.scheduler, cls.from_config(pipeline.scheduler.config, **(arguments or {}))
+    if hasattr(new, "init_noise_sigma") != hasattr(old, "init_noise_sigma"):
+        raise ValueError(f"`scheduler` must denoise as {type(old).__name__} does, got {cls.__name__}.")
+    pipeline.register_modules(scheduler=new)
 
 
 @dataclass
 class Sampler:
-    """Draws sets of images from a pipeline. Batch b is a function of (seed, b), so the number of processes changes
-    nothing.
+    """Generates sets of images by the protocol: over all processes, resumable, timed.
+
+    Batch b is a function of (seed, b), whatever the number of processes.
 
     Args:
-        shape: (C, H, W) that the images must have.
+        shape: (C, H, W) of the images, checked.
         classes: number of classes to ask for in turn, equally often; None for an unconditional pipeline.
-        arguments: what each call of the pipeline gets besides, such as `num_inference_steps`.
-        key: what identifies the weights, so that an interrupted run goes on where it was; None keeps nothing.
-        is_quiet: show no progress.
+        arguments: further arguments of the pipeline's call, such as `num_inference_steps`.
+        key: identifies the weights, so that an interrupted run is resumed from the cache; None caches nothing.
+        is_quiet: hide progress.
     """
 
     pipeline: DiffusionPipeline
@@ -80,18 +133,16 @@ class Sampler:
         self.modules = [part for part in self.pipeline.components.values() if isinstance(part, nn.Module)]
 
     def labels(self, count: int) -> torch.Tensor | None:
-        """Returns the class that each of `count` images is asked to be of, (N,)."""
+        """Returns the class to ask for of each of `count` images, (N,)."""
         return None if self.classes is None else torch.arange(count) % self.classes
 
     def call(self, batch: int, labels: torch.Tensor | None, size: int) -> torch.Tensor:
         """Returns one batch, (B, C, H, W) in [0, 1]."""
-        asked = {} if labels is None else {"class_labels": labels.tolist()}
-        generator = keyed_generator("evaluation", self.seed, batch)
-        images = self.pipeline(batch_size=size, generator=generator, output_type="pt", **asked, **self.arguments)
-        return images.images.cpu()
+        call = call_arguments(self.pipeline, size, None if labels is None else labels.tolist()) | self.arguments
+        return _call(self.pipeline, call, keyed_generator("evaluation", self.seed, batch)).cpu()
 
-    def try_one(self):
-        """Makes one image, to find what is wrong before any work.
+    def try_one(self) -> None:
+        """Generates one image, so that mistakes show before any work.
 
         Raises:
             ValueError: the image is not finite or of another shape, or the pipeline refuses its arguments.
@@ -99,95 +150,101 @@ class Sampler:
         to_bytes(self.call(0, self.labels(1), 1), self.shape)
 
     def draw(self, count: int) -> tuple[torch.Tensor, list[float]]:
-        """Returns `count` images, uint8 (N, C, H, W), on all processes, and the seconds that each full batch of this
-        process took.
+        """Returns `count` images, uint8 (N, C, H, W), in every process, and the seconds of each full batch of this
+        process.
 
         Raises:
             ValueError: images are not finite, or of another shape.
         """
-        starts = range(0, count, self.batch_size)
-        labels, world, rank = self.labels(count), self.state.num_processes, self.state.process_index
-        mine, seconds = [], []
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
-        bar = tqdm(
-            total=count, desc="generating", unit="image", disable=self.is_quiet or not self.state.is_main_process
-        )
-        for batch in range(rank, len(starts), world):
-            part = slice(starts[batch], min(starts[batch] + self.batch_size, count))
-            size = part.stop - part.start
-
-            def compute(batch=batch, part=part, size=size) -> dict[str, torch.Tensor]:
-                began = time.perf_counter()
-                images = self.call(batch, None if labels is None else labels[part], size)
-                took = time.perf_counter() - began
-                return {"images": to_bytes(images, self.shape), "seconds": torch.tensor(took)}
-
-            wanted = None if labels is None else labels[part].tolist()
-            asked = f"{self.seed} {batch} {size} {wanted} {sorted(self.arguments.items())}"
-            drawn = cached("samples", content_hash(self.key, asked), compute) if self.key else compute()
-            mine.append(drawn["images"])
-            if size == self.batch_size:
-                seconds.append(drawn["seconds"].item())
-            bar.update(min(size * world, count - bar.n))
-        bar.close()
+        world, batches = self.state.num_processes, math.ceil(count / self.batch_size)
+        is_silent = self.is_quiet or not self.state.is_main_process
+        own, seconds = [], []
+        with tqdm(total=count, desc="generating", unit="image", disable=is_silent) as bar:
+            for batch in range(self.state.process_index, batches, world):
+                images, took = self._batch(batch, count)
+                own.append(images)
+                if len(images) == self.batch_size:
+                    seconds.append(took)
+                bar.update(min(len(images) * world, count - bar.n))
         self.peak_memory = peak_memory()
-        return self._exchange(mine, count, len(starts)), seconds
+        return self._exchange(own, count, batches), seconds
 
-    def _exchange(self, mine: list[torch.Tensor], count: int, batches: int) -> torch.Tensor:
+    def _batch(self, batch: int, count: int) -> tuple[torch.Tensor, float]:
+        """Returns the uint8 images of one of the batches of `count` images, and the seconds that they took."""
+        rows = slice(batch * self.batch_size, min((batch + 1) * self.batch_size, count))
+        size = rows.stop - rows.start
+        labels = self.labels(count)
+        labels = None if labels is None else labels[rows]
+
+        def compute() -> dict[str, torch.Tensor]:
+            start = time.perf_counter()
+            images = self.call(batch, labels, size)
+            took = time.perf_counter() - start
+            return {"images": to_bytes(images, self.shape), "seconds": torch.tensor(took)}
+
+        if self.key is None:
+            drawn = compute()
+        else:
+            classes = None if labels is None else labels.tolist()
+            settings = f"{self.seed} {batch} {size} {classes} {sorted(self.arguments.items())}"
+            drawn = cached("samples", content_hash(self.key, settings), compute)
+        return drawn["images"], drawn["seconds"].item()
+
+    def _exchange(self, own: list[torch.Tensor], count: int, batches: int) -> torch.Tensor:
         """Returns the images of all processes in the order of their batches."""
         world = self.state.num_processes
         if world == 1:
-            return torch.cat(mine)
-        rounds = -(-batches // world)
-        held = torch.zeros(rounds, self.batch_size, *self.shape, dtype=torch.uint8)
-        for place, images in enumerate(mine):
-            held[place, : len(images)] = images
-        everything = gather(held.to(self.state.device)).cpu()  # (W rounds, B, C, H, W)
-        in_order = everything.reshape(world, rounds, *held.shape[1:]).transpose(0, 1)  # (rounds, W, B, C, H, W)
+            return torch.cat(own)
+        rounds = math.ceil(batches / world)
+        padded = torch.zeros(rounds, self.batch_size, *self.shape, dtype=torch.uint8)
+        for number, images in enumerate(own):
+            padded[number, : len(images)] = images
+        gathered = cast(torch.Tensor, gather(padded.to(self.state.device))).cpu()  # (W rounds, B, C, H, W)
+        in_order = gathered.reshape(world, rounds, *padded.shape[1:]).transpose(0, 1)  # (rounds, W, B, C, H, W)
         return in_order.reshape(-1, *self.shape)[:count]
 
     def speed(self, seconds: list[float]) -> dict:
-        """Returns what an image costs: images/s at batch 1 and at `batch_size` (from the `seconds` of `draw`), its
-        passes through networks, their parameters, and peak memory."""
-        passes = 0
-
-        def counted(action: Callable) -> Callable:
-            def run(*positional, **named):
-                nonlocal passes
-                passes += len(next(x for x in (*positional, *named.values()) if isinstance(x, torch.Tensor)))
-                return action(*positional, **named)
-
-            return run
-
-        ways = ("forward", "decode")  # a pipeline calls a network, or the half of it that makes images
-        places = [(module, way) for module in self.modules for way in ways if way in dir(module)]
-        for module, way in places:
-            setattr(module, way, counted(getattr(module, way)))
-        one = self.labels(1)
-        self.call(0, one, 1)
-        for module, way in places:
-            delattr(module, way)
+        """Returns the cost of an image: images/s at batch 1 and at `batch_size` (from the `seconds` of `draw`), passes
+        through networks, their parameters, and peak memory."""
+        label = self.labels(1)
+        with count_passes(self.modules) as passes:
+            self.call(0, label, 1)
         alone = []
         for repeat in range(WARM_UP + REPEATS):
-            began = time.perf_counter()
-            self.call(repeat, one, 1)
-            alone.append(time.perf_counter() - began)
+            start = time.perf_counter()
+            self.call(repeat, label, 1)
+            alone.append(time.perf_counter() - start)
         full = seconds[WARM_UP:] or seconds
+        full_rate = round(self.batch_size / statistics.median(full), 2) if full else None
         return {
             "images_per_second_batch_1": round(1 / statistics.median(alone[WARM_UP:]), 3),
-            f"images_per_second_batch_{self.batch_size}": round(self.batch_size / statistics.median(full), 2)
-            if full
-            else None,
-            "passes_per_image": passes,
+            f"images_per_second_batch_{self.batch_size}": full_rate,
+            "passes_per_image": sum(passes.values()),
             "parameters": sum(p.numel() for module in self.modules for p in module.parameters()),
             "peak_memory_mb": round(self.peak_memory / 2**20),
         }
 
 
-def peak_memory() -> int:
-    """Returns the most bytes that were in use: of the GPU where there is one, else of the whole process."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
-    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return used if sys.platform == "darwin" else used * 1024
+def sampling_record(sampler: Sampler, count: int, scheduler_arguments: dict[str, Any]) -> dict:
+    """Returns how images are sampled, as `metrics.json` stores it; further arguments appear only if given."""
+    pipeline, others = sampler.pipeline, dict(sampler.arguments)
+    steps = others.pop("num_inference_steps", None)
+    if steps is None:
+        steps = len(others["timesteps"]) if "timesteps" in others else pipeline.config.get("num_inference_steps")
+    record = {
+        "images": count,
+        "seed": sampler.seed,
+        "batch_size": sampler.batch_size,
+        "classes": sampler.classes,
+        "sampler": type(pipeline.scheduler).__name__ if "scheduler" in pipeline.components else None,
+        "steps": steps,
+        "guidance_scale": others.pop("guidance_scale", None),
+        "dtype": str(pipeline.dtype).removeprefix("torch."),
+    }
+    if others:
+        record["arguments"] = others
+    if scheduler_arguments:
+        record["scheduler_arguments"] = scheduler_arguments
+    return record

@@ -1,52 +1,29 @@
-"""Figures of a repository by their names: `genhub figure NAME REPO`. What they show is read here, and drawn by
-`genhub.plotting`."""
+"""Pictures of a repository, each a function of its own: `genhub figure NAME REPO`. They read and measure;
+`genhub.plotting` draws.
 
-from collections.abc import Callable
+A function takes the repository and any of `count`, `seed`, `steps` and `against`. It returns a PNG file, or a GIF file
+if it is among `ANIMATED`. The first sentence of its docstring is its help line.
+"""
 
-from genhub.figures.codes import activations, codes, units
-from genhub.figures.curves import (
-    MEMORISER,
-    minutes,
-    quality_against_time,
-    quality_in_training,
-    sampling_time,
-    training_time,
-)
-from genhub.figures.gan import arithmetic, game, growth, latent_interpolation, style_mixing
-from genhub.figures.reconstructions import denoising, neighbours, reconstructions
-from genhub.figures.samples import classes, first_of_each
-from genhub.figures.training import milestones, progress
-from genhub.figures.vae import interpolation, manifold, prior_samples
-
-__all__ = [
-    "ANIMATED",
-    "FIGURES",
-    "MEMORISER",
-    "first_of_each",
-    "minutes",
-    "quality_against_time",
-    "quality_in_training",
-]
-
-FIGURES: dict[str, Callable[..., bytes]] = {
-    "activations": activations,
-    "arithmetic": arithmetic,
-    "classes": classes,
-    "codes": codes,
-    "denoising": denoising,
-    "game": game,
-    "growth": growth,
-    "interpolation": interpolation,
-    "latent-interpolation": latent_interpolation,
-    "manifold": manifold,
-    "milestones": milestones,
-    "neighbours": neighbours,
-    "progress": progress,
-    "reconstructions": reconstructions,
-    "prior-samples": prior_samples,
-    "sampling-time": sampling_time,
-    "style-mixing": style_mixing,
-    "training-time": training_time,
-    "units": units,
+FIGURES: dict[str, str] = {  # name -> module:function, imported on use
+    "activations": "genhub.figures.autoencoders:activations",
+    "arithmetic": "genhub.figures.gan:arithmetic",
+    "classes": "genhub.figures.samples:classes",
+    "codes": "genhub.figures.autoencoders:codes",
+    "denoising": "genhub.figures.autoencoders:denoising",
+    "game": "genhub.figures.training:game",
+    "growth": "genhub.figures.gan:growth",
+    "interpolation": "genhub.figures.vae:interpolation",
+    "latent-interpolation": "genhub.figures.gan:latent_interpolation",
+    "manifold": "genhub.figures.vae:manifold",
+    "milestones": "genhub.figures.training:milestones",
+    "neighbours": "genhub.figures.autoencoders:neighbours",
+    "prior-samples": "genhub.figures.samples:prior_samples",
+    "progress": "genhub.figures.training:progress",
+    "reconstructions": "genhub.figures.autoencoders:reconstructions",
+    "sampling-time": "genhub.figures.evaluation:sampling_time",
+    "style-mixing": "genhub.figures.gan:style_mixing",
+    "training-time": "genhub.figures.training:training_time",
+    "units": "genhub.figures.autoencoders:units",
 }
-ANIMATED = {"progress"}  # those that are GIF files
+ANIMATED = {"progress"}

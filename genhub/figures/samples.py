@@ -1,109 +1,122 @@
-"""Samples class by class: `classes`."""
+"""Samples of any model that generates images: `classes` and `prior-samples`. Image i of a seed is
+image i of `genhub generate`."""
 
-import inspect
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import torch
-from diffusers import DiffusionPipeline
 
 from genhub import data, plotting
 from genhub.evaluation.features import pinned_spaces
 from genhub.evaluation.protocol import PROTOCOL, is_fashion_mnist, to_bytes
-from genhub.evaluation.sampling import Sampler
-from genhub.recipes.recipe import Recipe, load_recipe
-from genhub.repository.capabilities import generates
-from genhub.repository.load import AutoPipeline, download
-from genhub.utils.environment import best_device
+from genhub.evaluation.sampling import sample
+from genhub.figures.subject import Subject, load_subject, scale_for, shape_of
 
-EACH, MOST, BATCH_SIZE = 10, 500, 50  # images of a class, drawn for them at most, drawn at a time
+PER_CLASS = 10  # images
+MAX_SAMPLES, BATCH_SIZE = 500, 50  # of an unconditional model: drawn to fill all classes, and classified at a time
+COLUMNS = 7  # of samples from the prior
+SUCH_AS = "CosineDDPMPipeline, GANPipeline or VAEPipeline"
 
 
 def classes(repo: str, steps: int | None = None, seed: int = 0) -> bytes:
-    """Draws a row of samples for each class; nothing is selected but by the class.
+    """Draws ten samples of each class.
 
-    A conditional model is asked for each class. Those of an unconditional one are sorted by the classifier of the
-    protocol, which knows Fashion MNIST alone.
+    A conditional model is asked for each class. The samples of an unconditional one are sorted by the classifier of
+    the protocol, which only knows Fashion MNIST.
+
+    Args:
+        steps: sampling steps of a diffusion model.
     """
-    folder = download(repo)
-    pipeline = AutoPipeline.from_pretrained(folder)
-    if not generates(pipeline):
-        raise ValueError(f"{repo} must hold a pipeline that generates images, got {type(pipeline).__name__}.")
+    subject = load_subject(repo, "generate", SUCH_AS)
     arguments = {} if steps is None else {"num_inference_steps": steps}
-    if not arguments.keys() <= inspect.signature(pipeline.__call__).parameters.keys():
-        raise ValueError(f"`steps` must be unset: {type(pipeline).__name__} does not take it.")
-    if not (folder / "recipe.yaml").is_file():
-        raise ValueError(f"The repository {repo} has no recipe.yaml, which says what it was trained on.")
-    recipe, device = load_recipe(folder), best_device()
-    pipeline = pipeline.to(device)
-    if known := max(part.config.get("num_class_embeds") or 0 for part in pipeline.components.values()):
-        shape, names = asked_for(recipe, pipeline, known)
-        sampler = Sampler(pipeline, shape, seed, BATCH_SIZE, len(names), arguments)
-        images, _ = sampler.draw(EACH * len(names))
-        rows = [images[sampler.labels(len(images)) == label] for label in range(len(names))]
-        title = f"{EACH} images asked for of each class"
+    if not subject.capabilities.sampling_arguments.issuperset(arguments):
+        raise ValueError(f"`steps` must be unset: {type(subject.pipeline).__name__} does not take it.")
+    names = subject.class_names
+    if names:
+        images = sample(subject.pipeline, PER_CLASS * len(names), seed, arguments=arguments)  # all classes in turn
+        rows = [images[label :: len(names)] for label in range(len(names))]
+        title = f"{subject.name}: {PER_CLASS} samples of each class"
     else:
-        train = data.load(replace(recipe.data, streaming=False), "train")
-        if not (isinstance(train, data.Images) and is_fashion_mnist(train.images)):
-            raise ValueError(
-                f"{repo} must be conditional or trained on Fashion MNIST, got an unconditional model of "
-                f"{recipe.data.source}: there is no classifier to sort its images by."
-            )
-        space, shape = next(pinned_spaces(device)), tuple(train.images.shape[1:])
-        sampler = Sampler(pipeline, shape, seed, BATCH_SIZE, arguments=arguments)
-        names = train.class_names or _numbers(space.classifier.config.num_classes)
-
-        def batches():
-            for batch in range(MOST // BATCH_SIZE):
-                images = to_bytes(sampler.call(batch, None, BATCH_SIZE), shape)
-                yield images, space.probabilities(space(images)).argmax(1)
-
-        rows, drawn = first_of_each(batches(), len(names))
-        title = f"The first {EACH} images of each class, as the classifier of {PROTOCOL} names them, of {drawn} drawn"
-    scale = max(1, round(84 / shape[2]))
-    title += f"; seed {seed}, not selected"
-    return plotting.png(plotting.named_rows([row.float() / 255 for row in rows], names, EACH, title, scale))
+        rows, names, count = classified_samples(subject, seed, arguments)
+        title = (
+            f"{subject.name}: the first {PER_CLASS} samples of each class, as predicted by the classifier of "
+            f"{PROTOCOL}, out of {count} samples"
+        )
+    title += f"; seed {seed}, uncurated"
+    return plotting.png(plotting.image_rows(rows, names, PER_CLASS, title, scale_for(rows[0])))
 
 
-def asked_for(recipe: Recipe, pipeline: DiffusionPipeline, known: int) -> tuple[tuple[int, int, int], Sequence[str]]:
-    """Returns the shape of a conditional model's images and the names of its `known` classes: numbers where its data
-    set cannot be loaded here, as one of someone else's folders."""
-    try:
-        train = data.load(replace(recipe.data, streaming=False), "train")
-    except ValueError:
-        (size,) = {part.config.sample_size for part in pipeline.components.values() if "sample_size" in part.config}
-        (channels,) = {
-            part.config[key]
-            for part in pipeline.components.values()
-            for key in ("in_channels", "out_channels")
-            if key in part.config
-        }
-        has_none = any(stage.objective.arguments.get("label_dropout") for stage in recipe.stages)
-        height, width = (size, size) if isinstance(size, int) else size
-        return (channels, height, width), _numbers(known - has_none)
-    shape = train.shape
-    return (shape.channels, shape.height, shape.width), shape.class_names
+def classified_samples(
+    subject: Subject, seed: int, arguments: dict[str, Any]
+) -> tuple[list[torch.Tensor], Sequence[str], int]:
+    """Samples an unconditional model until each class has its images.
 
+    Returns:
+        the images of each class, the names of the classes, and the number of images sampled.
 
-def _numbers(count: int) -> tuple[str, ...]:
-    return tuple(map(str, range(count)))
+    Raises:
+        ValueError: the model was not trained on Fashion MNIST.
+    """
+    train = subject.load("train")
+    if not (isinstance(train, data.Images) and is_fashion_mnist(train.images)):
+        raise ValueError(
+            f"`repo` must be conditional or trained on Fashion MNIST, got an unconditional model of "
+            f"{subject.recipe.data.source}: there is no classifier to sort its images."
+        )
+    space = next(pinned_spaces(subject.pipeline.device))
+    names = train.class_names or tuple(map(str, range(space.classifier.config["num_classes"])))
+
+    def batches() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        for start in range(0, MAX_SAMPLES, BATCH_SIZE):
+            indices = range(start, start + BATCH_SIZE)
+            images = sample(subject.pipeline, BATCH_SIZE, seed, arguments=arguments, indices=indices)
+            images = to_bytes(images, shape_of(train))
+            yield images / 255, space.probabilities(space(images)).argmax(1)
+
+    rows, count = first_of_each(batches(), len(names))
+    return rows, names, count
 
 
 def first_of_each(
-    batches: Iterable[tuple[torch.Tensor, torch.Tensor]], count: int, each: int = EACH
+    batches: Iterable[tuple[torch.Tensor, torch.Tensor]], num_classes: int, count: int = PER_CLASS
 ) -> tuple[list[torch.Tensor], int]:
-    """Returns the first `each` images of each of `count` classes, and how many images were drawn for them.
+    """Collects the first `count` images of each class, and counts all images seen; stops when all classes are full.
 
     Args:
-        batches: images (B, C, H, W) and their classes (B,); no more are taken than are needed.
+        batches: images (B, C, H, W) and their classes (B,).
     """
-    rows: list[list[torch.Tensor]] = [[] for _ in range(count)]
-    drawn, nothing = 0, torch.empty(0)
+    rows: list[list[torch.Tensor]] = [[] for _ in range(num_classes)]
+    seen, empty = 0, torch.empty(0)
     for images, labels in batches:
-        nothing, drawn = images[:0], drawn + len(images)
+        empty, seen = images[:0], seen + len(images)
         for image, label in zip(images, labels.tolist(), strict=True):
-            if len(rows[label]) < each:
+            if len(rows[label]) < count:
                 rows[label].append(image)
-        if all(len(row) == each for row in rows):
+        if all(len(row) == count for row in rows):
             break
-    return [torch.stack(row) if row else nothing for row in rows], drawn
+    return [torch.stack(row) if row else empty for row in rows], seen
+
+
+def prior_samples(repo: str, count: int | None = None, seed: int = 0) -> bytes:
+    """Draws samples from the prior, by class if the model is conditional.
+
+    All classes share their latents.
+
+    Args:
+        count: images, 21, or images of each class, 10.
+    """
+    subject = load_subject(repo, "interpolate", "VAEPipeline or GANPipeline")
+    names, pipeline = subject.class_names, subject.pipeline
+    if names:
+        count = count or PER_CLASS
+        rows = [sample(pipeline, count, seed, labels=[label] * count) for label in range(len(names))]
+        title = f"{subject.name}: {count} samples of each class, the images of a column from the same latents"
+    else:
+        count = count or 3 * COLUMNS
+        rows = sample(pipeline, count, seed).split(COLUMNS)
+        starts = range(0, count, COLUMNS)
+        names = [f"{start} to {start + len(row) - 1}" for start, row in zip(starts, rows, strict=True)]
+        title = f"{subject.name}: samples 0 to {count - 1} from the prior"
+    title += f"; seed {seed}, uncurated"
+    columns = max(map(len, rows))
+    return plotting.png(plotting.image_rows(rows, names, columns, title, scale_for(rows[0])))

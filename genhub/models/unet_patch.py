@@ -1,9 +1,9 @@
-"""A U-Net that works on patches of pixels (Luhman & Luhman 2022, *Improving Diffusion Model Efficiency Through
-Patching*, arXiv 2207.04316, Sec. 3).
+"""A U-Net on patches of pixels (Luhman & Luhman 2022, *Improving Diffusion Model Efficiency Through Patching*, arXiv
+2207.04316, Sec. 3).
 
-Each p x p patch becomes p^2 channels of one position, so the network runs on 1 / p^2 of the positions. Pixels are only
-moved: noise, noise levels and prediction targets are those of the full image. Departure from the paper: patches are
-rearranged by `pixel_unshuffle`, without the paper's extra convolution in front.
+Each p x p patch becomes p^2 channels of one position, so the network computes on 1 / p^2 of the positions. Pixels are
+only rearranged: noise, noise levels and prediction targets are those of the full image. Departure from the paper: no
+convolution before the patches.
 """
 
 import torch
@@ -18,7 +18,7 @@ class PatchUNet2DModel(ModelMixin, ConfigMixin):
 
     Args:
         patch_size: p; `sample_size` divided by it must halve once per level but the last.
-        num_class_embeds: number of classes that the network is conditioned on, None for none.
+        num_class_embeds: number of classes, with the null class if there is one; None for an unconditional network.
         other arguments: those of `diffusers.UNet2DModel`.
     """
 
@@ -48,7 +48,7 @@ class PatchUNet2DModel(ModelMixin, ConfigMixin):
                 f"`sample_size` must be divisible by {coarsest} (patches, then levels), got {sample_size}."
             )
         attending = [c for c, kind in zip(block_out_channels, down_block_types, strict=False) if "Attn" in kind]
-        narrowest = min(attending + [block_out_channels[-1]])  # the middle attends too
+        narrowest = min([*attending, block_out_channels[-1]])  # the middle block has attention too
         if not 1 <= attention_head_dim <= narrowest:
             raise ValueError(f"`attention_head_dim` must lie between 1 and {narrowest}, got {attention_head_dim}.")
         self.unet = UNet2DModel(
@@ -71,8 +71,8 @@ class PatchUNet2DModel(ModelMixin, ConfigMixin):
         class_labels: torch.Tensor | None = None,
         return_dict: bool = True,
     ) -> UNet2DOutput | tuple[torch.Tensor]:
-        """Predicts what the scheduler's `prediction_type` asks for, at `timestep` (scalar or (B,))."""
-        patches = F.pixel_unshuffle(sample, self.config.patch_size)  # (B, C p^2, H / p, W / p)
+        """Predicts the target of the scheduler's `prediction_type` at `timestep` (scalar or (B,))."""
+        patches = F.pixel_unshuffle(sample, self.config["patch_size"])  # (B, C p^2, H / p, W / p)
         patches = self.unet(patches, timestep, class_labels).sample
-        sample = F.pixel_shuffle(patches, self.config.patch_size)  # (B, C, H, W)
+        sample = F.pixel_shuffle(patches, self.config["patch_size"])  # (B, C, H, W)
         return UNet2DOutput(sample=sample) if return_dict else (sample,)

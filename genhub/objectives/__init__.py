@@ -1,9 +1,10 @@
-"""What a model is trained for: an objective judges, and moves nothing."""
+"""Objectives compute the losses that models are trained on; the training loop does the rest."""
 
 from genhub.objectives.autoencoder import LayerwiseReconstruction, Reconstruction, SparseReconstruction
 from genhub.objectives.classification import Classification
 from genhub.objectives.diffusion import NoisePrediction
-from genhub.objectives.gan import AdversarialGame, GrowingGame
+from genhub.objectives.gan import AdversarialGame
+from genhub.objectives.gan_growing import GrowingGame
 from genhub.objectives.objective import Batch, Losses, Objective, Phase, Step
 from genhub.objectives.vae import EvidenceLowerBound
 

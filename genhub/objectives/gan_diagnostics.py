@@ -1,16 +1,21 @@
-"""What goes wrong in an adversarial game, read from its records: each trouble by name, with what to try.
+"""What is logged of a GAN's training, and the failure modes that show in it.
 
-Thresholds are ours, set on runs that did collapse and on some that did not; they cost nothing but a warning.
+The thresholds are ours, set on runs that collapsed and on some that did not; they cause warnings only.
 """
 
 import itertools
 
-WINDOW = 3  # records that must agree
-SURE = 0.9  # D(real) - D(fake) from which on a generator learns next to nothing
-POOR = 0.5  # spread of fakes, as a share of that of real images
-RARE = 0.01  # share of a class that is lost
-FEW = 0.6  # share of the classes that must be seen
-SWING = 0.35  # distance between the classes of two sets of fakes, 0 to 1; sampling 256 images makes 0.06
+import torch
+
+from genhub.objectives.gan_losses import GANLoss, Scores
+from genhub.objectives.objective import Losses
+
+WINDOW = 3  # consecutive records that must agree
+MAX_GAP = 0.9  # D(real) - D(fake) above which the generator learns next to nothing
+MIN_SPREAD = 0.5  # spread of fakes, relative to that of real images
+LOST_SHARE = 0.01  # share of fakes below which a class counts as lost
+MIN_CLASSES = 0.6  # share of the classes that must not be lost
+MAX_SWING = 0.35  # total variation between the classes of two sets of fakes; sampling 256 images gives 0.06
 
 ADVICE = {
     "discriminator wins": "The generator learns next to nothing. Try a lower learning rate or more dropout for the "
@@ -22,43 +27,67 @@ ADVICE = {
 }
 
 
+def game_metrics(
+    loss: GANLoss, real_scores: Scores, fake_scores: Scores, real: torch.Tensor, fake: torch.Tensor
+) -> Losses:
+    """Returns the mean D(x), a probability or a critic's value, and the spread of images (B, C, H, W): the standard
+    deviation over the batch of pixels in [0, 1]."""
+    if loss.probability:
+        real_scores, fake_scores = loss.probability(real_scores), loss.probability(fake_scores)
+    spread, real_spread = (images.float().std(0, correction=0).mean() / 2 for images in (fake, real))
+    metrics = {"D(real)": real_scores.mean(), "D(fake)": fake_scores.mean()}
+    return metrics | {"spread": spread, "real_spread": real_spread}
+
+
 def diagnose(records: list[dict], has_probabilities: bool = True, window: int = WINDOW) -> dict[str, str]:
-    """Returns the troubles that the newest of `records` show: name -> what is seen and what to try.
+    """Returns the failure modes that the newest of `records` show, name -> evidence and advice.
 
     Args:
-        records: those of training, with `discriminator/...`, and of evaluation, with `val_share/<class>`.
-        has_probabilities: whether D(x) is one; a critic cannot win.
-        window: records that must agree; with 1, the first sign of a trouble counts.
+        records: log records, of training with `discriminator/...` and of evaluation with `val_share/<class>`.
+        has_probabilities: whether D(x) is a probability; a Wasserstein critic cannot win.
+        window: number of consecutive records that must agree; 1 reports the first sign.
     """
     training = [record for record in records if "discriminator/spread" in record][-window:]
-    shares = [shares_of(record) for record in records if any(key.startswith("val_share/") for key in record)]
-    seen: dict[str, str] = {}
-
+    shares = [shares_by_class(record) for record in records if any(key.startswith("val_share/") for key in record)]
+    evidence: dict[str, str] = {}
     if len(training) == window:
-        gaps = [record["discriminator/D(real)"] - record["discriminator/D(fake)"] for record in training]
-        if has_probabilities and min(gaps) > SURE:
-            seen["discriminator wins"] = f"D(real) - D(fake) is {gaps[-1]:.2f}."
-        pairs = [(record["discriminator/spread"], record["discriminator/real_spread"]) for record in training]
-        if all(spread < POOR * real_spread for spread, real_spread in pairs):  # never of one image, which has none
-            spread, real_spread = pairs[-1]
-            seen["mode collapse"] = f"Fakes spread {spread / real_spread:.2f} times as far as real images."
-
+        evidence |= diagnose_training(training, has_probabilities)
     if len(shares) >= window:
-        lost = [[name for name, share in one.items() if share < RARE] for one in shares[-window:]]
-        if all(len(names) > (1 - FEW) * len(shares[-1]) for names in lost):
-            seen["mode collapse"] = f"No fakes of class {', '.join(lost[-1])}."
-        swings = [distance(*two) for two in itertools.pairwise(shares[-max(window, 2) :])]
-        if swings and min(swings) > SWING:
-            seen["oscillation"] = f"The share of {swings[-1]:.0%} of the fakes went to other classes."
-    return {name: f"{found} {ADVICE[name]}" for name, found in seen.items()}
+        evidence |= diagnose_classes(shares, window)
+    return {name: f"{text} {ADVICE[name]}" for name, text in evidence.items()}
 
 
-def shares_of(record: dict) -> dict[str, float]:
-    """Returns the share of each class among fakes."""
+def diagnose_training(records: list[dict], has_probabilities: bool) -> dict[str, str]:
+    """Returns the failure modes that all training records show, name -> evidence."""
+    evidence = {}
+    gaps = [record["discriminator/D(real)"] - record["discriminator/D(fake)"] for record in records]
+    if has_probabilities and min(gaps) > MAX_GAP:
+        evidence["discriminator wins"] = f"D(real) - D(fake) is {gaps[-1]:.2f}."
+    spreads = [(record["discriminator/spread"], record["discriminator/real_spread"]) for record in records]
+    if all(spread < MIN_SPREAD * real_spread for spread, real_spread in spreads):  # never in batches of one image
+        spread, real_spread = spreads[-1]
+        evidence["mode collapse"] = f"Fakes spread {spread / real_spread:.2f} times as far as real images."
+    return evidence
+
+
+def diagnose_classes(shares: list[dict[str, float]], window: int) -> dict[str, str]:
+    """Returns the failure modes that the shares of the classes among fakes show in the last `window` evaluations."""
+    evidence = {}
+    lost = [[name for name, share in classes.items() if share < LOST_SHARE] for classes in shares[-window:]]
+    if all(len(names) > (1 - MIN_CLASSES) * len(shares[-1]) for names in lost):
+        evidence["mode collapse"] = f"No fakes of class {', '.join(lost[-1])}."
+    swings = [total_variation(*pair) for pair in itertools.pairwise(shares[-max(window, 2) :])]
+    if swings and min(swings) > MAX_SWING:
+        evidence["oscillation"] = f"{swings[-1]:.0%} of the fakes moved to other classes."
+    return evidence
+
+
+def shares_by_class(record: dict) -> dict[str, float]:
+    """Returns the share of each class among the fakes of an evaluation."""
     prefix = "val_share/"
     return {key.removeprefix(prefix): value for key, value in record.items() if key.startswith(prefix)}
 
 
-def distance(one: dict[str, float], two: dict[str, float]) -> float:
+def total_variation(p: dict[str, float], q: dict[str, float]) -> float:
     """Returns the total variation distance of two distributions over the same classes."""
-    return sum(abs(one[name] - two[name]) for name in one) / 2
+    return sum(abs(p[name] - q[name]) for name in p) / 2

@@ -1,44 +1,40 @@
-"""The evidence lower bound (Kingma & Welling 2013, arXiv 1312.6114), in nats an image.
+"""The evidence lower bound (Kingma & Welling 2013, arXiv 1312.6114), in nats per image.
 
-One convention for both likelihoods: sums over pixels and latents, means over images, densities those of pixels in
-[0, 1] with all their constants. Bits per dimension are nats / (D log 2). The book's loss, MSE + KL / D, is
-(-ELBO - D log(sigma sqrt(2 pi))) / D of a Gaussian with sigma^2 = 1/2.
+Both likelihoods follow one convention: sums over pixels and latents, means over images, and densities of pixels in
+[0, 1] with all constants. Bits per dimension are nats / (D log 2). The book's loss, MSE + KL / D, is
+(-ELBO - D log(sigma sqrt(2 pi))) / D for a Gaussian with sigma^2 = 1/2.
 """
 
 import math
-from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from diffusers import ModelMixin
 
 from genhub.objectives.objective import Batch, Losses, Objective, Phase, Step
 
-BINARISE: dict[str | None, Callable[[torch.Tensor, Step], torch.Tensor]] = {  # images in [-1, 1] to -1 and 1
-    None: lambda sample, step: sample,
-    "threshold": lambda sample, step: 2.0 * (sample > 0) - 1,  # the tutorial's: pixels above 1/2
-    "random": lambda sample, step: 2.0 * (step.random.rand(*sample.shape[1:]) < (sample + 1) / 2) - 1,
-}
+BINARISE = (None, "threshold", "random")
 
 
 class EvidenceLowerBound(Objective):
-    """-log p(x|z) + beta KL(q(z|x) || p(z)) with one z ~ q(z|x) an image; p(x|z) is that of the model's config.
+    """-log p(x|z) + beta KL(q(z|x) || p(z)) with one z ~ q(z|x) per image; the model's config chooses p(x|z).
 
     Args:
-        vae: called as `vae(sample, class_labels, noise)`, gives `sample`, `logits`, `latents`, `mean` and `logvar`;
+        vae: called as `vae(sample, class_labels, noise)`, returns `sample`, `logits`, `latents`, `mean` and `logvar`;
             its config has `latent_channels`, `likelihood` and `sigma`.
         kl_weight: beta (Higgins et al. 2017, beta-VAE); 1 is the bound.
         warm_up: share of the stage in which the weight rises linearly from 0 (Bowman et al. 2016, arXiv 1511.06349,
             Sec. 3.1).
-        has_exact_kl: take the closed form (Kingma & Welling 2013, App. B); else log q(z|x) - log p(z) of the z that
-            was drawn, as in the tutorial.
-        binarise: make pixels 0 or 1, "threshold" (above 1/2) or "random" (anew in each step, with the grey value as
-            probability; Salakhutdinov & Murray 2008); None leaves them grey, which a Bernoulli takes as soft targets.
+        has_exact_kl: whether the KL is the closed form (Kingma & Welling 2013, App. B), or log q(z|x) - log p(z) at
+            the sampled z, as in the tutorial.
+        binarise: make pixels 0 or 1: "threshold" (1 above 1/2, as in the tutorial) or "random" (in each step anew, 1
+            with the grey value as probability; Salakhutdinov & Murray 2008). None keeps them grey, as soft targets of
+            a Bernoulli.
     """
 
     def __init__(
         self,
-        vae: nn.Module,
+        vae: ModelMixin,
         kl_weight: float = 1.0,
         warm_up: float = 0.0,
         has_exact_kl: bool = True,
@@ -53,29 +49,31 @@ class EvidenceLowerBound(Objective):
         self.modules = {"vae": vae}
         self.phases = (Phase("vae", self.bound_loss),)
         self.kl_weight, self.warm_up, self.has_exact_kl = kl_weight, warm_up, has_exact_kl
-        self.binarise = BINARISE[binarise]
+        self.binarise = binarise
         config = vae.config
         self.latent_channels, self.is_conditional = config["latent_channels"], bool(config["num_class_embeds"])
         self.sigma = config["sigma"] if config["likelihood"] == "gaussian" else None
 
     def bound_loss(self, batch: Batch, step: Step) -> Losses:
-        """Returns both terms in nats an image, the second times its weight."""
+        """Returns both terms in nats per image, the KL times its weight."""
         weight = self.kl_weight * (min(step.progress / self.warm_up, 1.0) if self.warm_up else 1.0)
         *_, reconstruction, kl = self.terms(batch, step)
         return {"reconstruction": reconstruction, "kl": weight * kl}
 
     def validate(self, batch: Batch, step: Step) -> Losses:
-        """Returns the negative bound (whatever the weight), its terms, the squared error of pixels in [0, 1] and, of a
-        Gaussian, what the book calls the loss."""
+        """Returns the negative bound (of weight 1), its terms, the squared error of pixels in [0, 1] and, for a
+        Gaussian, the book's loss."""
         sample, target, reconstruction, kl = self.terms(batch, step)
         error = F.mse_loss(sample.float(), target) / 4
-        terms = {"loss": reconstruction + kl, "reconstruction": reconstruction, "kl": kl, "mse": error}
-        return terms | ({} if self.sigma is None else {"mse_plus_kl": error + kl / target[0].numel()})
+        losses = {"loss": reconstruction + kl, "reconstruction": reconstruction, "kl": kl, "mse": error}
+        if self.sigma is not None:
+            losses["mse_plus_kl"] = error + kl / target[0].numel()
+        return losses
 
     def terms(self, batch: Batch, step: Step) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Returns reconstructions and targets (B, C, H, W), and means over images of -log p(x|z) and of the KL."""
+        """Returns reconstructions and targets (B, C, H, W), and the means over images of -log p(x|z) and the KL."""
         noise = step.random.randn(self.latent_channels)
-        target = self.binarise(batch["sample"], step)
+        target = self.binarise_pixels(batch["sample"], step)
         output = self.modules["vae"](target, batch["labels"] if self.is_conditional else None, noise)
         if self.sigma is None:
             pixels = (target + 1) / 2
@@ -88,6 +86,14 @@ class EvidenceLowerBound(Objective):
         mean, logvar = output.mean.float(), output.logvar.float()
         if self.has_exact_kl:
             kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).sum(1)
-        else:  # log q - log p of z = mean + exp(logvar / 2) noise; the constants cancel
+        else:  # log q - log p at z = mean + exp(logvar / 2) noise; the constants cancel
             kl = 0.5 * (output.latents.float().square() - noise.square() - logvar).sum(1)
         return output.sample, target, reconstruction.mean(), kl.mean()
+
+    def binarise_pixels(self, sample: torch.Tensor, step: Step) -> torch.Tensor:
+        """Sets the pixels of images (B, C, H, W) in [-1, 1] to -1 or 1, as `binarise` says."""
+        if self.binarise is None:
+            return sample
+        if self.binarise == "threshold":
+            return 2.0 * (sample > 0) - 1
+        return 2.0 * (step.random.rand(*sample.shape[1:]) < (sample + 1) / 2) - 1

@@ -1,6 +1,7 @@
-"""Images from noise by denoising diffusion (Ho et al. 2020, arXiv 2006.11239, Algorithm 2), with diffusers' parts."""
+"""Denoising diffusion (Ho et al. 2020, arXiv 2006.11239, Algorithm 2) with classifier-free guidance."""
 
 import inspect
+from typing import Any
 
 import torch
 from diffusers import DDPMPipeline, DDPMScheduler, DiffusionPipeline, ModelMixin, SchedulerMixin
@@ -8,14 +9,20 @@ from diffusers.image_processor import VaeImageProcessor
 from diffusers.pipelines.pipeline_utils import ImagePipelineOutput
 from diffusers.utils.torch_utils import randn_tensor
 
+Labels = int | list[int] | torch.Tensor | None
+Generators = torch.Generator | list[torch.Generator] | None
+
 
 class CosineDDPMPipeline(DiffusionPipeline):
     """Generates images with a denoising network and any scheduler of diffusers.
 
     Args:
-        unet: called as `unet(sample, timestep, class_labels)`; its config has `in_channels` and `sample_size`.
-        scheduler: `CosineDDPMScheduler`, or another one made of its config.
-        num_inference_steps: how many steps a call takes where it does not say.
+        unet: called as `unet(sample, timestep, class_labels=...)`. Its config has `in_channels` and `sample_size`, and
+            `num_class_embeds` if it is conditional.
+        scheduler: `CosineDDPMScheduler`, or another one made from its config.
+        num_inference_steps: number of steps if a call does not say.
+        num_classes: number of real classes; all of `num_class_embeds` if not given. If the network has one more, that
+            one, the last, is the null class, which stands for no class.
     """
 
     model_cpu_offload_seq = "unet"
@@ -23,18 +30,38 @@ class CosineDDPMPipeline(DiffusionPipeline):
     inputs = ("class_labels",)
     sampling_arguments = ("guidance_scale", "num_inference_steps", "timesteps")
 
-    def __init__(self, unet: ModelMixin, scheduler: SchedulerMixin, num_inference_steps: int = 1000):
+    def __init__(
+        self,
+        unet: ModelMixin,
+        scheduler: SchedulerMixin,
+        num_inference_steps: int = 1000,
+        num_classes: int | None = None,
+    ):
         super().__init__()
+        embeds = unet.config.get("num_class_embeds")
+        if num_classes is not None and embeds not in (num_classes, num_classes + 1):
+            raise ValueError(
+                f"`num_classes` must be the network's `num_class_embeds`, {embeds}, or one less if the last one is a "
+                f"null class, got {num_classes}."
+            )
         self.register_modules(unet=unet, scheduler=scheduler)
-        self.register_to_config(num_inference_steps=num_inference_steps)
+        self.register_to_config(
+            num_inference_steps=num_inference_steps, num_classes=embeds if num_classes is None else num_classes
+        )
         self.image_processor = VaeImageProcessor(vae_scale_factor=1)
 
+    @property
+    def has_null_class(self) -> bool:
+        """Whether the network knows a class that stands for no class."""
+        num_classes = self.config["num_classes"]
+        return num_classes is not None and self.unet.config["num_class_embeds"] == num_classes + 1
+
     def to_diffusers(self) -> DDPMPipeline | None:
-        """Returns a plain pipeline that makes the same images, where diffusers alone has all parts; else None."""
-        own = type(self.unet).__module__.startswith("diffusers.")
-        if not own or self.unet.config.get("num_class_embeds"):
+        """Returns a plain pipeline that makes the same images if diffusers alone has all parts, else None."""
+        has_own_network = not type(self.unet).__module__.startswith("diffusers.")
+        if has_own_network or self.unet.config.get("num_class_embeds"):
             return None
-        scheduler = self.scheduler  # DDPMPipeline scales nothing and always passes a generator: no other one's images
+        scheduler = self.scheduler  # DDPMPipeline scales no input and passes a generator to each step
         if not isinstance(scheduler, DDPMScheduler):
             scheduler = scheduler.to_diffusers() if "beta_max" in scheduler.config else None
         return None if scheduler is None else DDPMPipeline(unet=self.unet, scheduler=scheduler)
@@ -43,38 +70,43 @@ class CosineDDPMPipeline(DiffusionPipeline):
     def __call__(
         self,
         batch_size: int | None = None,
-        generator: torch.Generator | list[torch.Generator] | None = None,
+        generator: Generators = None,
         num_inference_steps: int | None = None,
         timesteps: list[int] | None = None,
-        class_labels: int | list[int] | torch.Tensor | None = None,
+        class_labels: Labels = None,
         guidance_scale: float = 1.0,
         latents: torch.Tensor | None = None,
         output_type: str = "pil",
         return_dict: bool = True,
     ) -> ImagePipelineOutput | tuple:
-        """Generates `batch_size` images (one, or one for each entry of `class_labels`, where it is not given).
+        """Generates `batch_size` images; if not given, one for each of `class_labels`, or one.
 
         Args:
-            generator: source of the noise; a list of one generator for each image makes each image a function of its
-            own. timesteps: falling noise levels to visit, instead of `num_inference_steps`.
-            class_labels: class of each image, or one for all; for a network with `num_class_embeds`.
-            guidance_scale: how far to go from the prediction without a class (the last of `num_class_embeds`) to that
-                with it, and beyond (Ho & Salimans 2022, Eq. 6 with 1 + w); 1 is no guidance.
-            latents: the initial noise, (batch_size, C, H, W), drawn from `generator` where it is not given.
+            generator: random source; a list of one per image makes each image a function of its own generator.
+            timesteps: decreasing noise levels to visit, instead of `num_inference_steps`.
+            class_labels: class of each image, or one for all; None is the null class.
+            guidance_scale: extrapolates the prediction from the null class through the class (Ho & Salimans 2022,
+                arXiv 2207.12598, Eq. 6, where this is 1 + w); 1 is no guidance.
+            latents: the initial noise, (N, C, H, W), instead of a draw from `generator`.
             output_type: "pil", "np" (N, H, W, C) in [0, 1], or "pt" (N, C, H, W) in [0, 1].
 
         Raises:
-            ValueError: labels out of range, or given to an unconditional network; a wrong number of steps, of
-                generators or of latents; an unknown output type.
+            ValueError: labels are out of range or given to an unconditional network, or missing for one without a null
+                class; guidance without labels or without a null class; a wrong number of steps, generators or latents;
+                or an unknown output type.
         """
-        config = self.unet.config
-        classes = self._classes(class_labels, batch_size, guidance_scale)
         if batch_size is None:
-            batch_size = 1 if classes is None else len(classes)
-        height, width = (config.sample_size,) * 2 if isinstance(config.sample_size, int) else config.sample_size
-        shape = (batch_size, config.in_channels, height, width)
+            batch_size = 1 if class_labels is None else torch.as_tensor(class_labels).numel()
+        config = self.unet.config
+        size = config["sample_size"]
+        height, width = (size, size) if isinstance(size, int) else size
+        shape = (batch_size, config["in_channels"], height, width)
         self._check(shape, generator, latents, output_type)
+        classes = self._classes(class_labels, batch_size)
+        self._check_guidance(guidance_scale, class_labels)
         self._set_timesteps(num_inference_steps, timesteps)
+        if hasattr(self.scheduler, "set_begin_index"):  # else it looks for the first timestep, which may stand twice
+            self.scheduler.set_begin_index(0)
 
         # x_T
         sample = latents
@@ -83,56 +115,54 @@ class CosineDDPMPipeline(DiffusionPipeline):
         sample = sample.to(self._execution_device, self.unet.dtype) * self.scheduler.init_noise_sigma
 
         # x_T -> x_0
-        takes_generator = {"generator": generator} if self._steps_are_random() else {}
-        for t in self.progress_bar(self.scheduler.timesteps):
+        is_random = "generator" in inspect.signature(self.scheduler.step).parameters
+        random_source = {"generator": generator} if is_random else {}
+        for t in self.progress_bar(self.scheduler.timesteps):  # pyright: ignore
             prediction = self._predict(self.scheduler.scale_model_input(sample, t), t, classes, guidance_scale)
-            sample = self.scheduler.step(prediction, t, sample, **takes_generator).prev_sample
+            sample = self.scheduler.step(prediction, t, sample, **random_source).prev_sample
 
-        images = self.image_processor.postprocess(sample.float(), output_type=output_type)
-        self.maybe_free_model_hooks()
-        return ImagePipelineOutput(images=images) if return_dict else (images,)
+        return self._output(sample.float(), output_type, return_dict)
 
     def _predict(
-        self, sample: torch.Tensor, t: torch.Tensor, classes: torch.Tensor | None, scale: float
+        self, sample: torch.Tensor, t: torch.Tensor, classes: torch.Tensor | None, guidance_scale: float
     ) -> torch.Tensor:
-        """Calls the network, with classifier-free guidance where `scale` is not 1 (Ho & Salimans 2022, Eq. 6)."""
+        """Calls the network, twice in one batch if there is guidance (Ho & Salimans 2022, Eq. 6)."""
         if classes is None:
             return self.unet(sample, t).sample
-        if scale == 1:
+        if guidance_scale == 1:
             return self.unet(sample, t, class_labels=classes).sample
-        no_class = torch.full_like(classes, self.unet.config.num_class_embeds - 1)
+        no_class = torch.full_like(classes, self.config["num_classes"])
         both = self.unet(torch.cat([sample, sample]), t, class_labels=torch.cat([classes, no_class])).sample
-        with_class, without = both.chunk(2)
-        return without + scale * (with_class - without)
+        conditional, unconditional = both.chunk(2)
+        return unconditional + guidance_scale * (conditional - unconditional)
 
-    def _classes(self, labels, batch_size: int | None, scale: float) -> torch.Tensor | None:
-        """Returns the class of each image, (B,), or None for an unconditional network."""
-        known = self.unet.config.get("num_class_embeds")
-        if known is None:
-            if labels is not None or scale != 1:
-                raise ValueError("`class_labels` and `guidance_scale` must be unset: the network is unconditional.")
+    def _classes(self, labels: Labels, count: int) -> torch.Tensor | None:
+        """Returns the class of each of `count` images, (N,); None for an unconditional network."""
+        num_classes = self.config["num_classes"]
+        if num_classes is None:
+            if labels is not None:
+                raise ValueError("`class_labels` must be unset: the network is unconditional.")
             return None
-        if labels is None:
-            raise ValueError(f"`class_labels` must be given, in 0..{known - 1}: the network is conditional.")
-        labels = torch.as_tensor(labels, device=self._execution_device).reshape(-1)
-        if labels.is_floating_point() or (labels < 0).any() or (labels >= known).any():
-            raise ValueError(f"`class_labels` must be integers in 0..{known - 1}, got {labels.tolist()}.")
-        if len(labels) == 1 and batch_size is not None:
-            labels = labels.expand(batch_size)
-        if batch_size is not None and len(labels) != batch_size:
-            raise ValueError(f"`class_labels` must hold {batch_size} entries, got {len(labels)}.")
-        return labels.long()
+        if labels is not None:
+            return self._expand_labels(labels, count, num_classes)
+        if not self.has_null_class:
+            raise ValueError(f"`class_labels` must be given, in 0..{num_classes - 1}: the network has no null class.")
+        return torch.full((count,), num_classes, device=self._execution_device)
 
-    def _check(self, shape: tuple[int, ...], generator, latents, output_type: str):
-        """Refuses what cannot work before the network is called."""
+    def _check_guidance(self, guidance_scale: float, labels: Labels):
+        if guidance_scale != 1 and not self.has_null_class:
+            raise ValueError(f"`guidance_scale` must be 1: the network has no null class, got {guidance_scale}.")
+        if guidance_scale != 1 and labels is None:
+            raise ValueError(f"`guidance_scale` must be 1 without `class_labels`, got {guidance_scale}.")
+
+    def _check(self, shape: tuple[int, ...], generator: Generators, latents: torch.Tensor | None, output_type: str):
+        """Checks arguments before the network is called."""
         if shape[0] < 1:
             raise ValueError(f"`batch_size` must be at least 1, got {shape[0]}.")
-        if isinstance(generator, list) and len(generator) != shape[0]:
-            raise ValueError(f"`generator` must be one generator or {shape[0]} of them, got {len(generator)}.")
+        self._check_generators(generator, shape[0])
         if latents is not None and tuple(latents.shape) != shape:
             raise ValueError(f"`latents` must have the shape {shape}, got {tuple(latents.shape)}.")
-        if output_type not in ("pil", "np", "pt"):
-            raise ValueError(f"`output_type` must be pil, np or pt, got {output_type!r}.")
+        self._check_output_type(output_type)
 
     def _set_timesteps(self, count: int | None, timesteps: list[int] | None):
         total = self.scheduler.config.num_train_timesteps
@@ -143,11 +173,34 @@ class CosineDDPMPipeline(DiffusionPipeline):
                 raise ValueError(f"`timesteps` must be unset: {type(self.scheduler).__name__} chooses its own.")
             self.scheduler.set_timesteps(timesteps=timesteps, device=self._execution_device)
             return
-        count = self.config.num_inference_steps if count is None else count
+        count = self.config["num_inference_steps"] if count is None else count
         if not isinstance(count, int) or not 1 <= count <= total:
             raise ValueError(f"`num_inference_steps` must lie between 1 and {total}, got {count}.")
         self.scheduler.set_timesteps(count, device=self._execution_device)
 
-    def _steps_are_random(self) -> bool:
-        """Whether the scheduler's `step` draws noise from a generator."""
-        return "generator" in inspect.signature(self.scheduler.step).parameters
+    # Same as genhub.pipelines.pipeline_vae.VAEPipeline._expand_labels
+    def _expand_labels(self, labels: Labels, count: int, num_classes: int) -> torch.Tensor:
+        """Returns `labels`, one for each image or one for all, as a tensor (N,)."""
+        labels = torch.as_tensor(labels, device=self._execution_device).reshape(-1)
+        if labels.is_floating_point() or (labels < 0).any() or (labels >= num_classes).any():
+            raise ValueError(f"`class_labels` must be integers in 0..{num_classes - 1}, got {labels.tolist()}.")
+        if len(labels) not in (1, count):
+            raise ValueError(f"`class_labels` must hold 1 or {count} entries, got {len(labels)}.")
+        return labels.expand(count).long()
+
+    # Same as genhub.pipelines.pipeline_vae.VAEPipeline._check_generators
+    def _check_generators(self, generator: Generators, count: int):
+        if isinstance(generator, list) and len(generator) != count:
+            raise ValueError(f"`generator` must be one generator or {count} of them, got {len(generator)}.")
+
+    # Same as genhub.pipelines.pipeline_autoencoder.AutoencoderPipeline._output
+    def _output(self, images: torch.Tensor, output_type: str, return_dict: bool) -> ImagePipelineOutput | tuple:
+        """Returns images in the form that `output_type` names."""
+        self.maybe_free_model_hooks()
+        converted: Any = self.image_processor.postprocess(images, output_type=output_type)
+        return ImagePipelineOutput(images=converted) if return_dict else (converted,)
+
+    # Same as genhub.pipelines.pipeline_autoencoder.AutoencoderPipeline._check_output_type
+    def _check_output_type(self, output_type: str):
+        if output_type not in ("pil", "np", "pt"):
+            raise ValueError(f"`output_type` must be pil, np or pt, got {output_type!r}.")

@@ -1,35 +1,31 @@
-"""Pictures of images, and charts of numbers: what is drawn comes as arguments, and nothing is read or written.
+"""Pictures of images and charts of numbers, drawn from arguments alone.
 
-Charts need matplotlib, which is imported where they are drawn, and never by `pyplot`, whose state is everybody's.
+Charts need matplotlib. It is imported where they are drawn, and never through `pyplot`, whose state is global.
 """
 
 from genhub.plotting.animations import gif
 from genhub.plotting.bars import Histogram, histograms
 from genhub.plotting.charts import chart, chart_png
-from genhub.plotting.grids import GREY, first_row, grid, named_rows, pairs, plane, png, titled
-from genhub.plotting.maps import image_map, spread_out
-from genhub.plotting.style import CLASS_COLOURS, COLOURS, MARKERS, STYLE, Line, Panel
+from genhub.plotting.grids import blank, cut_first_row, grid, pairs, png
+from genhub.plotting.maps import image_map
+from genhub.plotting.sheets import add_title, image_plane, image_rows
+from genhub.plotting.style import Line, Panel
 
 __all__ = [
-    "CLASS_COLOURS",
-    "COLOURS",
-    "GREY",
-    "MARKERS",
-    "STYLE",
     "Histogram",
     "Line",
     "Panel",
+    "add_title",
+    "blank",
     "chart",
     "chart_png",
-    "first_row",
+    "cut_first_row",
     "gif",
     "grid",
     "histograms",
     "image_map",
-    "named_rows",
+    "image_plane",
+    "image_rows",
     "pairs",
-    "plane",
     "png",
-    "spread_out",
-    "titled",
 ]

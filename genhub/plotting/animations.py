@@ -1,4 +1,4 @@
-"""Pictures that follow one another."""
+"""Animations."""
 
 import io
 from collections.abc import Sequence
@@ -7,8 +7,11 @@ from PIL import Image
 
 
 def gif(frames: Sequence[Image.Image], milliseconds: int = 250, last: int = 2500) -> bytes:
-    """Returns `frames` of one size as a GIF file that repeats for ever; each is shown for `milliseconds`, the last one
-    for `last`. Grey frames keep their very pixels.
+    """Returns `frames` as a GIF file that repeats for ever. Grey frames keep their exact pixels.
+
+    Args:
+        milliseconds: how long a frame is shown.
+        last: how long the last frame is shown, in milliseconds.
 
     Raises:
         ValueError: there is no frame, or they differ in size.

@@ -1,46 +1,58 @@
-"""Charts of numbers, drawn by matplotlib, object by object."""
+"""Line charts, drawn by matplotlib."""
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from genhub.plotting.labels import write_labels
-from genhub.plotting.style import COLOURS, MARKERS, Panel, canvas, styled, wrapped_at
+from genhub.plotting.style import COLOURS, MARKERS, Panel, canvas, house_style, wrap_text
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
-def chart(panels: Sequence[Panel], title: str):
-    """Draws `panels` beneath one another, on one common x axis, as a figure of matplotlib; `chart_png` makes it a
-    file.
+def chart(panels: Sequence[Panel], title: str, marks: Mapping[str, Sequence[float]] | None = None) -> "Figure":
+    """Draws `panels` one below the other on a common x axis.
+
+    Args:
+        marks: name -> values of x, drawn as dashed vertical lines in all panels and named in the first legend.
 
     Raises:
         ValueError: matplotlib is not installed.
     """
-    with styled():
+    marks = marks or {}
+    with house_style():
         figure = canvas(8, 4.6 if len(panels) == 1 else 1 + 3 * len(panels), title)
-        axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
-        for place, panel in zip(axes, panels, strict=True):
-            _draw(place, panel)
-        for place, panel in zip(axes, panels, strict=True):  # at last: this ends the search for the right end
+        rows = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+        for axes, panel in zip(rows, panels, strict=True):
+            draw_panel(axes, panel)
+        for axes, panel in zip(rows, panels, strict=True):  # after all panels are drawn: this fixes both ends
             if panel.x_start is not None:
-                place.set_xlim(left=panel.x_start)
-        axes[-1].set_xlabel(wrapped_at(panels[-1].x_label, 80))
-        figure.draw_without_rendering()  # places the axes, and with them the points that labels must not hide
+                axes.set_xlim(left=panel.x_start)
+        for axes in rows:
+            draw_marks(axes, marks)
+        for axes, panel in zip(rows, panels, strict=True):
+            draw_legend(axes, panel, marks if axes is rows[0] else {})
+        rows[-1].set_xlabel(wrap_text(panels[-1].x_label, 80))
+        figure.draw_without_rendering()  # lays out the axes, and so fixes where the points are
         figure.set_layout_engine("none")
-        for place, panel in zip(axes, panels, strict=True):
-            write_labels(place, panel.lines)
+        for axes, panel in zip(rows, panels, strict=True):
+            write_labels(axes, panel.lines)
     return figure
 
 
-def chart_png(figure) -> bytes:
-    """Returns a figure of matplotlib as a PNG file, the same bytes for the same figure."""
+def chart_png(figure: "Figure") -> bytes:
+    """Returns a matplotlib figure as a PNG file; equal figures give equal bytes."""
     buffer = io.BytesIO()
-    with styled():
+    with house_style():
         figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
 
 
-def _draw(axes, panel: Panel):
-    """Draws lines and levels, and chooses what the axes show."""
+def draw_panel(axes: "Axes", panel: Panel) -> None:
+    """Draws the lines and levels of a panel, and scales its axes."""
     for number, line in enumerate(panel.lines):
         spread = None if line.spread is None else [math.nan if s is None else s for s in line.spread]
         colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
@@ -48,30 +60,46 @@ def _draw(axes, panel: Panel):
     for name, level in panel.levels.items():
         axes.axhline(level, color="0.25", linestyle="--", linewidth=1.3, label=name)
     if panel.log_x:
-        _log_axis(axes, "x", [x for line in panel.lines for x in line.x])
+        scale_log_axis(axes, "x", [x for line in panel.lines for x in line.x])
     if panel.log_y:
-        ends = [*panel.levels.values()]
+        values = [*panel.levels.values()]
         for line in panel.lines:
-            spread = line.spread or [None] * len(line.y)
-            ends += [end for y, s in zip(line.y, spread, strict=True) for end in (y, y + (s or 0), y - (s or 0))]
-        _log_axis(axes, "y", [end for end in ends if end > 0])
+            for y, spread in zip(line.y, line.spread or [None] * len(line.y), strict=True):
+                values += [y - (spread or 0), y + (spread or 0)]
+        scale_log_axis(axes, "y", [value for value in values if value > 0])
     axes.set_ylabel(panel.y_label)
-    if len(panel.lines) > 1 or panel.levels:
-        shown = dict(
-            sorted(zip(*axes.get_legend_handles_labels()[::-1], strict=True), key=lambda x: x[0] in panel.levels)
-        )
-        axes.legend(shown.values(), shown.keys(), loc="best")
 
 
-def _log_axis(axes, name: str, values: Sequence[float]):
-    """Makes an axis logarithmic: a quarter of a decade more than `values` at both ends, and plain numbers at it."""
+def draw_marks(axes: "Axes", marks: Mapping[str, Sequence[float]]) -> None:
+    """Draws dashed vertical lines; up to three at one place are all seen, as their dashes take turns."""
+    for number, (name, places) in enumerate(marks.items()):
+        style = {"color": COLOURS[2 + number], "linestyle": (3 * number, (3, 6)), "linewidth": 1.6}
+        for x in places[1:]:
+            axes.axvline(x, **style)
+        axes.axvline(places[0], label=name, **style)
+
+
+def draw_legend(axes: "Axes", panel: Panel, marks: Mapping[str, Sequence[float]]) -> None:
+    """Names lines, levels and marks, in this order; a single line needs no legend."""
+    if len(panel.lines) < 2 and not panel.levels and not marks:
+        return
+    order = [*(line.name for line in panel.lines), *panel.levels, *marks]
+    handles, names = axes.get_legend_handles_labels()
+    entries = [entry for entry in zip(handles, names, strict=True) if entry[1] in order]
+    entries.sort(key=lambda entry: order.index(entry[1]))
+    # White behind the legend, as its search for the best place overlooks lines across the panel
+    ground = {"handlelength": 3, "frameon": True, "framealpha": 1, "edgecolor": "white"} if marks else {}
+    axes.legend(*zip(*entries, strict=True), loc="best", **ground)
+
+
+def scale_log_axis(axes: "Axes", name: str, values: Sequence[float]) -> None:
+    """Makes the axis `name` logarithmic, from a quarter of a decade below `values` to one above, with plain ticks."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     low, high = min(values) / 10**0.25, max(values) * 10**0.25
     steps = (1, 1.5, 2, 3, 5, 7) if high / low < 10 else (1, 2, 5) if high / low < 300 else (1,)
     axis = getattr(axes, f"{name}axis")
-    getattr(axes, f"set_{name}scale")("log")
-    getattr(axes, f"set_{name}lim")(low, high)
+    axes.set(**{f"{name}scale": "log", f"{name}lim": (low, high)})
     axis.set_major_locator(LogLocator(subs=steps, numticks=99))
     axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:.4g}"))
+    axis.set_major_formatter(FuncFormatter(lambda value, position: f"{value:.4g}"))

@@ -1,23 +1,17 @@
-"""Images as points on a plane."""
+"""Images as points in the plane."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 
-from genhub.plotting.style import CLASS_COLOURS, MARKERS, canvas, styled
+from genhub.plotting.style import CLASS_COLOURS, MARKERS, canvas, house_style
 
-APART = 0.02**0.5  # of thumbnails on a plane of side 1 (Géron, *Hands-On Machine Learning*, 3rd ed., ch. 17)
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-
-def spread_out(points: torch.Tensor, apart: float = APART) -> list[int]:
-    """Returns the places of those of `points` (N, 2) that are at least `apart` from all that come before them and were
-    taken too."""
-    taken = torch.empty(0, 2)
-    places = []
-    for place, point in enumerate(points):
-        if not len(taken) or (taken - point).square().sum(1).min() >= apart**2:
-            taken, places = torch.cat([taken, point[None]]), [*places, place]
-    return places
+APART = 0.02**0.5  # of thumbnails in the unit square (Géron, *Hands-On Machine Learning*, 3rd ed., ch. 17)
 
 
 def image_map(
@@ -26,12 +20,17 @@ def image_map(
     title: str,
     labels: torch.Tensor | None = None,
     names: Sequence[str] = (),
-):
-    """Draws `points` (N, 2) in the colours of their `labels` (N,), and some of `images` (N, C, H, W) in [0, 1] at
-    theirs, as a figure of matplotlib. Each axis is rescaled to 0..1; the names of the classes stand beside the plane.
+) -> "Figure":
+    """Draws `points` (N, 2), coloured by their `labels` (N,), with thumbnails of some of `images` (N, C, H, W) in
+    [0, 1].
+
+    Each axis is rescaled to 0..1.
+
+    Args:
+        names: of the classes, for the legend.
 
     Raises:
-        ValueError: points and images are not as many, or a label has no name.
+        ValueError: the numbers of points and images differ, or a label has no name.
     """
     if points.shape != (len(images), 2):
         raise ValueError(f"`points` must be ({len(images)}, 2), one for each image, got {tuple(points.shape)}.")
@@ -39,32 +38,47 @@ def image_map(
         raise ValueError(f"`names` must hold a name for the label {labels.max()}, got {len(names)} names.")
     points = points.double() - points.double().amin(0)
     points = points / points.amax(0).clamp(min=1e-12)
-    with styled():
-        from matplotlib.offsetbox import AnnotationBbox, OffsetImage
-
+    with house_style():
         figure = canvas(10, 8.4, title)
         axes = figure.subplots()
         axes.set(xlim=(-0.05, 1.05), ylim=(-0.05, 1.05))
         axes.axis("off")
-        colours = ["0.4"] * len(points)
         if labels is None:
             axes.scatter(*points.T, s=9, color="0.4", linewidths=0)
+            colours = ["0.4"] * len(points)
         else:
+            draw_classes(axes, points, labels, names)
             colours = [CLASS_COLOURS[label % len(CLASS_COLOURS)] for label in labels.tolist()]
-            for label in sorted(set(labels.tolist())):
-                axes.scatter(
-                    *points[labels == label].T,
-                    s=14,
-                    color=CLASS_COLOURS[label % len(CLASS_COLOURS)],
-                    marker=MARKERS[label // len(CLASS_COLOURS) % len(MARKERS)],
-                    linewidths=0,
-                    label=names[label],
-                )
-            columns = 1 + (len(set(labels.tolist())) - 1) // 30
-            axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), markerscale=2.5, ncols=columns, fontsize=12)
-        for place in spread_out(points):
-            image = images[place].clamp(0, 1).permute(1, 2, 0).expand(-1, -1, 3)
-            picture = OffsetImage(image.numpy(), zoom=34 / max(image.shape[:2]), interpolation="nearest")
-            frame = {"edgecolor": colours[place], "linewidth": 2.5}
-            axes.add_artist(AnnotationBbox(picture, points[place].tolist(), pad=0.2, bboxprops=frame))
+        draw_thumbnails(axes, points, images, colours)
     return figure
+
+
+def draw_classes(axes: "Axes", points: torch.Tensor, labels: torch.Tensor, names: Sequence[str]) -> None:
+    """Draws the points of each class in a colour and a marker of its own, with a legend to the right."""
+    classes = labels.unique().tolist()
+    for label in classes:
+        colour, marker = CLASS_COLOURS[label % len(CLASS_COLOURS)], MARKERS[label // len(CLASS_COLOURS) % len(MARKERS)]
+        axes.scatter(*points[labels == label].T, s=14, color=colour, marker=marker, linewidths=0, label=names[label])
+    columns = 1 + (len(classes) - 1) // 30
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), markerscale=2.5, ncols=columns, fontsize=12)
+
+
+def draw_thumbnails(axes: "Axes", points: torch.Tensor, images: torch.Tensor, colours: Sequence[str]) -> None:
+    """Draws images at their points, framed in their colours, as far as they do not overlap."""
+    from matplotlib.offsetbox import AnnotationBbox, OffsetImage
+
+    for index in choose_apart(points):
+        x, y = points[index].tolist()
+        image = images[index].clamp(0, 1).permute(1, 2, 0).expand(-1, -1, 3)
+        picture = OffsetImage(image.numpy(), zoom=34 / max(image.shape[:2]), interpolation="nearest")
+        frame = {"edgecolor": colours[index], "linewidth": 2.5}
+        axes.add_artist(AnnotationBbox(picture, (x, y), pad=0.2, bboxprops=frame))
+
+
+def choose_apart(points: torch.Tensor, apart: float = APART) -> list[int]:
+    """Returns the indices of `points` (N, 2), taken in order, that are at least `apart` from all taken before."""
+    indices: list[int] = []
+    for index, point in enumerate(points):
+        if not indices or (points[indices] - point).square().sum(1).min() >= apart**2:
+            indices.append(index)
+    return indices

@@ -1,15 +1,17 @@
-"""What a chart is made of, its colours and its style."""
+"""The house style of charts, and the data that they are drawn from."""
 
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe & Ito 2008
-CLASS_COLOURS = (  # of ten classes: far apart for colour-blind eyes too, as Machado et al. 2009 simulate them
-    *("#4477AA", "#DDCC77", "#BD1F01", "#92DADD", "#490092"),
-    *("#A96B59", "#FFA90E", "#000000", "#B66DFF", "#882255"),
-)
+# Of ten classes: far apart for colour-blind readers too, as simulated by Machado et al. 2009
+CLASS_COLOURS = "#4477AA #DDCC77 #BD1F01 #92DADD #490092 #A96B59 #FFA90E #000000 #B66DFF #882255".split()
 MARKERS = "osD^vPX*"  # one more than colours, so that both repeat together only after 56 lines
 STYLE = {
     "font.size": 11,
@@ -28,11 +30,11 @@ STYLE = {
 
 @dataclass(frozen=True)
 class Line:
-    """Points in the order in which they are joined.
+    """Points joined in the order given.
 
     Args:
-        spread: of `y`, drawn as an error bar; None where it is not known.
-        labels: what is written at each point, "" for nothing.
+        spread: half the length of each point's error bar; None where it is unknown.
+        labels: text at each point, "" for none.
     """
 
     name: str
@@ -47,9 +49,9 @@ class Panel:
     """One pair of axes.
 
     Args:
-        levels: name -> value of `y`, drawn as a dashed line.
-        log_x, log_y: axes in powers of ten; all values must be above zero.
-        x_start: where a linear x axis begins; None for the first point.
+        levels: name -> value of y, drawn as a dashed horizontal line.
+        log_x, log_y: logarithmic axes; all values must be positive.
+        x_start: left end of a linear x axis; None leaves it to the data.
     """
 
     lines: Sequence[Line]
@@ -62,27 +64,31 @@ class Panel:
 
 
 @contextmanager
-def styled() -> Iterator[None]:
-    """Lends matplotlib our style, whatever the user's own is."""
+def house_style() -> Iterator[None]:
+    """Applies the house style within a `with` block, whatever the user's own style is.
+
+    Raises:
+        ValueError: matplotlib is not installed.
+    """
     try:
         import matplotlib.style
     except ImportError as error:
-        raise ValueError("Charts need matplotlib: `pip install genhub[figures]`.") from error
+        raise ValueError("Charts need matplotlib: `pip install '.[figures]'` in the clone.") from error
     with matplotlib.style.context(["default", STYLE]):
         yield
 
 
-def wrapped_at(text: str, width: int) -> str:
-    """Returns `text` with its lines broken after at most `width` letters."""
+def wrap_text(text: str, width: int) -> str:
+    """Breaks the lines of `text` between words, at `width` characters or before."""
     return "\n".join(part for line in text.split("\n") for part in textwrap.wrap(line, width, break_on_hyphens=False))
 
 
-def canvas(width: float, height: float, title: str):
-    """Returns an empty figure of matplotlib, in inches, with its title at the left."""
+def canvas(width: float, height: float, title: str) -> "Figure":
+    """Returns an empty matplotlib figure of `width` x `height` inches, with a left-aligned title."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(wrapped_at(title, round(10.75 * width)), x=0.01, ha="left", fontsize=11)
+    figure.suptitle(wrap_text(title, round(10.75 * width)), x=0.01, ha="left", fontsize=11)
     return figure

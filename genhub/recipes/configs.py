@@ -1,25 +1,30 @@
-"""The plain values of a recipe: how long and how to train, what to measure while training."""
+"""The sections of a recipe that are plain values: the data, how to train, what to measure while training."""
 
 import math
 from dataclasses import dataclass, field
+from typing import Literal, overload
+
+from genhub.data.config import DataConfig
+from genhub.recipes.arguments import check_arguments
+from genhub.recipes.checks import as_mapping
 
 
 @dataclass
 class TrainingConfig:
-    """How long, in which arithmetic, and what to write down on the way. Every `*_every` counts steps; 0 means never.
+    """How long to train, in which arithmetic, and what to log. Every `*_every` counts steps; 0 means never.
 
     Args:
-        batch_size: images per optimizer step, over all processes and accumulated batches.
-        gradient_accumulation: parts in which a process walks through its share of a batch, to save memory.
-        epochs: passes through the training images; `max_steps` steps or `max_minutes` end training earlier.
+        batch_size: images per optimizer step, over all processes and micro-batches.
+        gradient_accumulation: number of micro-batches of each process in a step, to save memory.
+        epochs: passes through the training images; `max_steps` or `max_minutes` may end training earlier.
         mixed_precision: "no" (float32), "bf16" or "fp16".
-        max_grad_norm: gradients are scaled down to this norm; None leaves them alone.
-        ema: component -> decay of the moving average of its weights, which is what is sampled and saved.
-        compile: let torch.compile make the networks' kernels: a minute or two at the start, and a C++ compiler. Not
-            for penalties on gradients.
+        max_grad_norm: norm to which gradients are clipped; None for no clipping.
+        ema: component -> decay of the moving average of its weights, which are then the ones sampled and saved.
+        compile: compile the networks with torch.compile, which takes a minute or two and needs a C++ compiler. Not
+            with penalties on gradients.
         channels_last: memory format of images and convolutions, faster with bf16 and fp16.
-        keep_checkpoints: how many of the newest checkpoints stay on disk.
-        trackers: those of accelerate (tensorboard, trackio, wandb, ...), beside the plain `metrics.jsonl`.
+        keep_checkpoints: number of checkpoints on disk, the newest.
+        trackers: accelerate's trackers (tensorboard, trackio, wandb, ...) to log to, beside `metrics.jsonl`.
     """
 
     seed: int = 0
@@ -59,21 +64,21 @@ class TrainingConfig:
                 raise ValueError(f"`training.ema.{name}` must lie in [0, 1), got {decay}.")
 
     def steps(self, num_images: int) -> int:
-        """Returns the number of optimizer steps on `num_images` training images."""
+        """Returns the number of optimizer steps for `num_images` training images."""
         steps = math.ceil(self.epochs * num_images / self.batch_size)
         return steps if self.max_steps is None else min(steps, self.max_steps)
 
 
 @dataclass
 class EvaluationConfig:
-    """The figure of quality that is logged while training: KID on held-out images, of the averaged weights.
+    """Monitoring of quality while training: KID of generated to held-out images, with the averaged weights.
 
     Args:
-        every: steps between two; 0 for none. The default costs below 5 % of training in batches of 64 where an image
-            takes up to 75 passes; `arguments` can make it fewer.
-        count: images that are generated.
-        keep_best: save the repository with the lowest figure so far in `training/best`.
-        arguments: of the pipeline's call, such as a smaller `num_inference_steps`.
+        every: steps between two measurements; 0 for none. The default costs below 5 % of training in batches of 64 as
+            long as an image takes at most 75 network evaluations; `arguments` can lower their number.
+        count: number of generated images.
+        keep_best: keep the repository with the lowest KID so far in `training/best`.
+        arguments: arguments of the pipeline's call, such as a smaller `num_inference_steps`.
     """
 
     every: int = 2000
@@ -86,3 +91,22 @@ class EvaluationConfig:
             raise ValueError(f"`evaluation.every` must be at least 0, got {self.every}.")
         if self.count < 2:
             raise ValueError(f"`evaluation.count` must be at least 2, got {self.count}.")
+
+
+CONFIGS = {"data": DataConfig, "training": TrainingConfig, "evaluation": EvaluationConfig}
+
+
+@overload
+def read_config(section: Literal["data"], entries: object) -> DataConfig: ...
+@overload
+def read_config(section: Literal["training"], entries: object) -> TrainingConfig: ...
+@overload
+def read_config(section: Literal["evaluation"], entries: object) -> EvaluationConfig: ...
+def read_config(section: str, entries: object) -> DataConfig | TrainingConfig | EvaluationConfig:
+    """Reads a section of plain values; an absent one has the defaults.
+
+    Raises:
+        ValueError: a key that does not exist, a value of another type or out of range.
+    """
+    config = CONFIGS[section]
+    return config(**check_arguments(section, config, as_mapping(section, entries or {})))

@@ -1,189 +1,224 @@
 """A recipe: one experiment as YAML. Class paths and constructor arguments, checked before any work starts.
 
-Sections: `name`, `data` (`DataConfig`), `components` (name -> class and arguments: the pipeline's parts; `weights`, if
-given, is the saved component that one starts from), `objective`, `optimizers` (component -> class and arguments, with
-an optional `schedule`), `pipeline`, `training` (`TrainingConfig`), `evaluation` (`EvaluationConfig`), for training in
-several stages `stages`, a list whose entries override `objective`, `optimizers` and `training`, and `reported`:
-figures of the source that the experiment repeats, by the names that they have here.
+Sections:
 
-A constructor's parameter that bears the name of a component is given that component. `in_channels`, `out_channels`,
-`sample_size` and `num_classes` are filled in from the data where a recipe leaves them out, and so are
-`num_training_steps`, `total_steps` and `T_max` of learning-rate schedules.
+- `name`
+- `data` (`DataConfig`)
+- `components`: the parts of the pipeline by name. An entry is a class and its arguments, with optional `weights`: the
+  saved component whose tensors it starts from. Or it is `from: FOLDER/COMPONENT`, a saved component with its own
+  class and config. `frozen: true` keeps either from being trained.
+- `objective`: a class and its arguments
+- `optimizers`: component -> class and arguments, with an optional `schedule`
+- `pipeline`: a class and its arguments
+- `training` (`TrainingConfig`) and `evaluation` (`EvaluationConfig`)
+- `stages`: for training in several stages, a list whose entries override `objective`, `optimizers` and `training`
+- `reported`: metrics of the source that the experiment reproduces, by genhub's names
+
+A constructor's parameter that bears the name of a component receives that component. `in_channels`, `out_channels`,
+`sample_size` and `num_classes` come from the data where a recipe leaves them out, and `num_training_steps`,
+`total_steps` and `T_max` of a learning-rate schedule from the length of its stage.
 """
 
-import copy
-import dataclasses
 import inspect
-import json
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from types import FunctionType
+from typing import Any
 
-import torch
 import yaml
-from diffusers import DiffusionPipeline, ModelMixin, SchedulerMixin
+from diffusers import DiffusionPipeline, SchedulerMixin
+from torch import nn
 
-from genhub.data import DataConfig, Shape
-from genhub.objectives.objective import Objective
-from genhub.recipes.configs import EvaluationConfig, TrainingConfig
-from genhub.recipes.instantiate import Spec, as_mapping, check_arguments, nearest, refuse_unknown
+from genhub import recipes
+from genhub.data import Shape
+from genhub.recipes.checks import as_mapping, refuse_unknown
+from genhub.recipes.components import read_components
+from genhub.recipes.configs import read_config
+from genhub.recipes.instantiate import Spec
+from genhub.recipes.sections import SECTIONS, override
+from genhub.recipes.stages import read_stages
 from genhub.recipes.yaml import read_yaml, write_yaml
+from genhub.utils.spelling import did_you_mean
 
-RECIPES = Path(__file__).parent
-SECTIONS = (
-    *("name", "data", "components", "objective", "optimizers", "pipeline", "training", "evaluation", "stages"),
-    "reported",
-)
 FROM_DATA = ("in_channels", "out_channels", "sample_size", "num_classes")
-FROM_LENGTH = ("num_training_steps", "total_steps", "T_max")
-STAGE_SECTIONS = ("objective", "optimizers", "training")
-PER_STAGE = ("batch_size", "gradient_accumulation", "epochs", "max_steps", "max_grad_norm")
 FIXED_ARGUMENTS = ("batch_size", "class_labels", "generator", "latents", "output_type", "return_dict")
-CHANGEABLE_ON_RESUME = (
-    *("epochs", "max_steps", "max_minutes", "log_every", "validate_every", "sample_every", "checkpoint_every"),
-    *("keep_checkpoints", "num_samples", "trackers", "compile"),
-)
-CONFIGS = {"data": DataConfig, "training": TrainingConfig, "evaluation": EvaluationConfig}  # sections of plain values
-
-
-@dataclass
-class Stage:
-    """One stretch of training with an objective and optimizers of its own."""
-
-    objective: Spec
-    optimizers: dict[str, tuple[Spec, Spec | None]]  # component -> optimizer and learning-rate schedule
-    training: TrainingConfig
 
 
 class Recipe:
-    """A checked recipe. `text` is its YAML as published: comment first, every section, nothing left to a default
-    file."""
+    """A checked recipe.
 
-    def __init__(self, sections: dict, name: str, comment: str = "", overrides: dict[str, object] | None = None):
-        name = sections.get("name", name)
-        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
-            raise ValueError(f"`name` must be letters, digits, '.', '_' and '-', got {name!r}.")
-        self.sections, self.name, self.comment = {"name": name, **sections}, name, comment
-        self.overrides, self.is_published = overrides or {}, False
-        sections = self.sections
-        refuse_unknown("section", sections, SECTIONS)
-        missing = {"components", "objective", "optimizers", "pipeline"} - set(sections)
-        if missing:
-            raise ValueError(f"The recipe {name} must have the section(s) {', '.join(sorted(missing))}.")
-        self.data = _config("data", DataConfig, sections.get("data"))
-        self.training = _config("training", TrainingConfig, sections.get("training"))
-        self.evaluation = _config("evaluation", EvaluationConfig, sections.get("evaluation"))
-        entries = as_mapping("components", sections["components"])
-        self.components = {
-            name: Spec(f"components.{name}", _without("weights", entry), (ModelMixin, SchedulerMixin)).complete(
-                FROM_DATA
-            )
-            for name, entry in entries.items()
-        }
-        self.weights = {name: entry["weights"] for name, entry in entries.items() if entry.get("weights") is not None}
-        for name, weights in self.weights.items():
-            if not isinstance(weights, str) or not issubclass(self.components[name].cls, ModelMixin):
-                raise ValueError(
-                    f"`components.{name}.weights` must be FOLDER/COMPONENT, for a model, got {weights!r}."
-                )
-        self.reported = as_mapping("reported", sections.get("reported") or {})
-        for figure, value in self.reported.items():
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise ValueError(f"`reported.{figure}` must be a number, got {value!r}.")
-        names = tuple(self.components)
-        self.pipeline = Spec("pipeline", sections["pipeline"], DiffusionPipeline, given=names)
-        missing = self.pipeline.missing(names)
-        if missing:
-            raise ValueError(f"`components` must hold {', '.join(missing)}: {self.pipeline.path} is made of it.")
-        takes = inspect.signature(self.pipeline.cls.__call__).parameters
-        free = [name for name in takes if name not in ("self", *FIXED_ARGUMENTS)]
-        refuse_unknown("evaluation.arguments", self.evaluation.arguments, free)
-        refuse_unknown("training.ema", self.training.ema, names)
-        as_mapping("optimizers", sections["optimizers"])
-        if not isinstance(sections.get("stages"), list | None):
-            raise ValueError(f"`stages` must be a list, got {sections['stages']!r}.")
-        self.stages = [self._stage(number, entry) for number, entry in enumerate(sections.get("stages") or [{}])]
+    Attributes:
+        sections: the recipe as plain values; `text` is the same as YAML, below its leading comment.
+        names: of all components, in order.
+        components: component -> class and arguments, of those that are built.
+        pretrained: component -> saved component, of those that are loaded whole.
+        weights: component -> saved component whose tensors it starts from.
+        frozen: names of the components that are not trained.
+        pipeline: class and arguments of the pipeline.
+        stages: of training, at least one.
+        overrides: dotted key -> value, as passed to `load`.
+        is_published: whether it is one of genhub's own recipes.
 
-    def _stage(self, number: int, entry: dict) -> Stage:
-        section = f"stages.{number}" if self.sections.get("stages") else ""
-        refuse_unknown(section, as_mapping(section, entry), STAGE_SECTIONS)
-        for part in STAGE_SECTIONS:
-            as_mapping(f"{section}.{part}", entry.get(part) or {})
-        refuse_unknown(f"{section}.training", entry.get("training") or {}, PER_STAGE)
-        merged = {part: merge(self.sections.get(part) or {}, entry.get(part) or {}) for part in STAGE_SECTIONS}
-        names = tuple(self.components)
-        optimizers = {}
-        for name, optimizer in merged["optimizers"].items():
-            where = f"optimizers.{name}"
-            spec = Spec(where, _without("schedule", optimizer), torch.optim.Optimizer, given=("params",)).complete()
-            schedule = optimizer.get("schedule")
-            if schedule is not None:
-                schedule = Spec(
-                    f"{where}.schedule", schedule, _schedule_kind(schedule), given=("optimizer",)
-                ).complete(FROM_LENGTH)
-            optimizers[name] = (spec, schedule)
-        training = _config("training", TrainingConfig, merged["training"])
-        return Stage(Spec("objective", merged["objective"], Objective, given=names).complete(), optimizers, training)
+    Raises:
+        ValueError: a section, key or value that is wrong; the message names it.
+    """
 
-    def build_components(self, shape: Shape) -> dict[str, ModelMixin | SchedulerMixin]:
-        """Builds the parts of the pipeline for images of `shape`; what the recipe left open is written into it."""
-        size = shape.height if shape.height == shape.width else (shape.height, shape.width)
-        fitting = {"in_channels": shape.channels, "out_channels": shape.channels, "sample_size": size}
-        if shape.num_classes:
-            fitting["num_classes"] = shape.num_classes
-        components = {}
+    def __init__(
+        self,
+        sections: dict,
+        name: str,
+        comment: str = "",
+        overrides: dict[str, object] | None = None,
+        trust_code: bool = False,
+    ):
+        self.sections = {"name": name, **sections}
+        self.name, self.comment, self.overrides = self.sections["name"], comment, overrides or {}
+        self.is_published, self.trust_code = False, trust_code
+        self._check_sections()
+        self.data = read_config("data", self.sections.get("data"))
+        self.training = read_config("training", self.sections.get("training"))
+        self.evaluation = read_config("evaluation", self.sections.get("evaluation"))
+        self.reported = self.sections.get("reported") or {}
+        self.names = tuple(self.sections["components"])
+        components = read_components(self.sections["components"], trust_code)
+        self.components, self.pretrained, self.weights, self.frozen = components
+        self._read_pipeline()
+        self.stages = read_stages(self.sections, self.names, trust_code)
         for name, spec in self.components.items():
-            filled = {key: value for key, value in fitting.items() if spec.lacks(key)}
-            components[name] = spec.build(**filled)
-            for key, value in filled.items():
-                self.sections["components"][name][key] = list(value) if isinstance(value, tuple) else value
+            spec.require(FROM_DATA if self._meets_data(name) else ())
+        self._check_names()
+
+    def build_components(
+        self, shape: Shape, latent_shape: Shape | None = None, loaded: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Builds the parts of the pipeline; what the recipe leaves to the data is written into `sections`.
+
+        Args:
+            shape: of the images.
+            latent_shape: of the latents that `data.encode` makes of them; required with it.
+            loaded: components that exist already: all of `pretrained`, and the encoder if latents were made with it.
+
+        Returns:
+            Every component by name, in the recipe's order.
+
+        Raises:
+            ValueError: a class refuses its arguments, or `loaded` or `latent_shape` is incomplete.
+        """
+        loaded = loaded or {}
+        if missing := [name for name in self.pretrained if name not in loaded]:
+            raise ValueError(f"`loaded` must hold {', '.join(missing)}, which the recipe does not build.")
+        others_shape = shape
+        if self.data.encode is not None:
+            if latent_shape is None:
+                raise ValueError(f"`latent_shape` must be set: `data.encode` is {self.data.encode}.")
+            others_shape = latent_shape
+        components = {}
+        for name in self.names:
+            met_shape = shape if name == self.data.encode else others_shape
+            components[name] = loaded[name] if name in loaded else self.build_component(name, met_shape)
+        has_classes = any(
+            getattr(getattr(component, "config", None), key, None)
+            for component in components.values()
+            for key in ("num_class_embeds", "num_classes")
+        )
+        if has_classes and shape.num_classes and self.pipeline.lacks("num_classes"):
+            self.pipeline.arguments["num_classes"] = shape.num_classes
+            self.sections["pipeline"]["num_classes"] = shape.num_classes
         return components
 
-    def build_pipeline(self, components: dict) -> DiffusionPipeline:
-        """Builds the pipeline of `components`."""
-        return self.pipeline.build(**components)
+    def build_component(self, name: str, shape: Shape) -> nn.Module | SchedulerMixin:
+        """Builds one component for data of `shape`, the images or latents that it meets."""
+        spec, filled = self.components[name], {}
+        if self._meets_data(name):
+            size = shape.height if shape.height == shape.width else (shape.height, shape.width)
+            values = (shape.channels, shape.channels, size, shape.num_classes)
+            filled = {key: value for key, value in zip(FROM_DATA, values, strict=True) if value and spec.lacks(key)}
+        component = spec.build(**filled)
+        for key, value in filled.items():
+            self.sections["components"][name][key] = list(value) if isinstance(value, tuple) else value
+        return component
+
+    def build_pipeline(self, components: dict[str, Any]) -> DiffusionPipeline:
+        """Builds the pipeline of `components`; optional parts that are not among them are None."""
+        return self.pipeline.build(**dict.fromkeys(self.pipeline.missing()) | components)
 
     @property
     def text(self) -> str:
         """The recipe as YAML."""
         return self.comment + write_yaml(self.sections)
 
+    def _meets_data(self, name: str) -> bool:
+        """Whether images or latents reach a component: the objective has it, or it is the encoder."""
+        return name == self.data.encode or any(name in stage.objective.given for stage in self.stages)
 
-def load_recipe(source: str | Path, overrides: dict[str, object] | None = None) -> Recipe:
+    def _check_sections(self):
+        sections = self.sections
+        if not isinstance(self.name, str) or not re.fullmatch(r"[A-Za-z0-9][\w.-]*", self.name):
+            raise ValueError(f"`name` must be letters, digits, '.', '_' and '-', got {self.name!r}.")
+        refuse_unknown("section", sections, SECTIONS)
+        if missing := {"components", "objective", "optimizers", "pipeline"} - set(sections):
+            raise ValueError(f"The recipe {self.name} must have the section(s) {', '.join(sorted(missing))}.")
+        as_mapping("components", sections["components"])
+        as_mapping("optimizers", sections["optimizers"])
+        if not isinstance(sections.get("stages"), list | None):
+            raise ValueError(f"`stages` must be a list, got {sections['stages']!r}.")
+        for metric, value in as_mapping("reported", sections.get("reported") or {}).items():
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise ValueError(f"`reported.{metric}` must be a number, got {value!r}.")
+
+    def _read_pipeline(self):
+        self.pipeline = Spec("pipeline", self.sections["pipeline"], (DiffusionPipeline,), self.names, self.trust_code)
+        optional = tuple(self.pipeline.cls._optional_components)  # required parameters that may be None
+        if missing := self.pipeline.missing(optional):
+            raise ValueError(f"`components` must hold {', '.join(missing)}: {self.pipeline.path} is made of it.")
+        parameters = inspect.signature(self.pipeline.cls.__call__).parameters
+        known = [name for name in parameters if name not in ("self", *FIXED_ARGUMENTS)]
+        refuse_unknown("evaluation.arguments", self.evaluation.arguments, known)
+
+    def _check_names(self):
+        """Checks the components that other sections name."""
+        refuse_unknown("training.ema", self.training.ema, self.names)
+        if self.data.encode is not None and self.data.encode not in self.names:
+            hint = did_you_mean(self.data.encode, self.names)
+            raise ValueError(f"`data.encode` must be a component, got {self.data.encode!r}{hint}.")
+        if self.data.encode in self.components and not issubclass(self.components[self.data.encode].cls, nn.Module):
+            raise ValueError(f"`data.encode` must be a model, got {self.data.encode!r}.")
+        for name in (name for stage in self.stages for name in stage.optimizers):
+            if name.partition(".")[0] in self.frozen:
+                raise ValueError(f"`optimizers.{name}` must be left out: the component is frozen.")
+
+
+def load(source: str | Path, overrides: dict[str, object] | None = None, trust_code: bool = False) -> Recipe:
     """Loads a recipe by the name of a published one, or from a YAML file or a folder that holds `recipe.yaml`.
 
     Args:
         overrides: dotted key -> value, e.g. `{"training.max_steps": 100}`.
+        trust_code: whether the recipe may name classes of any importable module, whose code then runs. The caller
+            must pass False for a recipe that was downloaded, and for `recipe.yaml` of a saved repository.
 
     Raises:
-        ValueError: no such recipe, a key that does not exist, a value of another type or out of range.
+        ValueError: no such recipe, a key that does not exist, a value of another type or out of range, or a class
+            that needs `trust_code`.
     """
     path = find_recipe(str(source))
-    text = path.read_text()
-    comment = "".join(line + "\n" for line in _leading_comment(text))
+    text = path.read_text(encoding="utf-8")
     try:
-        sections = read_yaml(text)
+        sections = as_mapping(str(path), read_yaml(text))
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is not YAML: {error}") from error
-    sections = _unshared(as_mapping(str(path), sections))
     for key, value in (overrides or {}).items():
-        _override(sections, key, value)
+        override(sections, key, value)
     name = path.stem if path.name != "recipe.yaml" else path.resolve().parent.name
-    recipe = Recipe(sections, name, comment, overrides)
-    for key in overrides or {}:
-        part = key.removeprefix("training.")
-        own = [part in (stage.get("training") or {}) for stage in sections.get("stages") or []]
-        if part != key and own and all(own) and not any(one.split(".")[0] == "stages" for one in overrides):
-            raise ValueError(f"`{key}` must be given for each stage, as `stages.0.{key}`: every stage has its own.")
-    recipe.is_published = path.parent == RECIPES
+    comment = re.findall(r"\A(?:#.*\n)*", text)[0]
+    recipe = Recipe(sections, name, comment, overrides, trust_code)
+    _check_stage_overrides(overrides or {}, sections)
+    recipe.is_published = path.parent == recipes.FOLDER
     return recipe
 
 
 def find_recipe(source: str) -> Path:
     """Returns the file of a recipe: its name, a YAML file, or a folder that holds `recipe.yaml`."""
-    if (RECIPES / f"{source}.yaml").is_file():
-        return RECIPES / f"{source}.yaml"
+    if source in recipes.names():
+        return recipes.path(source)
     path = Path(source).expanduser()
     if path.is_file():
         return path
@@ -191,94 +226,16 @@ def find_recipe(source: str) -> Path:
         if (path / "recipe.yaml").is_file():
             return path / "recipe.yaml"
         raise ValueError(f"The folder {path} has no recipe.yaml.")
-    hint = nearest(source, recipe_names())
+    hint = did_you_mean(source, recipes.names())
     raise ValueError(f"There is no recipe {source!r}{hint}. `genhub recipes` lists them; a YAML file works too.")
 
 
-def recipe_names() -> list[str]:
-    """Returns the names of the published recipes."""
-    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
-
-
-def describe(name: str) -> str:
-    """Returns the first line of a recipe: what it is."""
-    return " ".join(_leading_comment((RECIPES / f"{name}.yaml").read_text())[:1]).lstrip("# ")
-
-
-def merge(base: dict, over: dict) -> dict:
-    """Returns `base` with the entries of `over` in place, level by level; another `class` starts afresh."""
-    if "class" in over and over["class"] != base.get("class"):
-        return copy.deepcopy(over)
-    merged = copy.deepcopy(base)
-    for key, value in over.items():
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = merge(merged[key], value) if both else copy.deepcopy(value)
-    return merged
-
-
-def same_experiment(saved: dict, now: dict) -> list[str]:
-    """Returns the dotted keys in which two recipes differ and which may not change when a run is resumed."""
-    a, b = _flatten(saved), _flatten(now)
-    free = {f"training.{name}" for name in CHANGEABLE_ON_RESUME}
-    differ = [key for key in sorted(a.keys() | b.keys()) if a.get(key) != b.get(key)]
-    return [key for key in differ if key not in free and key.split(".")[0] not in ("evaluation", "reported")]
-
-
-def _unshared(value: object) -> object:
-    """Returns a copy in which nothing stands in two places, as what YAML's aliases name does."""
-    if isinstance(value, dict):
-        return {key: _unshared(one) for key, one in value.items()}
-    return [_unshared(one) for one in value] if isinstance(value, list) else value
-
-
-def _flatten(sections: dict, prefix: str = "") -> dict:
-    flat = {}
-    for key, value in sections.items():
-        nested = isinstance(value, dict) and value
-        flat.update(_flatten(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": json.dumps(value)})
-    return flat
-
-
-def _override(sections: dict, dotted: str, value: object):
-    """Sets one value; keys are checked with the recipe."""
-    keys = dotted.split(".")
-    refuse_unknown("section", keys[:1], SECTIONS)
-    place = sections
-    for depth, key in enumerate(keys[:-1]):
-        if isinstance(place, list):
-            if not key.isdigit() or int(key) >= len(place):
-                raise ValueError(f"`{'.'.join(keys[:depth])}` has entries 0..{len(place) - 1}, got {key!r}.")
-            place = place[int(key)]
-            continue
-        if depth == 1 and keys[0] in ("components", "optimizers"):
-            refuse_unknown(keys[0], [key], place)
-        place = place.setdefault(key, {})
-        if not isinstance(place, dict | list):
-            raise ValueError(f"`{'.'.join(keys[: depth + 1])}` is a value, so `{dotted}` does not exist.")
-    if len(keys) == 2 and keys[0] in CONFIGS:
-        refuse_unknown(keys[0], keys[1:], [f.name for f in dataclasses.fields(CONFIGS[keys[0]])])
-    place[int(keys[-1]) if isinstance(place, list) else keys[-1]] = value
-
-
-def _config(section: str, cls, entries: dict | None):
-    entries = as_mapping(section, entries or {})
-    return cls(**check_arguments(section, cls, dict(entries)))
-
-
-def _without(key: str, entry: object) -> object:
-    """Returns an entry of a recipe without what is not an argument of its class."""
-    return {name: value for name, value in entry.items() if name != key} if isinstance(entry, dict) else entry
-
-
-def _schedule_kind(entry: object):
-    function = isinstance(entry, dict) and str(entry.get("class", "")).startswith("diffusers.optimization.")
-    return FunctionType if function else torch.optim.lr_scheduler.LRScheduler
-
-
-def _leading_comment(text: str) -> list[str]:
-    lines = []
-    for line in text.splitlines():
-        if not line.startswith("#"):
-            break
-        lines.append(line)
-    return lines
+def _check_stage_overrides(overrides: dict[str, object], sections: dict):
+    """Raises ValueError for an override of `training` that every stage overrides again."""
+    stages = [stage.get("training") or {} for stage in sections.get("stages") or []]
+    if not stages or any(key.split(".")[0] == "stages" for key in overrides):
+        return
+    for key in overrides:
+        section, _, name = key.partition(".")
+        if section == "training" and all(name in stage for stage in stages):
+            raise ValueError(f"`{key}` must be given for each stage, as `stages.0.{key}`: every stage has its own.")

@@ -1,48 +1,40 @@
-"""YAML by the core schema of its version 1.2 (yaml.org/spec/1.2.2, Sec. 10.3), but for octal numbers, which are words
-here: PyYAML reads 1.1, where `no` is false, `1e-3` a word, `010` is 8 and `1:30` is 90."""
-
-import re
+"""YAML 1.2: `no` is a word and `1e-3` a number, unlike in PyYAML's version 1.1."""
 
 import yaml
-
-BOOL, INT, FLOAT = (f"tag:yaml.org,2002:{name}" for name in ("bool", "int", "float"))
-PATTERNS = {  # what is read as such, and by which characters it may start
-    BOOL: (r"(true|True|TRUE|false|False|FALSE)$", "tTfF"),
-    INT: (r"[-+]?(0|[1-9][0-9]*)$", "-+0123456789"),
-    FLOAT: (
-        r"([-+]?(\.[0-9]+|[0-9]+\.[0-9]*)([eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+"
-        r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$",
-        "-+.0123456789",
-    ),
-}
-OTHERS = ("tag:yaml.org,2002:null", "tag:yaml.org,2002:merge")  # as they are
+from yamlcore import CCoreDumper, CCoreLoader
 
 
-class _Loader(yaml.SafeLoader):
-    yaml_implicit_resolvers = {
-        first: [(tag, pattern) for tag, pattern in known if tag in OTHERS]
-        for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
+class _Dumper(CCoreDumper):
+    """Quotes each word that either version would read as something else."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
 
 
-class _Dumper(yaml.SafeDumper):
-    """Quotes the words that either version would take for something else."""
-
-
-for tag, (pattern, first) in PATTERNS.items():
-    _Loader.add_implicit_resolver(tag, re.compile(pattern), [*first])
-    _Dumper.add_implicit_resolver(tag, re.compile(pattern), [*first])
+for _first, _resolvers in yaml.SafeDumper.yaml_implicit_resolvers.items():
+    for _tag, _pattern in _resolvers:
+        _Dumper.add_implicit_resolver(_tag, _pattern, [_first])
 
 
 def read_yaml(text: str) -> object:
-    """Returns what a text of YAML says.
+    """Parses YAML 1.2 by its core schema; an alias is a copy of what it names.
 
     Raises:
-        yaml.YAMLError: it is not YAML.
+        yaml.YAMLError: the text is not YAML, repeats a key, or holds itself.
     """
-    return yaml.load(text, _Loader)
+    try:
+        return _copy(yaml.load(text, CCoreLoader))
+    except RecursionError as error:
+        raise yaml.YAMLError("an alias stands within what it names") from error
 
 
 def write_yaml(value: object) -> str:
-    """Returns `value` as YAML, which both versions read alike."""
+    """Formats `value` as YAML that readers of versions 1.1 and 1.2 take for the same."""
     return yaml.dump(value, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=110)
+
+
+def _copy(value: object) -> object:
+    """Copies nested lists and dicts; unlike `copy.deepcopy`, aliases become separate objects."""
+    if isinstance(value, dict):
+        return {key: _copy(entry) for key, entry in value.items()}
+    return [_copy(entry) for entry in value] if isinstance(value, list) else value

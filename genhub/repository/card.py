@@ -1,154 +1,141 @@
-"""The model card: written from what a run was and measured, nothing else."""
+"""The model card: what was trained, how, and how to use it, as Markdown with YAML metadata."""
 
 import json
 import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from huggingface_hub import ModelCardData
+from diffusers import DiffusionPipeline
+from huggingface_hub import ModelCard, ModelCardData
 
-from genhub.recipes.recipe import Recipe
-from genhub.repository.capabilities import is_conditional
+from genhub.repository.capabilities import capabilities_of
 from genhub.repository.card_results import BEGIN, END, FIGURES_BEGIN, FIGURES_END, is_local, with_results
+from genhub.repository.save import carries_source, saved_form
+from genhub.version import VERSION
+
+TEMPLATE = Path(__file__).with_name("card.md.jinja")
+FASHION_MNIST = "zalando-datasets/fashion_mnist"
 
 
-def write(recipe: Recipe, pipeline, metrics: dict) -> str:
-    """Returns the card of a trained pipeline as Markdown with YAML metadata; it parses back with `ModelCard`."""
-    precision = recipe.training.mixed_precision
-    training, hardware, versions = metrics["training"], metrics["hardware"], metrics["versions"]
-    source, task = recipe.data.source, getattr(pipeline, "pipeline_tag", "unconditional-image-generation")
-    hub_data = None if is_local(source) else [source]
-    header = ModelCardData(
-        license="apache-2.0",
-        library_name="diffusers",
-        pipeline_tag=task,
-        tags=["genhub", recipe.name, task.removeprefix("unconditional-")],
-        datasets=["zalando-datasets/fashion_mnist"] if source == "sample" else hub_data,
-        model_name=f"genhub {recipe.name}",
+@dataclass(frozen=True)
+class Experiment:
+    """What a card says about a run's recipe, beside what its metrics record.
+
+    Args:
+        description: what is trained, after which paper.
+        planned_steps: number of training steps that the recipe asks for.
+        overrides: dotted key -> value, over a published recipe; None for a recipe that is not published.
+    """
+
+    description: str
+    batch_size: int
+    mixed_precision: str
+    planned_steps: int
+    overrides: Mapping[str, Any] | None = None
+
+
+def write(pipeline: DiffusionPipeline, metrics: dict[str, Any], experiment: Experiment) -> str:
+    """Returns the card of a trained pipeline.
+
+    Args:
+        metrics: content of metrics.json.
+    """
+    name, source, hardware, training = (metrics[key] for key in ("recipe", "data", "hardware", "training"))
+    datasets = [FASHION_MNIST if source == "sample" else source]
+    text = _render(
+        pipeline,
+        _header(pipeline, name, license="apache-2.0", datasets=None if is_local(datasets[0]) else datasets),
+        name=name,
+        description=experiment.description,
+        experiment=experiment,
+        source=source,
+        commands="\n".join(_commands(name, experiment.overrides, hardware["processes"])),
+        parameters=", ".join(f"{key} {count:,}" for key, count in training["parameters"].items()),
+        devices=_devices(training, hardware),
+        kind=_kind(pipeline),
+        results_marks=f"{BEGIN}\n{END}",
+        figures_marks=f"{FIGURES_BEGIN}\n{FIGURES_END}",
+        **{key: metrics.get(key) for key in ("training", "hardware", "sampling", "versions")},
     )
-    devices = training.get("steps_on") or {hardware["device"]: training["steps"]}
-    devices = " and ".join(
-        f"{name} ({steps:,} steps)" if len(devices) > 1 else name for name, steps in devices.items()
-    )
-    planned = sum(stage.training.steps(training["train_images"]) for stage in recipe.stages)
-    early = f", stopped before the recipe's {planned:,}," if training["steps"] < planned else ""
-    plain = pipeline.to_diffusers()
-    sampling = metrics.get("sampling")
-    call = "images = pipe(batch_size=16" + (", class_labels=[0] * 16" if is_conditional(pipeline) else "") + ").images"
-    if not sampling:
-        call = "labels = pipe(image).labels  # `image`: a PIL image, or a list of them"
-    call = getattr(pipeline, "example", call)
-    steps = pipeline.config.get("num_inference_steps")
-    if plain is not None:
-        load, trust = type(plain).__name__, ""
-        plain_call = f"images = pipe(batch_size=16, num_inference_steps={steps}).images"
-    else:
-        load, trust, plain_call = "DiffusionPipeline", ", trust_remote_code=True", call
-    classes = ", ".join(f"`{type(part).__name__}`" for part in pipeline.components.values())
-    parameters = ", ".join(f"{name} {count:,}" for name, count in training["parameters"].items())
-    seen = training["images"] / training["train_images"]
-    lines = [
-        f"# {recipe.name}",
-        "",
-        *(line.lstrip("# ").rstrip() for line in recipe.comment.splitlines()),
-        "",
-        f"{'An' if task == 'image-feature-extraction' else 'A'} `{type(pipeline).__name__}` of {classes} "
-        f"({parameters} parameters), trained and saved by "
-        f"[genhub](https://pypi.org/project/genhub) {versions['genhub']}.",
-        "",
-        *(_samples(sampling, steps) if sampling else []),
-        "## Use",
-        "",
-        "With genhub (no code of the repository is run):",
-        "",
-        "```python",
-        "import genhub",
-        "",
-        'pipe = genhub.AutoPipeline.from_pretrained("path/or/user/name")',
-        call,
-        "```",
-        "",
-        "With diffusers alone"
-        + (" (the repository carries the source of its classes):" if trust else ", whose own classes these are:"),
-        "",
-        "```python",
-        f"from diffusers import {load}",
-        "",
-        f'pipe = {load}.from_pretrained("path/or/user/name"{trust})',
-        plain_call,
-        "```",
-        "",
-        "## Training",
-        "",
-        "```bash",
-        *_commands(recipe, hardware["processes"]),
-        "```",
-        "",
-        "| | |",
-        "|---|---|",
-        f"| data | `{source}`, {training['train_images']:,} training images |",
-        f"| seed | {training['seed']} |",
-        f"| steps | {training['steps']:,}{early} of {recipe.training.batch_size} images: "
-        f"{training['images']:,} images, {seen:.1f} epochs |",
-        f"| time | {training['seconds'] / 60:.1f} minutes, {training['images_per_second']} images/s |",
-        f"| hardware | {devices}, {hardware['processes']} process(es) of {hardware['threads']} thread(s) |",
-        f"| arithmetic | {'float32' if precision == 'no' else precision} |",
-        "| versions | " + ", ".join(f"{name} {version}" for name, version in versions.items()) + " |",
-        "",
-        "## Results",
-        "",
-        BEGIN,
-        END,
-        "",
-        FIGURES_BEGIN,
-        FIGURES_END,
-        "",
-        "## Limits",
-        "",
-        f"{_kind(pipeline)} like those of the training set, and nothing else. One training run with one seed.",
-        "",
-        "## Sources",
-        "",
-        "The first lines of this card name the experiment and its papers. Fashion MNIST: Xiao, Rasul & Vollgraf "
-        "(2017), arXiv 1708.07747, MIT."
-        if "fashion" in source or source == "sample"
-        else "The first lines of this card name the experiment and its papers.",
-        "",
-    ]
-    text = f"---\n{header.to_yaml()}\n---\n\n" + "\n".join(lines)
     return with_results(text, metrics)
 
 
-def _commands(recipe: Recipe, processes: int) -> list[str]:
-    """Returns what trains this model again: the command that was given, with its overrides, and that for the file."""
+def minimal(pipeline: DiffusionPipeline, repo_id: str) -> str:
+    """Returns the card of a pipeline of which nothing is known but its classes."""
+    name = repo_id.rpartition("/")[2]
+    return _render(pipeline, _header(pipeline, name), name=name, description="A pipeline of genhub.")
+
+
+def _render(pipeline: DiffusionPipeline, header: ModelCardData, **fields: Any) -> str:
+    """Fills in the template, with the fields that depend on nothing but the pipeline."""
+    saved, steps, call = saved_form(pipeline), pipeline.config.get("num_inference_steps"), _call(pipeline)
+    has_own_class = type(saved).__module__.partition(".")[0] == "genhub"
+    parts = [part for part in pipeline.components.values() if part is not None]
+    card = ModelCard.from_template(
+        header,
+        template_path=str(TEMPLATE),
+        article="An" if type(pipeline).__name__[0] in "AEIOU" else "A",
+        pipeline=type(pipeline).__name__,
+        components=", ".join(f"`{type(part).__name__}`" for part in parts),
+        version=VERSION,
+        steps=steps,
+        call=call,
+        carries_source=carries_source(pipeline),
+        loader="DiffusionPipeline" if has_own_class else type(saved).__name__,
+        plain_call=call if saved is pipeline else f"images = pipe(batch_size=16, num_inference_steps={steps}).images",
+        **fields,
+    )
+    return str(card)
+
+
+def _header(pipeline: DiffusionPipeline, name: str, **fields: Any) -> ModelCardData:
+    """Returns the metadata of the card."""
+    is_prompted = "prompt" in capabilities_of(pipeline).inputs
+    task = "text-to-image" if is_prompted else getattr(pipeline, "pipeline_tag", "unconditional-image-generation")
+    tags = ["genhub", name, task.removeprefix("unconditional-")]
+    return ModelCardData(library_name="diffusers", pipeline_tag=task, tags=tags, model_name=f"genhub {name}", **fields)
+
+
+def _call(pipeline: DiffusionPipeline) -> str:
+    """Returns code that uses the pipeline `pipe`."""
+    example = getattr(pipeline, "example", None)
+    if example is not None:
+        return example
+    capabilities = capabilities_of(pipeline)
+    if "prompt" in capabilities.inputs:
+        return 'images = pipe(["a prompt"] * 16).images'
+    labels = "" if capabilities.num_classes is None else ", class_labels=[0] * 16"
+    return f"images = pipe(batch_size=16{labels}).images"
+
+
+def _commands(name: str, overrides: Mapping[str, Any] | None, processes: int) -> list[str]:
+    """Returns the commands that train this model again: by the recipe's name and by the file beside the card."""
     launch = "genhub train" if processes == 1 else f"accelerate launch --num_processes {processes} scripts/train.py"
-    again = f"{launch} recipe.yaml  # the file beside this card"
-    if not recipe.is_published:
-        return [again]
-    options = [f"--{key} {shlex.quote(json.dumps(value).strip(chr(34)))}" for key, value in recipe.overrides.items()]
-    return [" ".join([launch, recipe.name, *options]), again]
+    by_file = f"{launch} recipe.yaml  # the file beside this card"
+    if overrides is None:
+        return [by_file]
+    options = [f"--{key} {shlex.quote(json.dumps(value).strip(chr(34)))}" for key, value in overrides.items()]
+    return [" ".join([launch, name, *options]), by_file]
 
 
-def _samples(sampling: dict, steps: int | None) -> list[str]:
-    if count := sampling.get("reconstructions"):
-        return [
-            "![held-out images above their reconstructions](samples.png)",
-            "",
-            f"The first {count} held-out images, each row above its reconstructions; not selected.",
-            "",
-        ]
-    how = f", {steps} steps each, {sampling['seconds']} s in all." if steps else "."
-    return [
-        "![samples, not selected](samples.png)",
-        "",
-        f"{sampling['images']} samples of one fixed seed, not selected{how}",
-        "",
-    ]
+def _devices(training: Mapping[str, Any], hardware: Mapping[str, Any]) -> str:
+    """Returns the devices that a run was on, with the steps on each if there were several."""
+    steps_on = training.get("steps_on") or {hardware["device"]: training["steps"]}
+    if len(steps_on) == 1:
+        return next(iter(steps_on))
+    return " and ".join(f"{name} ({steps:,} steps)" for name, steps in steps_on.items())
 
 
-def _kind(pipeline) -> str:
-    if not pipeline.config.get("clip_sample", True):
+def _kind(pipeline: DiffusionPipeline) -> str:
+    """Returns what the model's data are."""
+    if capabilities_of(pipeline).output == "points":
         return "Points"
     for part in pipeline.components.values():
-        if (size := part.config.get("sample_size")) is not None:
+        config = getattr(part, "config", None)  # a tokenizer has none
+        if isinstance(config, dict) and config.get("sample_size") is not None:
+            size = config["sample_size"]
             height, width = (size, size) if isinstance(size, int) else size
             return f"Images of {width}x{height} pixels"
     return "Images"

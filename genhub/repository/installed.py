@@ -1,67 +1,45 @@
-"""The pipelines as they are installed: each is the class of its file, which travels alone with the weights, and loads
-its parts from the installed packages by their names."""
+"""The installed form of a travelling pipeline class: what `genhub.GANPipeline` is.
 
-import os
-from pathlib import Path
+The class of the file that travels with the weights imports nothing of genhub's; installed, it also loads repositories
+without running their code, and pushes them with their sources.
+"""
 
+import functools
+import tempfile
+from typing import Any
+
+from diffusers import DiffusionPipeline
 from diffusers.pipelines import pipeline_loading_utils
 
-from genhub.pipelines import (
-    pipeline_autoencoder,
-    pipeline_classifier,
-    pipeline_cosine_ddpm,
-    pipeline_gan,
-    pipeline_vae,
-)
-from genhub.repository.load import DOWNLOAD_ARGUMENTS, download, resolve
+from genhub.repository import card
+from genhub.repository.load import InstalledClasses
+from genhub.repository.push import push
+from genhub.repository.save import save_repo
 
-# The name under which `save_pretrained` records our classes; without it, it would write where they are defined.
-# LOADABLE_CLASSES is private in diffusers: this is the one place that uses it, and a test watches it.
+# `save_pretrained` records our classes as ["genhub", name], not by the module that defines them, which others lack.
+# LOADABLE_CLASSES is private to diffusers: this is the one place that uses it, and a test watches it.
 pipeline_loading_utils.LOADABLE_CLASSES.setdefault("genhub", {})
 
 
-class InstalledClasses:
-    """Makes `from_pretrained` of a pipeline take its classes from genhub and diffusers as installed, by their
-    names."""
+class InstalledPipeline(InstalledClasses):
+    """Adds to a travelling pipeline class what needs genhub: loading and pushing."""
 
-    is_installed = True
+    def push_to_hub(self, repo_id: str, *args: Any, **kwargs: Any) -> str:
+        """Uploads the pipeline with its sources and a short model card; returns its address.
 
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path, **kwargs):
-        """Loads a pipeline as in diffusers, and never a pickle."""
-        return super().from_pretrained(pretrained_model_name_or_path, **{**kwargs, "use_safetensors": True})
-
-    @classmethod
-    def download(cls, pretrained_model_name, **kwargs):
-        """Downloads a repository without its source files."""
-        given = {k: kwargs[k] for k in DOWNLOAD_ARGUMENTS if kwargs.get(k) is not None}
-        return str(download(pretrained_model_name, **given))
-
-    @classmethod
-    def load_config(cls, pretrained_model_name_or_path, **kwargs):
-        """Reads model_index.json, checks the weights that it records, and names the installed classes."""
-        loaded = super().load_config(pretrained_model_name_or_path, **kwargs)
-        config = loaded[0] if isinstance(loaded, tuple) else loaded
-        if os.path.isdir(pretrained_model_name_or_path) and "_class_name" in config:
-            resolve(Path(pretrained_model_name_or_path), config)
-        return loaded
+        `genhub.push` uploads a saved repository with its own card, and takes the same arguments.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            save_repo(self, folder, {"README.md": card.minimal(self, repo_id)})
+            return push(folder, repo_id, *args, **kwargs)
 
 
-class AutoencoderPipeline(InstalledClasses, pipeline_autoencoder.AutoencoderPipeline):
-    __doc__ = pipeline_autoencoder.AutoencoderPipeline.__doc__
-
-
-class CosineDDPMPipeline(InstalledClasses, pipeline_cosine_ddpm.CosineDDPMPipeline):
-    __doc__ = pipeline_cosine_ddpm.CosineDDPMPipeline.__doc__
-
-
-class GANPipeline(InstalledClasses, pipeline_gan.GANPipeline):
-    __doc__ = pipeline_gan.GANPipeline.__doc__
-
-
-class ImageClassificationPipeline(InstalledClasses, pipeline_classifier.ImageClassificationPipeline):
-    __doc__ = pipeline_classifier.ImageClassificationPipeline.__doc__
-
-
-class VAEPipeline(InstalledClasses, pipeline_vae.VAEPipeline):
-    __doc__ = pipeline_vae.VAEPipeline.__doc__
+@functools.cache
+def installed(cls: Any) -> Any:
+    """Returns the installed form of a travelling pipeline class, anything else as it is."""
+    is_pipeline = isinstance(cls, type) and issubclass(cls, DiffusionPipeline)
+    if not is_pipeline or not cls.__module__.startswith("genhub."):
+        return cls
+    # a class of the module genhub: that is where pickle and diffusers look it up by its name
+    names = {"__module__": "genhub", "__qualname__": cls.__name__, "__doc__": cls.__doc__}
+    return type(cls.__name__, (InstalledPipeline, cls), names)

@@ -1,87 +1,122 @@
-"""Loading repositories without running their code.
-
-The entry `_genhub` of model_index.json, which diffusers ignores, names the classes that genhub itself loads, by their
-names, and the SHA-256 of every weight file.
-"""
+"""Loading repositories without running their code."""
 
 import inspect
-import json
+import logging
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline, ModelMixin, SchedulerMixin
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import (
-    EntryNotFoundError,
-    HfHubHTTPError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-)
+from huggingface_hub.errors import EntryNotFoundError, HFValidationError, RepositoryNotFoundError
 from safetensors import SafetensorError, safe_open
 
+from genhub.repository.format import (
+    FORMAT,
+    STAGED,
+    WEIGHTS,
+    RepositoryError,
+    component_entries,
+    first_line,
+    pipeline_class_name,
+    read_json,
+)
 from genhub.utils.files import sha256
 
-FORMAT = 1  # of `_genhub`; a higher one is refused
-WEIGHTS = "diffusion_pytorch_model.safetensors"
+logger = logging.getLogger(__name__)
 DOWNLOAD_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token", "revision")
 
 
-class RepositoryError(ValueError):
-    """A repository that cannot be found, reached, trusted or understood."""
-
-
 class AutoPipeline:
-    """Loads whatever pipeline a repository holds: `genhub.AutoPipeline.from_pretrained(repo_or_folder)`."""
+    """Loads the pipeline of any repository: `genhub.AutoPipeline.from_pretrained(repo_or_folder)`."""
 
     def __init__(self):
         raise OSError("Use `AutoPipeline.from_pretrained(repo_or_folder)`.")
 
     @classmethod
     def from_pretrained(cls, name_or_path: str | os.PathLike, **kwargs) -> DiffusionPipeline:
-        """Returns the pipeline of a folder or of a repository of the Hub, without running code of it.
+        """Loads the pipeline of a folder or a Hub repository without running code from it.
 
         Args:
             kwargs: those of `DiffusionPipeline.from_pretrained`, such as `revision` or `torch_dtype`.
 
         Raises:
-            RepositoryError: there is no such repository, the Hub cannot be reached, weights are damaged, pickled or do
-                not fit, or a newer genhub wrote it.
+            RepositoryError: the repository does not exist or cannot be reached; its weights are damaged, pickled or
+                do not fit; or a newer genhub wrote it.
         """
-        folder = download(name_or_path, **{k: kwargs.pop(k) for k in DOWNLOAD_ARGUMENTS if k in kwargs})
-        index = read_json(folder / "model_index.json")
-        pipeline_class = find_class(_class_name(index), DiffusionPipeline)
-        if not hasattr(pipeline_class, "is_installed"):  # those resolve the folder themselves
-            resolve(folder, index)
-        return pipeline_class.from_pretrained(folder, use_safetensors=True, **kwargs)
+        folder = download(name_or_path, **{key: kwargs.pop(key) for key in DOWNLOAD_ARGUMENTS if key in kwargs})
+        name = pipeline_class_name(read_json(folder / "model_index.json"))
+        return loader_of(find_class(name, DiffusionPipeline)).from_pretrained(folder, **kwargs)
+
+
+class InstalledClasses(DiffusionPipeline):
+    """Makes a pipeline class load with the installed classes of genhub, diffusers and transformers, found by name:
+    no code of a repository is run, and no pickle is read."""
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs):
+        """Loads a pipeline as in diffusers, from safetensors only."""
+        for name in ("custom_pipeline", "trust_remote_code"):  # no code of a repository is run
+            kwargs.pop(name, None)
+        kwargs["use_safetensors"] = True
+        return super().from_pretrained(cls.download(pretrained_model_name_or_path, **kwargs), **kwargs)
+
+    @classmethod
+    def download(cls, pretrained_model_name: str | os.PathLike, **kwargs) -> str:
+        """Downloads a repository without its source files; returns its folder."""
+        known = {key: kwargs[key] for key in DOWNLOAD_ARGUMENTS if kwargs.get(key) is not None}
+        return str(download(pretrained_model_name, **known))
+
+    @classmethod
+    def load_config(cls, pretrained_model_name_or_path: str | os.PathLike, *args, **kwargs):
+        """Reads model_index.json, checks the weights, and puts the installed classes in place of the recorded ones."""
+        loaded = super().load_config(pretrained_model_name_or_path, *args, **kwargs)
+        config = loaded[0] if isinstance(loaded, tuple) else loaded
+        if os.path.isdir(pretrained_model_name_or_path) and "_class_name" in config:
+            resolve(Path(pretrained_model_name_or_path), config)
+        return loaded
+
+
+def loader_of(pipeline_class: type[DiffusionPipeline]) -> type[DiffusionPipeline]:
+    """Returns a class whose `from_pretrained` loads an instance of `pipeline_class` with the installed classes."""
+    if issubclass(pipeline_class, InstalledClasses):
+        return pipeline_class
+    make = {
+        "__new__": lambda loader, **components: pipeline_class(**components)
+    }  # an instance of diffusers' own class
+    return type(pipeline_class.__name__, (InstalledClasses, pipeline_class), make)
 
 
 def download(name_or_path: str | os.PathLike, required: str = "model_index.json", **kwargs) -> Path:
-    """Returns the folder of a repository: a local one as it is, one of the Hub from its cache or downloaded,
-    without code."""
+    """Returns the folder of a repository: a local one as it is, a Hub repository from the cache or downloaded, without
+    code.
+
+    Args:
+        required: file that the folder must hold.
+        kwargs: those of `snapshot_download`.
+
+    Raises:
+        RepositoryError: there is no such repository, it cannot be reached, or it lacks `required`.
+    """
     path = Path(name_or_path).expanduser()
     if path.is_dir():
-        if not (path / required).is_file():
-            raise RepositoryError(f"The folder {path} holds no {required}: it is not a saved repository.")
-        return path
+        if (path / STAGED / required).is_file():
+            logger.warning("Saving %s was interrupted; its new version is in %s.", path, path / STAGED)
+            return path / STAGED
+        if (path / required).is_file():
+            return path
+        raise RepositoryError(f"The folder {path} holds no {required}: it is not a saved repository.")
     name = str(name_or_path)
     if path.exists() or name.startswith((".", "/", "~")) or name.count("/") != 1:
         raise RepositoryError(f"{name!r} is neither an existing folder nor a repository of the Hub (user/name).")
     try:
         folder = Path(snapshot_download(name, ignore_patterns=["*.py", "*.bin", "*.pt", "*.pkl"], **kwargs))
-    except (
-        RepositoryNotFoundError,
-        HFValidationError,
-        EntryNotFoundError,
-        LocalEntryNotFoundError,
-        HfHubHTTPError,
-        OSError,
-    ) as error:
-        missing = isinstance(error, RepositoryNotFoundError | HFValidationError)
-        what = "does not exist or is private" if missing else "could not be reached"
+    except (HFValidationError, EntryNotFoundError, OSError) as error:  # HTTP errors are OSErrors
+        is_missing = isinstance(error, RepositoryNotFoundError | HFValidationError)
+        problem = "does not exist or is private" if is_missing else "could not be reached"
         raise RepositoryError(
-            f"There is no folder {name} here, and the repository {name} of the Hub {what} ({first_line(error)}). "
+            f"There is no folder {name} here, and the repository {name} of the Hub {problem} ({first_line(error)}). "
             "Check the name, the network and `HF_TOKEN`."
         ) from error
     if not (folder / required).is_file():
@@ -90,7 +125,7 @@ def download(name_or_path: str | os.PathLike, required: str = "model_index.json"
 
 
 def download_recipe(source: str | os.PathLike) -> Path | None:
-    """Returns the recipe.yaml of a Hub repository, None for a `source` that is here: a name, a file or a folder."""
+    """Returns the recipe.yaml of a Hub repository; None if `source` is a recipe's name, a file or a folder."""
     name = str(source)
     is_hub_id = name.count("/") == 1 and not name.startswith((".", "/", "~")) and not name.endswith((".yaml", ".yml"))
     if not is_hub_id or Path(name).exists():
@@ -99,50 +134,89 @@ def download_recipe(source: str | os.PathLike) -> Path | None:
 
 
 def find_class(name: str, kind: type | tuple[type, ...]) -> type:
-    """Returns the class of genhub or of diffusers that bears `name`, which must be of `kind`."""
+    """Returns the class `name` of genhub or diffusers.
+
+    Raises:
+        RepositoryError: neither has it, or it is no subclass of `kind`.
+    """
     import diffusers
 
     import genhub
 
-    found = getattr(genhub, name) if name in genhub.__all__ else getattr(diffusers, name, None)
-    if not (inspect.isclass(found) and issubclass(found, kind)):
+    cls = getattr(genhub, name) if name in genhub.__all__ else getattr(diffusers, name, None)
+    if not (inspect.isclass(cls) and issubclass(cls, kind)):
         raise RepositoryError(
             f"Neither genhub {genhub.__version__} nor diffusers {diffusers.__version__} has such a class: {name}."
         )
-    return found
+    return cls
 
 
-def _class_name(index: dict) -> str:
-    name = index.get("_genhub", {}).get("class_name") or index.get("_class_name")
-    return name[1] if isinstance(name, list) and len(name) == 2 else str(name)
+def find_transformers_class(name: str) -> type:
+    """Returns the model, tokenizer or processor class `name` of transformers.
+
+    Raises:
+        RepositoryError: transformers is not installed, or has no such class.
+    """
+    try:
+        import transformers
+    except ImportError as error:
+        raise RepositoryError(f"{name} is a class of transformers: `pip install transformers`.") from error
+    kinds = (
+        transformers.PreTrainedModel,
+        transformers.PreTrainedTokenizerBase,
+        transformers.ProcessorMixin,
+        transformers.FeatureExtractionMixin,
+        transformers.ImageProcessingMixin,
+    )
+    cls = getattr(transformers, name, None)
+    if not (inspect.isclass(cls) and issubclass(cls, kinds)):
+        raise RepositoryError(f"transformers {transformers.__version__} has no such model or tokenizer: {name}.")
+    return cls
 
 
-def resolve(folder: Path, index: dict):
-    """Names in `index` (of model_index.json) the installed classes, after checking that the weights fit them."""
-    index["_class_name"] = _class_name(index)
-    ours = index.pop("_genhub", {})
-    if ours.get("format", FORMAT) > FORMAT:
-        raise RepositoryError(
-            f"{folder} was written by a newer genhub ({ours.get('version')}): `pip install -U genhub`."
-        )
-    for name, digest in ours.get("sha256", {}).items():
+def resolve(folder: Path, index: dict[str, Any]):
+    """Puts the installed classes into `index` (of model_index.json), after checking that the weights fit them.
+
+    Raises:
+        RepositoryError: a newer genhub wrote the repository, weights are missing, damaged or do not fit, or a class is
+            not installed.
+    """
+    index["_class_name"] = pipeline_class_name(index)
+    own = index.pop("_genhub", {})
+    if own.get("format", FORMAT) > FORMAT:
+        raise RepositoryError(f"{folder} was written by a newer genhub ({own.get('version')}); update genhub.")
+    for name, digest in own.get("sha256", {}).items():
         if not (folder / name).is_file():
             raise RepositoryError(f"{folder} lacks {name}.")
         if sha256(folder / name) != digest:
             raise RepositoryError(f"{folder / name} is damaged: its SHA-256 is not the one in model_index.json.")
-    index.update(ours.get("arguments", {}))
-    for name, entry in list(index.items()):
-        is_component = isinstance(entry, list) and len(entry) == 2 and isinstance(entry[1], str)
-        if name.startswith("_") or not is_component or entry[0] == "transformers":
-            continue
-        component = find_class(ours.get("components", {}).get(name) or entry[1], (ModelMixin, SchedulerMixin))
-        index[name] = ["genhub" if component.__module__.startswith("genhub.") else "diffusers", component.__name__]
-        if issubclass(component, ModelMixin):
+    arguments = own.get("arguments", {})
+    if reserved := [name for name in arguments if name.startswith("_") or name in component_entries(index)]:
+        raise RepositoryError(f"{folder} records {reserved[0]!r} as an argument of its pipeline, which it is not.")
+    index.update(arguments)
+    for name, (library, recorded) in component_entries(index).items():
+        class_name = own.get("components", {}).get(name) or recorded
+        if library == "transformers":
+            component = find_transformers_class(class_name)
+        else:
+            component = find_class(class_name, (ModelMixin, SchedulerMixin))
+            library = "genhub" if component.__module__.startswith("genhub.") else "diffusers"
+        index[name] = [library, class_name]
+        if issubclass(component, torch.nn.Module):
             check_weights(component, folder / name)
 
 
-def check_weights(component: type[ModelMixin], folder: Path):
-    """Refuses a model's folder whose config or weights this class cannot take, or that holds only a pickle."""
+def check_weights(component: Any, folder: Path):
+    """Checks that a model's folder holds safetensors, and, for genhub's and diffusers' models, that config and tensors
+    fit the installed class.
+
+    Raises:
+        RepositoryError: they do not.
+    """
+    if ModelMixin not in component.__mro__:  # transformers: it renames tensors of older versions while it loads
+        if not any(folder.glob("model*.safetensors")):
+            raise RepositoryError(f"{folder} holds no model.safetensors; genhub loads no pickled weights.")
+        return
     config = read_json(folder / "config.json")
     known = set(inspect.signature(component.__init__).parameters)
     unknown = sorted(key for key in config if not key.startswith("_") and key not in known and key != "auto_map")
@@ -156,26 +230,20 @@ def check_weights(component: type[ModelMixin], folder: Path):
             return
         raise RepositoryError(f"{folder} holds no {WEIGHTS}; genhub loads no pickled weights.")
     with torch.device("meta"):
-        wanted = {name: tuple(tensor.shape) for name, tensor in component.from_config(config).state_dict().items()}
-    try:
-        with safe_open(folder / WEIGHTS, "pt") as file:
-            found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise RepositoryError(f"{folder / WEIGHTS} is not a readable safetensors file ({error}).") from error
-    for name in sorted(wanted.keys() | found.keys()):
-        if wanted.get(name) != found.get(name):
+        expected = {name: tuple(tensor.shape) for name, tensor in component.from_config(config).state_dict().items()}
+    stored = stored_shapes(folder / WEIGHTS)
+    for name in sorted(expected.keys() | stored.keys()):
+        if expected.get(name) != stored.get(name):
             raise RepositoryError(
-                f"{folder / WEIGHTS} does not fit its config: {name} is {found.get(name, 'missing')} in the file and "
-                f"{wanted.get(name, 'missing')} in {component.__name__}."
+                f"{folder / WEIGHTS} does not fit its config: {name} is {stored.get(name, 'missing')} in the file and "
+                f"{expected.get(name, 'missing')} in {component.__name__}."
             )
 
 
-def first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-
-
-def read_json(path: Path) -> dict:
+def stored_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Returns the shape of each tensor of a safetensors file."""
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise RepositoryError(f"{path} cannot be read ({error}).") from error
+        with safe_open(path, "pt") as file:
+            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise RepositoryError(f"{path} is not a readable safetensors file ({error}).") from error

@@ -1,39 +1,27 @@
 """Sharing a saved repository on the Hub."""
 
 import os
-import re
-from pathlib import Path
 
 import yaml
 from huggingface_hub import HfApi, ModelCard
 from huggingface_hub.errors import HFValidationError
 
-from genhub.repository.load import RepositoryError, download, first_line, read_json, resolve
-
-DOCUMENTS = ("README.md", "recipe.yaml", "metrics.json")
-PICTURE = re.compile(r"\]\(([^)/]+\.(?:png|gif))\)")  # of a card, beside it
+from genhub.repository.format import RepositoryError, first_line, read_json, repo_files
+from genhub.repository.load import download, resolve
 
 
-def repo_files(folder: Path) -> list[str]:
-    """Returns the files of a saved repository, relative to it: what is shared, and not what training left beside
-    it."""
-    index = read_json(folder / "model_index.json")
-    components = [name for name, entry in index.items() if isinstance(entry, list) and not name.startswith("_")]
-    inside = [
-        path
-        for name in components
-        for path in (folder / name).rglob("*")
-        if path.suffix in (".json", ".safetensors", ".py")
-    ]
-    beside = [folder / name for name in ("model_index.json", *DOCUMENTS) if (folder / name).is_file()]
-    card = folder / "README.md"
-    shown = {folder / name for name in PICTURE.findall(card.read_text() if card.is_file() else "")}
-    beside += [path for path in folder.iterdir() if path.suffix == ".py" or path in shown]
-    return sorted(path.relative_to(folder).as_posix() for path in [*beside, *inside])
-
-
-def push(folder: str | os.PathLike, repo_id: str, private: bool = False, revision: str | None = None) -> str:
+def push(
+    folder: str | os.PathLike,
+    repo_id: str,
+    private: bool = False,
+    revision: str | None = None,
+    token: str | None = None,
+) -> str:
     """Uploads a saved repository to the Hub and returns its address.
+
+    Args:
+        folder: what `save_repo` wrote there is uploaded, and the pictures that the card shows, nothing else.
+        token: the one of `hf auth login` or `HF_TOKEN` if not given.
 
     Raises:
         RepositoryError: the folder is not a saved repository or its card is not valid, before anything is sent; there
@@ -46,9 +34,8 @@ def push(folder: str | os.PathLike, repo_id: str, private: bool = False, revisio
     try:
         ModelCard.load(folder / "README.md")
     except (ValueError, yaml.YAMLError) as error:
-        first = str(error).splitlines()[0]
-        raise RepositoryError(f"The card {folder / 'README.md'} is not valid: {first}.") from error
-    api = HfApi()
+        raise RepositoryError(f"The card {folder / 'README.md'} is not valid: {first_line(error)}.") from error
+    api = HfApi(token=token)
     try:
         url = api.create_repo(repo_id, private=private, exist_ok=True)
         api.upload_folder(

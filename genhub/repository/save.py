@@ -1,80 +1,176 @@
 """Saving a pipeline as a repository that plain diffusers loads.
 
-Parts that diffusers has itself are recorded as such; a class of genhub's travels as its source file beside its
-weights.
+Components whose classes diffusers or transformers have are recorded as theirs; a class of genhub's travels as its
+source file, a component's beside its weights.
+
+A new version replaces an old one in steps that may be interrupted anywhere:
+1. It is written to `.saving`, and flushed to the disk. Until then the old version is the repository.
+2. `.saving` is renamed to `.saved`. From here on the new version is: `download` prefers a `.saved` folder.
+3. Each of its files replaces the old one, model_index.json last. They are hard links, so `.saved` stays complete.
+4. `.saved` is removed. If that or step 3 failed, the next save begins by doing them again.
 """
 
+import inspect
 import json
 import os
 import shutil
-import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from diffusers import DiffusionPipeline
+from diffusers.utils.torch_utils import is_compiled_module
 
-from genhub.repository.load import FORMAT, read_json
-from genhub.utils.files import sha256
+from genhub.repository.format import DOCUMENTS, FORMAT, PICTURE, SCRATCH, STAGED, read_json, repo_files
+from genhub.utils.files import sha256, sync_file, sync_folder, sync_tree
 from genhub.version import VERSION
 
 
 def save_repo(
-    pipeline: DiffusionPipeline, folder: str | os.PathLike, documents: dict[str, str | bytes] | None = None
+    pipeline: DiffusionPipeline, folder: str | os.PathLike, documents: Mapping[str, str | bytes] | None = None
 ) -> Path:
-    """Saves `pipeline` as a repository that plain diffusers loads, with `documents` (file name -> content) beside it.
+    """Saves `pipeline` as a repository that plain diffusers loads; returns its folder.
 
-    Everything is written to a scratch folder first and then moved, so a failure leaves what was there before.
+    If it fails or is interrupted, the repository that was there before or the new one loads.
+
+    Args:
+        folder: other files in it, such as a run's, stay; those of an earlier version of a component do not.
+        documents: file name -> content: README.md, LICENSE, recipe.yaml, metrics.json, and pictures that the README.md
+            shows.
+
+    Raises:
+        ValueError: a document has another name; before any work.
     """
-    folder = Path(folder)
-    scratch = folder / ".saving"
+    folder, documents = Path(folder), documents or {}
+    check_documents(documents)
+    folder.mkdir(parents=True, exist_ok=True)
+    finish_save(folder)
+    scratch = folder / SCRATCH
     shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
-    own = type(pipeline).__module__.startswith("diffusers.")
-    plain = pipeline if own else pipeline.to_diffusers()
-    (plain or pipeline).save_pretrained(scratch, safe_serialization=True)
-
-    index = read_json(scratch / "model_index.json")
-    components = {name: type(part).__name__ for name, part in pipeline.components.items()}
-    if plain is None:
-        for name, part in pipeline.components.items():
-            if type(part).__module__.startswith("genhub."):
-                source = source_file(type(part))
-                shutil.copy(source, scratch / name / source.name)
-                index[name] = [source.stem, type(part).__name__]
-        source = source_file(type(pipeline))
-        shutil.copy(source, scratch / source.name)
-        index["_class_name"] = [source.stem, type(pipeline).__name__]
-    arguments = {k: v for k, v in pipeline.config.items() if not k.startswith("_") and k not in components}
-    weights = sorted(path.relative_to(scratch).as_posix() for path in scratch.rglob("*.safetensors"))
-    index["_genhub"] = {
-        "format": FORMAT,
-        "version": VERSION,
-        "class_name": type(pipeline).__name__,
-        "components": components,
-        "arguments": arguments,
-        "sha256": {name: sha256(scratch / name) for name in weights},
-    }
-    index.pop("_name_or_path", None)
-    _write_json(scratch / "model_index.json", index)
-    for path in scratch.glob("*/*config.json"):
-        _write_json(path, {key: value for key, value in read_json(path).items() if key != "_name_or_path"})
-
-    for name, content in (documents or {}).items():
-        (scratch / name).write_bytes(content.encode() if isinstance(content, str) else content)
-    (folder / "model_index.json").unlink(missing_ok=True)  # there again last of all: without it, it is no repository
-    for path in sorted(scratch.iterdir(), key=lambda path: path.name == "model_index.json"):
-        target = folder / path.name
-        if target.is_dir():
-            shutil.rmtree(target)
-        os.replace(path, target)
-    scratch.rmdir()
+    try:
+        scratch.mkdir()
+        write_repo(pipeline, scratch, documents)
+        sync_tree(scratch)
+        scratch.rename(folder / STAGED)
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
+    sync_folder(folder)
+    finish_save(folder)
     return folder
 
 
+def finish_save(folder: Path):
+    """Puts a complete new version in place of the old one, if there is one."""
+    staged, scratch = folder / STAGED, folder / SCRATCH
+    if not staged.is_dir():
+        return
+    files = sorted(repo_files(staged), key=lambda name: name == "model_index.json")
+    for name in files:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        replace_by_link(staged / name, folder / name)
+    folders = {(folder / name).parent for name in files} - {folder}
+    for path in {path for parent in folders for path in parent.iterdir()}:
+        if path.is_file() and path.relative_to(folder).as_posix() not in files:
+            path.unlink()  # of an earlier version of the component
+    for parent in [*folders, folder]:
+        sync_folder(parent)
+    shutil.rmtree(scratch, ignore_errors=True)
+    staged.rename(scratch)
+    shutil.rmtree(scratch, ignore_errors=True)
+
+
+def replace_by_link(source: Path, target: Path):
+    """Replaces `target` in one step by a hard link to `source`, or by a copy where there are no hard links."""
+    if target.exists() and target.samefile(source):
+        return
+    part = target.with_name(f"{target.name}.part")
+    part.unlink(missing_ok=True)
+    try:
+        os.link(source, part)
+    except OSError:
+        shutil.copyfile(source, part)
+        sync_file(part)
+    os.replace(part, target)
+
+
+def write_repo(pipeline: DiffusionPipeline, folder: Path, documents: Mapping[str, str | bytes]):
+    """Writes a repository into an empty folder."""
+    saved = saved_form(pipeline)
+    saved.save_pretrained(folder, safe_serialization=True)
+
+    index = read_json(folder / "model_index.json")
+    for name, component in saved.components.items():
+        if _library(component) == "genhub":
+            index[name] = copy_source(_class_of(component), folder / name)
+    if _library(saved) == "genhub":
+        index["_class_name"] = copy_source(type(saved), folder)
+    index["_genhub"] = own_entry(pipeline, folder)
+    for path in (folder / "model_index.json", *folder.glob("*/*config.json")):
+        content = index if path.name == "model_index.json" else read_json(path)
+        content.pop("_name_or_path", None)  # a path of this machine
+        path.write_text(json.dumps(content, indent=2) + "\n")
+
+    for name, content in documents.items():
+        (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def saved_form(pipeline: DiffusionPipeline) -> DiffusionPipeline:
+    """Returns the pipeline that is written: by `to_diffusers`, if its class has it, one that needs no source."""
+    to_diffusers = getattr(pipeline, "to_diffusers", None)
+    plain = to_diffusers() if to_diffusers else None
+    return pipeline if plain is None else plain
+
+
+def carries_source(pipeline: DiffusionPipeline) -> bool:
+    """Returns whether the repository of a pipeline carries source files, so that plain diffusers needs to trust it."""
+    saved = saved_form(pipeline)
+    return "genhub" in {_library(part) for part in (saved, *saved.components.values())}
+
+
+def check_documents(documents: Mapping[str, str | bytes]):
+    """Raises a ValueError for a document that `push` would leave behind."""
+    card = documents.get("README.md", "")
+    pictures = PICTURE.findall(card if isinstance(card, str) else card.decode())
+    strange = sorted(documents.keys() - {*DOCUMENTS, *pictures})
+    if strange:
+        raise ValueError(
+            f"`documents` must be {', '.join(DOCUMENTS)} or pictures that README.md shows, got {', '.join(strange)}."
+        )
+
+
+def own_entry(pipeline: DiffusionPipeline, folder: Path) -> dict[str, Any]:
+    """Returns the entry `_genhub` of model_index.json: installed classes, arguments and digests."""
+    components = {name: part for name, part in pipeline.components.items() if part is not None}
+    config = {name: value for name, value in pipeline.config.items() if not name.startswith("_")}
+    weights = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.safetensors"))
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "class_name": type(pipeline).__name__,
+        "components": {name: _class_of(part).__name__ for name, part in components.items()},
+        "arguments": {name: value for name, value in config.items() if name not in pipeline.components},
+        "sha256": {name: sha256(folder / name) for name in weights},
+    }
+
+
+def copy_source(cls: type, folder: Path) -> list[str]:
+    """Copies the file of a class of genhub's into `folder`; returns diffusers' entry for it, [file, class]."""
+    source = source_file(cls)
+    shutil.copy(source, folder / source.name)
+    return [source.stem, cls.__name__]
+
+
 def source_file(cls: type) -> Path:
-    """Returns the file that travels with a class of genhub's: that of the class itself, not of how we install it."""
-    own = next(c for c in cls.__mro__ if c.__name__ == cls.__name__ and not hasattr(c, "is_installed"))
-    return Path(sys.modules[own.__module__].__file__)
+    """Returns the file that travels with a class of genhub's: that of the class itself, not of its installed form."""
+    same = (base for base in cls.__mro__ if base.__name__ == cls.__name__ and base.__module__.startswith("genhub."))
+    return Path(inspect.getfile(next(same)))
 
 
-def _write_json(path: Path, content: dict):
-    path.write_text(json.dumps(content, indent=2) + "\n")
+def _library(component: Any) -> str:
+    return _class_of(component).__module__.partition(".")[0]
+
+
+def _class_of(component: Any) -> type:
+    """Returns the class of a component; of a compiled one, the class that was compiled."""
+    return type(component._orig_mod if is_compiled_module(component) else component)

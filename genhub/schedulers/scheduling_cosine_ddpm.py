@@ -5,16 +5,16 @@ Equation numbers 17-5 to 17-8 are those of Géron, *Hands-On Machine Learning*, 
 t = 1..T; as in all of diffusers an index here is t - 1 and runs over 0..T-1.
 
 The first step of sampling (t = T) is delicate. The cap on beta leaves alpha_T = 1 - 0.999, so Eq. 17-8 multiplies the
-network's error by 1 / sqrt(alpha_T) = 31.6 (by 2 one step later, by 1.5 after that). Three things keep it harmless:
-`clip_sample` (on by default, as in Ho et al.'s code) bounds the implied x_0, whose weight in the mean is then only
-sqrt(alpha_bar_{T-1}) = 4e-4; the arithmetic is float32 whatever the dtype of the sample, because the implied x_0
-reaches 1 / sqrt(alpha_bar_T) = 8e4, beyond float16; and `timestep_spacing="leading"` or `timesteps=` can start below
-T.
+network's error by 1 / sqrt(alpha_T) = 31.6 (by 2 one step later, by 1.5 after that). Three things make it harmless:
+`clip_sample` (on by default, as in Ho et al.'s code) bounds the predicted x_0, whose weight in the mean is then only
+sqrt(alpha_bar_{T-1}) = 4e-4; the arithmetic is float32 for every dtype of the sample, since the predicted x_0 reaches
+1 / sqrt(alpha_bar_T) = 8e4, beyond float16; and `timestep_spacing="leading"` or `timesteps=` can start below T.
 """
 
 import inspect
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,14 +24,17 @@ from diffusers.schedulers.scheduling_utils import KarrasDiffusionSchedulers
 from diffusers.utils import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
 
-PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
-VARIANCE_TYPES = ("fixed_small", "fixed_large")
-TIMESTEP_SPACINGS = ("leading", "trailing", "linspace")
+CHOICES = {
+    "prediction_type": ("epsilon", "v_prediction", "sample"),
+    "variance_type": ("fixed_small", "fixed_large"),
+    "timestep_spacing": ("leading", "trailing", "linspace"),
+    "beta_schedule": ("squaredcos_cap_v2",),
+}
 
 
 @dataclass
 class CosineDDPMSchedulerOutput(BaseOutput):
-    """`prev_sample` is x_{t-1}, `pred_original_sample` the x_0 that the prediction implies; both (B, C, H, W)."""
+    """`prev_sample` is x_{t-1}, `pred_original_sample` the predicted x_0; both (B, C, H, W)."""
 
     prev_sample: torch.Tensor
     pred_original_sample: torch.Tensor | None = None
@@ -48,24 +51,22 @@ def cosine_betas(num_train_timesteps: int, s: float = 0.008, beta_max: float = 0
 
 
 class CosineDDPMScheduler(SchedulerMixin, ConfigMixin):
-    """Adds noise to images by the cosine schedule, and takes one step of the way back.
+    """Adds noise by the cosine schedule, and removes it step by step.
 
-    Every option that it shares with `DDPMScheduler(beta_schedule="squaredcos_cap_v2")` has the same name, the same
-    default (but for `num_train_timesteps`) and gives the same numbers, so
-    `DDIMScheduler.from_config(scheduler.config)` and its like sample from the same network, and
-    `CosineDDPMScheduler.from_config` reads theirs.
+    Arguments in common with `DDPMScheduler(beta_schedule="squaredcos_cap_v2")` have the same names, the same defaults
+    (except `num_train_timesteps`) and give the same results, so `DDIMScheduler.from_config(scheduler.config)` and the
+    like sample from the same network, and `CosineDDPMScheduler.from_config` reads their configs.
 
     Args:
         s: offset that keeps beta small near t = 0.
-        beta_max: cap on beta; only t = T reaches it at the defaults.
-        prediction_type: what the network predicts: "epsilon", "v_prediction" (Salimans & Ho 2022) or "sample".
+        beta_max: cap on beta; with the defaults only t = T reaches it.
+        prediction_type: output of the network: "epsilon", "v_prediction" (Salimans & Ho 2022) or "sample".
         variance_type: "fixed_large" is beta_t, as in Eq. 17-8; "fixed_small" the posterior variance (Ho et al., Eq.
             7), better with few steps.
-        clip_sample: clamp the implied x_0 to +-`clip_sample_range` at every step.
+        clip_sample: clamp the predicted x_0 to +-`clip_sample_range` in every step.
         timestep_spacing: "leading", "trailing" or "linspace" (Lin et al. 2023, Table 2).
-        trained_betas: the noise levels themselves, over the formula. The constructor fills it in where `s` or
-            `beta_max` are not the standard ones, so that `from_config` of another scheduler gets the same noise
-            levels.
+        trained_betas: the betas, in place of the formula. The constructor sets them if `s` or `beta_max` are not the
+            defaults, so that `from_config` of another scheduler uses the same noise levels.
     """
 
     _compatibles = [e.name for e in KarrasDiffusionSchedulers]
@@ -94,27 +95,16 @@ class CosineDDPMScheduler(SchedulerMixin, ConfigMixin):
             raise ValueError(f"`beta_max` must lie between 0 and 1, got {beta_max}.")
         if clip_sample_range <= 0:
             raise ValueError(f"`clip_sample_range` must be above 0, got {clip_sample_range}.")
-        _check_choice("prediction_type", prediction_type, PREDICTION_TYPES)
-        _check_choice("variance_type", variance_type, VARIANCE_TYPES)
-        _check_choice("timestep_spacing", timestep_spacing, TIMESTEP_SPACINGS)
-        _check_choice("beta_schedule", beta_schedule, ("squaredcos_cap_v2",))
+        for name, choices in CHOICES.items():
+            if self.config[name] not in choices:
+                raise ValueError(f"`{name}` must be one of {', '.join(choices)}, got {self.config[name]!r}.")
 
-        # The noise levels (Eq. 17-7), each (T,)
-        self.betas = cosine_betas(num_train_timesteps, s, beta_max)
-        if (s, beta_max) != (0.008, 0.999):
-            if trained_betas is not None and not (
-                len(trained_betas) == num_train_timesteps and np.allclose(trained_betas, self.betas)
-            ):
-                raise ValueError(
-                    f"`trained_betas` must be the cosine schedule of s={s}, beta_max={beta_max}, or None."
-                )
-            self.register_to_config(trained_betas=self.betas.tolist())
-        elif trained_betas is not None:
-            self.betas = torch.tensor(trained_betas, dtype=torch.float32)
+        # The noise levels, each (T,)
+        self.betas = self._make_betas(num_train_timesteps, s, beta_max, trained_betas)
         self.alphas = 1.0 - self.betas
         self.alphas_cumprod = torch.cumprod(self.alphas, dim=0)  # alpha_bar
 
-        # Another scheduler reads this config and must not put its own defaults in place of ours
+        # Another scheduler that reads this config must not replace these values by its own defaults
         if "_use_default_values" in self.config:
             ours = sorted({"s", "beta_max"} & set(self.config["_use_default_values"]))
             self.register_to_config(_use_default_values=ours)
@@ -123,31 +113,46 @@ class CosineDDPMScheduler(SchedulerMixin, ConfigMixin):
         self.num_inference_steps = None
         self.timesteps = torch.arange(num_train_timesteps - 1, -1, -1)
 
+    def _make_betas(self, count: int, s: float, beta_max: float, trained_betas: list[float] | None) -> torch.Tensor:
+        """Returns the betas (T,) of Eq. 17-7, or `trained_betas`; writes those of other `s` or `beta_max` than the
+        defaults into the config."""
+        betas = cosine_betas(count, s, beta_max)
+        if (s, beta_max) == (0.008, 0.999):
+            return betas if trained_betas is None else torch.tensor(trained_betas, dtype=torch.float32)
+        if trained_betas is not None and not (len(trained_betas) == count and np.allclose(trained_betas, betas)):
+            raise ValueError(f"`trained_betas` must be the cosine schedule of s={s}, beta_max={beta_max}, or None.")
+        self.register_to_config(trained_betas=betas.tolist())
+        return betas
+
     @classmethod
     def extract_init_dict(cls, config_dict, **kwargs):
-        """Reads a compatible scheduler's config, its defaults included, and refuses one that means something else."""
+        """Reads the config of a compatible scheduler, its defaults included.
+
+        Raises:
+            ValueError: the config has an option that this scheduler lacks.
+        """
         for key in ("rescale_betas_zero_snr", "thresholding"):
             if config_dict.get(key):
                 raise ValueError(f"`{key}` must be off: CosineDDPMScheduler has no such option.")
-        said = {k: v for k, v in config_dict.items() if v is not None or k == "trained_betas"}
-        defaults = said.pop("_use_default_values", ())
-        if kwargs.keys() & {"num_train_timesteps", "s", "beta_max"}:  # other noise levels than those written down
-            said["trained_betas"] = None
-        init_dict, unused_kwargs, hidden_dict = super().extract_init_dict(said, **kwargs)
+        config: dict[str, Any] = {k: v for k, v in config_dict.items() if v is not None or k == "trained_betas"}
+        defaults = config.pop("_use_default_values", ())
+        if kwargs.keys() & {"num_train_timesteps", "s", "beta_max"}:  # the noise levels change
+            config["trained_betas"] = None
+        init_dict, unused_kwargs, hidden_dict = super().extract_init_dict(config, **kwargs)
         if "_use_default_values" in config_dict:
-            ours = [k for k in ("beta_max", "s") if k in defaults or k not in said]
+            ours = [k for k in ("beta_max", "s") if k in defaults or k not in config]
             hidden_dict["_use_default_values"] = ours
         return init_dict, unused_kwargs, hidden_dict
 
     def to_diffusers(self) -> DDPMScheduler | None:
-        """Returns diffusers' own scheduler of the same numbers, None where `s` or `beta_max` are not its own."""
-        if self.config.trained_betas is not None:
+        """Returns an equivalent scheduler of diffusers, None if `s` or `beta_max` are not the defaults."""
+        if self.config["trained_betas"] is not None:
             return None
         shared = inspect.signature(DDPMScheduler).parameters
         return DDPMScheduler(**{name: value for name, value in self.config.items() if name in shared})
 
     def __len__(self) -> int:
-        return self.config.num_train_timesteps
+        return self.config["num_train_timesteps"]
 
     def set_timesteps(
         self,
@@ -155,46 +160,46 @@ class CosineDDPMScheduler(SchedulerMixin, ConfigMixin):
         device: str | torch.device | None = None,
         timesteps: list[int] | None = None,
     ):
-        """Chooses the T' <= T noise levels to visit: a number of them, or falling `timesteps` of your own."""
-        total = self.config.num_train_timesteps
-        if (num_inference_steps is None) == (timesteps is None):
-            raise ValueError("Pass exactly one of `num_inference_steps` and `timesteps`.")
-        if timesteps is not None:
+        """Sets the timesteps of sampling: `num_inference_steps` of them, or the decreasing `timesteps`."""
+        total = self.config["num_train_timesteps"]
+        if timesteps is not None and num_inference_steps is None:
             steps = np.array(timesteps, dtype=np.int64)
             if not len(steps) or (np.diff(steps) >= 0).any() or steps[-1] < 0 or steps[0] >= total:
                 raise ValueError(f"`timesteps` must fall strictly within {total - 1}..0, got {list(timesteps)}.")
-        else:
+        elif num_inference_steps is not None and timesteps is None:
             if not 1 <= num_inference_steps <= total:
                 raise ValueError(f"`num_inference_steps` must lie between 1 and {total}, got {num_inference_steps}.")
-            steps = self._spaced(num_inference_steps)
+            steps = self._space(num_inference_steps)
             if steps[0] >= total or steps[-1] < 0:
                 raise ValueError(
-                    f"`steps_offset` must keep the timesteps within {total - 1}..0, got {self.config.steps_offset}."
+                    f"`steps_offset` must keep the timesteps within {total - 1}..0, got {self.config['steps_offset']}."
                 )
+        else:
+            raise ValueError("Pass exactly one of `num_inference_steps` and `timesteps`.")
         self.num_inference_steps = len(steps)
         self.timesteps = torch.from_numpy(steps).to(device)
 
-    def _spaced(self, count: int) -> np.ndarray:
-        """Returns `count` falling indices (Lin et al. 2023, arXiv 2305.08891, Table 2)."""
-        total, spacing = self.config.num_train_timesteps, self.config.timestep_spacing
+    def _space(self, count: int) -> np.ndarray:
+        """Returns `count` decreasing indices (Lin et al. 2023, arXiv 2305.08891, Table 2)."""
+        total, spacing = self.config["num_train_timesteps"], self.config["timestep_spacing"]
         if spacing == "leading":
-            return np.arange(count)[::-1] * (total // count) + self.config.steps_offset
-        if spacing == "trailing":  # the slice drops an extra index that rounding of the step can give
+            return np.arange(count)[::-1] * (total // count) + self.config["steps_offset"]
+        if spacing == "trailing":  # rounding of the step can give one more index
             return np.round(np.arange(total, 0, -total / count)).astype(np.int64)[:count] - 1
         return np.linspace(0, total - 1, count).round()[::-1].astype(np.int64)
 
     def scale_model_input(self, sample: torch.Tensor, timestep: int | torch.Tensor | None = None) -> torch.Tensor:
-        """Returns `sample`: this schedule preserves variance, so the network sees it unscaled."""
+        """Returns `sample` unscaled: the schedule preserves the variance."""
         return sample
 
     def previous_timestep(self, timestep: int) -> int:
-        """Returns the index that follows `timestep` on the way to 0, -1 at the end."""
+        """Returns the timestep after `timestep` in sampling, -1 at the end."""
         if self.num_inference_steps is None:
             return timestep - 1
-        place = (self.timesteps == timestep).nonzero()
-        if not len(place):
+        index = (self.timesteps == timestep).nonzero()
+        if not len(index):
             raise ValueError(f"`timestep` must be one of `scheduler.timesteps`, got {timestep}.")
-        return int(self.timesteps[place[0] + 1]) if place[0] + 1 < len(self.timesteps) else -1
+        return int(self.timesteps[index[0] + 1]) if index[0] + 1 < len(self.timesteps) else -1
 
     def step(
         self,
@@ -204,7 +209,7 @@ class CosineDDPMScheduler(SchedulerMixin, ConfigMixin):
         generator: torch.Generator | list[torch.Generator] | None = None,
         return_dict: bool = True,
     ) -> CosineDDPMSchedulerOutput | tuple[torch.Tensor, torch.Tensor]:
-        """Goes from x_t to x_{t-1}, or to the next of the respaced steps (Eq. 17-8; Ho et al. 2020, Eq. 7)."""
+        """Samples x_{t-1}, or the next of the respaced steps, given x_t (Eq. 17-8; Ho et al. 2020, Eq. 7)."""
         t = int(timestep)
         previous = self.previous_timestep(t)
         x_t, prediction = sample.float(), model_output.float()
@@ -214,24 +219,24 @@ class CosineDDPMScheduler(SchedulerMixin, ConfigMixin):
         beta = 1 - alpha
 
         # x_0 from the prediction (Eq. 17-6 solved for x_0; Salimans & Ho 2022, Sec. 4)
-        if self.config.prediction_type == "epsilon":
+        if self.config["prediction_type"] == "epsilon":
             x_0 = (x_t - (1 - alpha_bar) ** 0.5 * prediction) / alpha_bar**0.5
-        elif self.config.prediction_type == "v_prediction":
+        elif self.config["prediction_type"] == "v_prediction":
             x_0 = alpha_bar**0.5 * x_t - (1 - alpha_bar) ** 0.5 * prediction
         else:
             x_0 = prediction
-        if self.config.clip_sample:
-            x_0 = x_0.clamp(-self.config.clip_sample_range, self.config.clip_sample_range)
+        if self.config["clip_sample"]:
+            x_0 = x_0.clamp(-self.config["clip_sample_range"], self.config["clip_sample_range"])
 
-        # The mean of q(x_{t-1} | x_t, x_0) (Ho et al. 2020, Eq. 7): that of Eq. 17-8 where x_0 is not clipped
+        # The mean of q(x_{t-1} | x_t, x_0) (Ho et al. 2020, Eq. 7), equal to Eq. 17-8 if x_0 is not clipped
         x_0_weight = alpha_bar_previous**0.5 * beta / (1 - alpha_bar)
         x_t_weight = alpha**0.5 * (1 - alpha_bar_previous) / (1 - alpha_bar)
         x_previous = x_0_weight * x_0 + x_t_weight * x_t
 
-        # The noise (last term of Eq. 17-8); none on the way to t = 0
+        # The noise (last term of Eq. 17-8); none in the last step
         if t > 0:
             variance = beta
-            if self.config.variance_type == "fixed_small":
+            if self.config["variance_type"] == "fixed_small":
                 variance = ((1 - alpha_bar_previous) / (1 - alpha_bar) * beta).clamp(min=1e-20)
             z = randn_tensor(sample.shape, generator=generator, device=sample.device, dtype=model_output.dtype)
             x_previous = x_previous + variance**0.5 * z.float()
@@ -262,8 +267,3 @@ class CosineDDPMScheduler(SchedulerMixin, ConfigMixin):
         """Returns the signal-to-noise ratio alpha_bar_t / (1 - alpha_bar_t), shaped like `timesteps`."""
         alpha_bar = self.alphas_cumprod.to(timesteps.device)[timesteps]
         return alpha_bar / (1 - alpha_bar)
-
-
-def _check_choice(name: str, value: str, choices: tuple[str, ...]):
-    if value not in choices:
-        raise ValueError(f"`{name}` must be one of {', '.join(choices)}, got {value!r}.")

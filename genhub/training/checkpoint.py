@@ -1,17 +1,20 @@
-"""Checkpoints that a crash cannot spoil: written beside, checked, renamed; each file is recorded with its SHA-256."""
+"""Checkpoints that survive a crash: written to a scratch folder, verified by SHA-256, renamed."""
 
 import json
 import logging
-import os
 import random
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 
-from genhub.utils.files import sha256
+from genhub.training.distributed import all_reduce
+from genhub.utils.files import atomic_write, sha256, sync_file, sync_folder
 
 logger = logging.getLogger(__name__)
 MANIFEST = "manifest.json"
@@ -24,49 +27,52 @@ class CheckpointError(ValueError):
 def save_checkpoint(accelerator: Accelerator, folder: Path, step: int, state: dict, keep: int) -> Path:
     """Writes `state` and every process's random state as `folder/step-<step>`; all processes call it.
 
+    Args:
+        keep: number of the newest checkpoints that stay.
+
     Raises:
-        CheckpointError: the disk is full or not writable; what was there before is untouched.
+        CheckpointError: the disk is full or not writable; the checkpoints written before are untouched.
     """
     path = folder / f"step-{step:08d}"
     scratch = folder / f".{path.name}.part"
-    failure = None
-    if path.exists():  # the same step of the same run, and a whole one: damaged ones are put aside when a run resumes
+    if path.exists():  # the same step of the same run, and a whole one: damaged ones are set aside on resume
         return path
     if accelerator.is_main_process:
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True, exist_ok=True)
     accelerator.wait_for_everyone()
-    try:
+    with _one_error(accelerator, f"The checkpoint of step {step} could not be written to {folder}", scratch):
         _write(scratch / f"rng-{accelerator.process_index}.pt", random_state())
         if accelerator.is_main_process:
             _write(scratch / "state.pt", state)
+    with _one_error(accelerator, f"The checkpoint of step {step} could not be completed in {folder}", scratch):
+        if accelerator.is_main_process:
+            files = {p.name: {"bytes": p.stat().st_size, "sha256": sha256(p)} for p in sorted(scratch.iterdir())}
+            manifest = {"step": step, "world_size": accelerator.num_processes, "files": files}
+            atomic_write(scratch / MANIFEST, json.dumps(manifest, indent=2))
+            scratch.rename(path)
+            sync_folder(folder)
+    if accelerator.is_main_process:
+        for old in list_checkpoints(folder)[keep:]:
+            shutil.rmtree(old, ignore_errors=True)
+    return path
+
+
+@contextmanager
+def _one_error(accelerator: Accelerator, message: str, scratch: Path) -> Iterator[None]:
+    """Raises a `CheckpointError` in every process if the block fails in any; waits for all of them."""
+    failure = None
+    try:
+        yield
     except (OSError, RuntimeError) as error:  # torch's writer turns a full disk into a RuntimeError
         failure = error
     failed = torch.tensor(float(failure is not None), device=accelerator.device)
-    if accelerator.reduce(failed, "sum").item():  # also waits for every process's file
+    if all_reduce(failed, accelerator, "sum").item():
         shutil.rmtree(scratch, ignore_errors=True)
         raise CheckpointError(
-            f"The checkpoint of step {step} could not be written to {folder} ({failure or 'another process failed'}). "
-            "The checkpoints written before are whole; make room and resume."
+            f"{message} ({failure or 'another process failed'}). The checkpoints written before are whole; make room "
+            "and resume."
         )
-    if accelerator.is_main_process:
-        try:
-            files = {p.name: {"bytes": p.stat().st_size, "sha256": sha256(p)} for p in sorted(scratch.iterdir())}
-            manifest = {"step": step, "world_size": accelerator.num_processes, "files": files}
-            with open(scratch / MANIFEST, "w") as file:
-                json.dump(manifest, file, indent=2)
-                file.flush()
-                os.fsync(file.fileno())
-            scratch.rename(path)
-            _sync_folder(folder)
-        except OSError as error:
-            failure = error
-        else:
-            for old in list_checkpoints(folder)[keep:]:
-                shutil.rmtree(old, ignore_errors=True)
-    if accelerator.reduce(torch.tensor(float(failure is not None), device=accelerator.device), "sum").item():
-        raise CheckpointError(f"The checkpoint of step {step} could not be completed in {folder} ({failure}).")
-    return path
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
@@ -75,9 +81,9 @@ def list_checkpoints(folder: Path) -> list[Path]:
 
 
 def load_newest(accelerator: Accelerator, folder: Path) -> dict | None:
-    """Returns the state of the newest whole checkpoint or None, and puts this process's random state back.
+    """Returns the state of the newest whole checkpoint or None, and restores this process's random state.
 
-    A damaged one is reported and put aside as `damaged-...`, and the one before it used.
+    A damaged one is reported and set aside as `damaged-...`; the one before it is loaded.
 
     Raises:
         CheckpointError: there are checkpoints, and all of them are damaged.
@@ -119,22 +125,12 @@ def _verify(path: Path):
 def _write(path: Path, content: object):
     with open(path, "wb") as file:
         torch.save(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path):
-    """Makes a rename survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync_file(path)
 
 
 def random_state() -> dict:
     """Returns the state of every global random number generator of this process."""
-    name, keys, *rest = np.random.get_state()
+    name, keys, *rest = cast(tuple, np.random.get_state())
     return {
         "python": random.getstate(),
         "numpy": [name, torch.from_numpy(keys.astype(np.int64)), *rest],
@@ -144,7 +140,7 @@ def random_state() -> dict:
 
 
 def set_random_state(state: dict):
-    """Puts back what `random_state` returned."""
+    """Restores a state that `random_state` returned."""
     random.setstate(tuple(tuple(part) if isinstance(part, list | tuple) else part for part in state["python"]))
     name, keys, *rest = state["numpy"]
     np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))

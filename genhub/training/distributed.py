@@ -1,35 +1,41 @@
-"""The processes that take part in a run: what `accelerate` makes of them, and the signals that reach them."""
+"""The processes of a run, and the signals that reach them."""
 
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import cast
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType, InitProcessGroupKwargs, ProjectConfiguration
+from torch import nn
 
 from genhub.recipes.configs import TrainingConfig
 
-PATIENCE = timedelta(hours=6)  # for which processes wait for the main one, which draws samples and measures alone
+TIMEOUT = timedelta(hours=6)  # of processes that wait while the main one samples and measures
 SUPPORTED = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU, DistributedType.MULTI_XPU)
 
 
 def make_accelerator(config: TrainingConfig, logs: Path) -> Accelerator:
-    """Returns the accelerator, after refusing what it would silently get wrong."""
+    """Returns the accelerator.
+
+    Raises:
+        ValueError: a setting that accelerate would silently get wrong.
+    """
     launched = int(os.environ.get("WORLD_SIZE", 1))
     # Without this a second run in one process would keep the first one's precision
     AcceleratorState._reset_state(reset_partial_state=True)
     try:
         accelerator = Accelerator(
             mixed_precision=config.mixed_precision,
-            log_with=config.trackers or None,
-            kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
-            project_config=ProjectConfiguration(project_dir=logs, logging_dir=logs),
+            log_with=[*config.trackers] or None,
+            kwargs_handlers=[InitProcessGroupKwargs(timeout=TIMEOUT)],
+            project_config=ProjectConfiguration(project_dir=str(logs), logging_dir=str(logs)),
         )
     except (ValueError, ImportError) as error:
         raise ValueError(
@@ -38,8 +44,8 @@ def make_accelerator(config: TrainingConfig, logs: Path) -> Accelerator:
     accelerator.gradient_accumulation_steps = 1  # the loop accumulates; an environment variable would divide once more
     if accelerator.num_processes != launched:
         raise ValueError(
-            f"{launched} processes were launched, and each believes to be alone. On CPUs set ACCELERATE_USE_CPU=true; "
-            "`genhub doctor` shows what this machine gives."
+            f"{launched} processes were launched, but each sees only itself. On CPUs set ACCELERATE_USE_CPU=true; "
+            "`genhub doctor` shows what this machine supports."
         )
     if accelerator.distributed_type not in SUPPORTED:
         raise ValueError(
@@ -51,7 +57,7 @@ def make_accelerator(config: TrainingConfig, logs: Path) -> Accelerator:
 
 
 def micro_batch_size(config: TrainingConfig, images: int, accelerator: Accelerator) -> int:
-    """Returns how many images one process takes at a time."""
+    """Returns the number of images in a micro-batch of one process."""
     parts = accelerator.num_processes * config.gradient_accumulation
     if config.batch_size % parts:
         raise ValueError(
@@ -65,26 +71,68 @@ def micro_batch_size(config: TrainingConfig, images: int, accelerator: Accelerat
     return config.batch_size // parts
 
 
-@contextmanager
-def handle_signals(handler: Callable):
-    """Lets Ctrl-C and SIGTERM finish the step in hand and write a checkpoint."""
-    if threading.current_thread() is not threading.main_thread():  # a notebook's or a server's thread cannot
-        yield
+def all_reduce(tensor: torch.Tensor, accelerator: Accelerator, reduction: str) -> torch.Tensor:
+    """Returns the "sum" or "mean" of a tensor over all processes."""
+    return cast(torch.Tensor, accelerator.reduce(tensor, reduction))
+
+
+@torch.no_grad()
+def average_buffers(modules: Iterable[nn.Module], accelerator: Accelerator):
+    """Averages floating-point buffers, such as BatchNorm statistics, over processes."""
+    if accelerator.num_processes == 1:
         return
-    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, old in before.items():
-            signal.signal(number, old)
+    for module in modules:
+        buffers = [buffer for buffer in module.buffers() if buffer.is_floating_point()]
+        if buffers:
+            flat = all_reduce(torch.cat([buffer.flatten() for buffer in buffers]), accelerator, "mean")
+            for buffer, mean in zip(buffers, flat.split([buffer.numel() for buffer in buffers]), strict=True):
+                buffer.copy_(mean.view_as(buffer))
+
+
+class TrainingStopped(Exception):
+    """Training ended before its last step; the message says why and where the state is."""
+
+    def __init__(self, message: str, exit_code: int = 1):
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class StopSignal:
+    """Remembers Ctrl-C or SIGTERM, so that the step in hand is finished and a checkpoint written.
+
+    Attributes:
+        number: of the signal, None if none came.
+    """
+
+    def __init__(self):
+        self.number: int | None = None
+
+    @contextmanager
+    def handle(self) -> Iterator[None]:
+        """Handles signals for as long as the block lasts, unless another thread than the main one calls it."""
+        if threading.current_thread() is not threading.main_thread():  # a notebook's or a server's thread cannot
+            yield
+            return
+        before = {number: signal.signal(number, self._receive) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _receive(self, number: int, frame):
+        """Asks training to stop; a second signal ends the process at once."""
+        if self.number is not None:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        self.number = number
 
 
 @contextmanager
-def flush_denormals():
-    """Takes numbers below 1e-38 for 0, as the momentum of a weight at a pixel that is almost always black: a processor
-    takes some hundred cycles for each. Threads inherit this from the one that starts them: those that PyTorch starts
-    within the block keep it, those that it had before do not take it on."""
-    was_on = (torch.tensor(1e-38) / 10).item() == 0  # PyTorch does not tell
+def flush_denormals() -> Iterator[None]:
+    """Flushes denormals to zero for as long as the block lasts: each costs some hundred cycles, and the momentum of a
+    weight at an always black pixel is one. Only threads started inside the block inherit the setting."""
+    was_on = (torch.tensor(1e-38) / 10).item() == 0  # PyTorch has no getter
     torch.set_flush_denormal(True)
     try:
         yield

@@ -1,5 +1,5 @@
-"""Classifiers trained for evaluation, by our own loop: the feature net of a data set that is not Fashion MNIST, and
-those of the classification accuracy score."""
+"""Classifiers trained for evaluation: the feature net of data other than Fashion MNIST, and those of the
+classification accuracy score."""
 
 import dataclasses
 from pathlib import Path
@@ -21,11 +21,12 @@ RECIPE = "feature-classifier"
 def feature_spaces(
     images: Images, config: DataConfig, feature_net: str | None, accelerator: Accelerator
 ) -> list[ClassifierSpace]:
-    """Returns the classifiers' spaces for a data set: those of the protocol for Fashion MNIST, that of `feature_net`
-    (a folder or repository of the recipe `feature-classifier`), or of one that is trained on its training `images`.
+    """Returns the feature spaces for training `images`: of `feature_net`, a folder or repository of the recipe
+    `feature-classifier`, if given; of the protocol for Fashion MNIST; else of a classifier trained on the images.
 
     Raises:
-        ValueError: there is no such net, the images have no labels to train one on, or several processes would.
+        ValueError: there is no such net, or one cannot be trained: the images have no labels, or there are several
+            processes.
     """
     device = accelerator.device
     if feature_net is not None:
@@ -34,48 +35,54 @@ def feature_spaces(
         return list(pinned_spaces(device))
     if images.labels is None:
         raise ValueError(
-            f"{config.source} has no labels to train a feature net on; give one that fits its images (`feature_net`)."
+            f"{config.source} has no labels to train a feature net on; `feature_net` names one for such images."
         )
-    given = {f"data.{key}": value for key, value in dataclasses.asdict(config).items() if key != "streaming"}
-    given |= {"data.val_size": 0, "training.batch_size": min(256, len(images))}
-    return [ClassifierSpace.load("clf", trained(images, given, accelerator.num_processes) / "classifier", device)]
+    overrides = {f"data.{key}": value for key, value in dataclasses.asdict(config).items() if key != "streaming"}
+    overrides |= {"data.val_size": 0, "training.batch_size": min(256, len(images))}
+    folder = train_classifier(images, overrides, accelerator.num_processes)
+    return [ClassifierSpace.load("clf", folder / "classifier", device)]
 
 
-def hits_after_training(images: Images, test: Images, epochs: float = 10) -> torch.Tensor:
-    """Returns which of the `test` images a classifier names right that was trained on `images`, bool (N,)."""
-    source = cache_folder() / "labelled" / content_hash(images.images, images.labels)
+def classifies_correctly(images: Images, test: Images, epochs: float = 10) -> torch.Tensor:
+    """Returns whether a classifier trained on `images` is right about each of the `test` images, bool (N,)."""
+    source = cache_folder() / "labelled" / content_hash(images.images, labels_of(images))
     if not source.is_dir():
         write_parquet(images, source)
-    given = {
+    overrides = {
         "data.source": str(source),
         "data.val_size": 0,
         "training.epochs": epochs,
         "training.batch_size": min(256, len(images)),
     }
-    space = ClassifierSpace.load("cas", trained(images, given) / "classifier")
+    space = ClassifierSpace.load("cas", train_classifier(images, overrides) / "classifier")
     return space.probabilities(space(test.images)).argmax(1) == test.labels
 
 
-def trained(images: Images, given: dict, processes: int = 1) -> Path:
-    """Returns the repository of a classifier trained on `images`, in the cache; what was stopped goes on.
+def train_classifier(images: Images, overrides: dict[str, object], processes: int = 1) -> Path:
+    """Trains a classifier on `images`, or resumes its training, and returns its repository in the cache.
+
+    Args:
+        overrides: of the recipe.
 
     Raises:
-        ValueError: several processes were launched, which would have to train it together.
+        ValueError: it is not trained yet, and there are several processes.
     """
-    key = content_hash(images.images, images.labels, find_recipe(RECIPE).read_text(), repr(sorted(given.items())))
+    key = content_hash(
+        images.images, labels_of(images), find_recipe(RECIPE).read_text(), repr(sorted(overrides.items()))
+    )
     folder = cache_folder() / "classifiers" / key
     if not (folder / "model_index.json").is_file():
         if processes > 1:
             raise ValueError(
-                "A feature net has to be trained first, on one process: run `genhub evaluate` once without "
+                "A feature net must be trained first, on one process: run `genhub evaluate` once without "
                 "`accelerate launch`, or give `feature_net`."
             )
-        print(f"Training a classifier on {len(images):,} images of {given['data.source']}, once, into {folder}.")
-        train(RECIPE, folder, resume=(folder / "recipe.yaml").is_file(), overrides=given)
+        print(f"Training a classifier on {len(images):,} images of {overrides['data.source']}, once, into {folder}.")
+        train(RECIPE, folder, resume=(folder / "recipe.yaml").is_file(), overrides=overrides)
     return folder
 
 
-def write_parquet(images: Images, folder: Path):
+def write_parquet(images: Images, folder: Path) -> None:
     """Writes `images` as the training split of a data set in the Hub's layout."""
     from datasets import ClassLabel, Dataset, Features, Image, Value
 
@@ -83,8 +90,19 @@ def write_parquet(images: Images, folder: Path):
     features = Features({"image": Image(), "label": ClassLabel(names=list(names)) if names else Value("int64")})
     arrays = images.images.permute(0, 2, 3, 1).numpy()  # (N, H, W, C)
     rows = {"image": [array.squeeze(-1) if array.shape[-1] == 1 else array for array in arrays]}
-    dataset = Dataset.from_dict(rows | {"label": images.labels.tolist()}, features)
+    dataset = Dataset.from_dict(rows | {"label": labels_of(images).tolist()}, features)
     scratch = folder.with_suffix(".part")
     scratch.mkdir(parents=True, exist_ok=True)
     dataset.to_parquet(str(scratch / "train-00000-of-00001.parquet"))
     scratch.replace(folder)
+
+
+def labels_of(images: Images) -> torch.Tensor:
+    """Returns the labels of a data set, (N,).
+
+    Raises:
+        ValueError: it has none, so that no classifier can be trained on it.
+    """
+    if images.labels is None:
+        raise ValueError("The images must have labels to train a classifier on, got none.")
+    return images.labels

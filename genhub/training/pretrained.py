@@ -1,17 +1,46 @@
-"""Starting a component from the weights of another one that was trained before."""
+"""Components from repositories that were trained before: whole ones, or weights for an own architecture."""
 
+import importlib
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from genhub.recipes.recipe import recipe_names
-from genhub.repository.load import WEIGHTS, RepositoryError, download
+from genhub import recipes
+from genhub.repository.load import WEIGHTS, RepositoryError, download, read_json, resolve
+
+
+def load_component(source: str, name: str) -> Any:
+    """Loads a whole component, with its own class and config: a model, a scheduler, a text encoder or a tokenizer.
+
+    Args:
+        source: FOLDER/COMPONENT of a saved repository, or USER/REPOSITORY/COMPONENT of the Hub.
+        name: of the component in the recipe, for errors.
+
+    Raises:
+        ValueError: there is no such repository or component, or it cannot be loaded without running its code.
+    """
+    repository, _, component = source.rstrip("/").rpartition("/")
+    try:
+        folder = download(repository)
+        index = read_json(folder / "model_index.json")
+        resolve(folder, index)
+        library, cls = index[component]
+        loadable: Any = getattr(importlib.import_module(library), cls)
+        options = {"use_safetensors": True} if issubclass(loadable, nn.Module) else {}
+        load = loadable.from_pretrained  # pyright: ignore[reportAttributeAccessIssue]
+        return load(folder / component, **options)
+    except (RepositoryError, KeyError, OSError) as error:
+        reason = f"{repository} has no component {component!r}" if isinstance(error, KeyError) else error
+        raise ValueError(
+            f"`components.{name}.from` must be FOLDER/COMPONENT of a saved repository, got {source}. {reason}"
+        ) from error
 
 
 def load_pretrained(weights: str, name: str, module: nn.Module) -> list[str]:
-    """Copies into the component `name` the saved tensors that bear names of its own, and returns these names.
+    """Loads saved tensors into the component `name` where their names match, and returns these names.
 
     Args:
         weights: FOLDER/COMPONENT of a saved repository, or USER/REPOSITORY/COMPONENT of the Hub.
@@ -26,7 +55,7 @@ def load_pretrained(weights: str, name: str, module: nn.Module) -> list[str]:
         saved = load_file(download(repository, required=file) / file)
     except (RepositoryError, SafetensorError) as error:
         made_by = Path(repository).name
-        hint = f" `genhub train {made_by}` makes it." if made_by in recipe_names() else ""
+        hint = f" `genhub train {made_by}` makes it." if made_by in recipes.names() else ""
         raise ValueError(
             f"`{section}` must be FOLDER/COMPONENT of saved weights, got {weights}. {error}{hint}"
         ) from error

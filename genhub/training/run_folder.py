@@ -1,19 +1,22 @@
-"""The folder of a run: the repository that it becomes, and beside it what only training needs."""
+"""A run's folder: the exported repository and `training/` (checkpoints, log, samples)."""
 
+import contextlib
 import json
 import os
 from pathlib import Path
 
 from accelerate import Accelerator
 
-from genhub.recipes.recipe import FROM_DATA, Recipe, same_experiment
+from genhub.recipes.checks import as_mapping
+from genhub.recipes.recipe import FROM_DATA, Recipe
+from genhub.recipes.sections import resume_conflicts
 from genhub.recipes.yaml import read_yaml
 from genhub.training.checkpoint import list_checkpoints, load_newest, save_checkpoint
-from genhub.training.loop import Loop, truncate_log
+from genhub.training.state import Progress, State
 from genhub.utils.files import atomic_write
 
 STATE = "training"
-KEPT = 1000  # records that are looked back on
+RECORDS = 1000  # newest records that diagnostics read
 
 
 class RunFolder:
@@ -26,7 +29,7 @@ class RunFolder:
     def __init__(self, path: Path, recipe: Recipe, resume: bool):
         self.path, self.recipe, self.resume = path, recipe, resume
         self.logs = path / STATE
-        self.healthy = self.logs / "healthy"  # where an adversarial game last was
+        self.best, self.healthy = self.logs / "best", self.logs / "healthy"  # repositories of earlier weights
         self._check(resume)
 
     @property
@@ -49,10 +52,12 @@ class RunFolder:
             self.accelerator.init_trackers("genhub", config={"recipe": self.recipe.name})
         return state
 
-    def save_checkpoint(self, loop: Loop, run: Path | None = None, keep: int | None = None) -> Path:
+    def save_checkpoint(
+        self, state: State, progress: Progress, run: Path | None = None, keep: int | None = None
+    ) -> Path:
         """Writes the state of a run, into its own folder or that of another `run`; all processes call it."""
         folder, keep = (run or self.path) / STATE / "checkpoints", keep or self.recipe.training.keep_checkpoints
-        return save_checkpoint(self.accelerator, folder, loop.progress.total_steps, loop.state_dict(), keep)
+        return save_checkpoint(self.accelerator, folder, progress.total_steps, state.state_dict(), keep)
 
     def log(self, record: dict):
         """Writes one line of metrics.jsonl, and tells the trackers."""
@@ -64,8 +69,8 @@ class RunFolder:
             self.accelerator.log({k: v for k, v in record.items() if k != "step"}, step=record["step"])
 
     def records(self) -> list[dict]:
-        """Returns the newest of what was written to metrics.jsonl, oldest first."""
-        return [json.loads(line) for line in (self.logs / "metrics.jsonl").read_text().splitlines()[-KEPT:]]
+        """Returns the newest records of metrics.jsonl, oldest first."""
+        return [json.loads(line) for line in (self.logs / "metrics.jsonl").read_text().splitlines()[-RECORDS:]]
 
     def save_picture(self, step: int, picture: bytes):
         """Writes the samples that a run draws while it trains."""
@@ -79,7 +84,7 @@ class RunFolder:
         if resume:
             if not saved.is_file():
                 raise ValueError(f"The folder {folder} holds no run to resume.")
-            changed = same_experiment(read_yaml(saved.read_text()), self.recipe.sections)
+            changed = resume_conflicts(as_mapping(str(saved), read_yaml(saved.read_text())), self.recipe.sections)
             changed = [key for key in changed if key.split(".")[-1] not in FROM_DATA]
             if changed:
                 raise ValueError(f"`{changed[0]}` differs from the run in {folder}; it may not change on resume.")
@@ -90,3 +95,15 @@ class RunFolder:
         existing = next(parent for parent in [folder, *folder.absolute().parents] if parent.exists())
         if not existing.is_dir() or not os.access(existing, os.W_OK):
             raise ValueError(f"The folder {folder} cannot be written.")
+
+
+def truncate_log(path: Path, last_step: int):
+    """Drops the records that a resumed run will write again, and a line that a crash left unfinished."""
+    if not path.exists():
+        return
+    records = []
+    for line in path.read_text().splitlines():
+        with contextlib.suppress(json.JSONDecodeError):
+            if json.loads(line).get("step", 0) <= last_step:
+                records.append(line)
+    atomic_write(path, "".join(line + "\n" for line in records))

@@ -1,10 +1,10 @@
-"""Tensors on disk that would take long to compute again, under a key of what they were computed from.
+"""Computed tensors on disk, keyed by a hash of their inputs.
 
-A cache is a convenience: what cannot be read or written, or was damaged, is computed.
+An entry that is missing, damaged or cannot be written is computed.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,12 +17,13 @@ Tensors = dict[str, torch.Tensor]
 
 
 def cached(kind: str, key: str, compute: Callable[[], Tensors]) -> Tensors:
-    """Returns what `compute` gives, or what it gave an earlier run under the same `key` of the same `kind`."""
+    """Returns the tensors stored under `key` in the folder `kind` of the cache, or computes and stores them."""
     path = cache_folder() / kind / f"{key}.safetensors"
     try:
         with safe_open(path, "pt") as file:
-            tensors, written = {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
-        if written.get("hash") == _hash(tensors):
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            metadata = file.metadata() or {}
+        if metadata.get("hash") == _hash(tensors):
             return tensors
     except (OSError, SafetensorError):  # not there yet, or damaged
         pass
@@ -45,17 +46,20 @@ def cache_folder() -> Path:
     return Path(os.environ.get("GENHUB_CACHE") or Path(HF_HOME) / "genhub")
 
 
-def content_hash(*contents: torch.Tensor | bytes | memoryview | str) -> str:
-    """Returns what identifies `contents`, in hexadecimal: 128 bits of XXH3 over their shapes and bytes."""
+def content_hash(*contents: torch.Tensor | bytes | memoryview | str | Sequence[bytes | memoryview]) -> str:
+    """Returns the 128-bit XXH3 of `contents` in hexadecimal, over dtypes, shapes, lengths and bytes; a sequence of
+    bytes counts as its concatenation."""
     digest = xxhash.xxh3_128()
     for content in contents:
         if isinstance(content, torch.Tensor):
             content = content.detach().cpu().contiguous()
             digest.update(f"{content.dtype} {tuple(content.shape)}".encode())
-            content = content.view(-1).view(torch.uint8).numpy() if content.numel() else b""
+            content = content.view(-1).view(torch.uint8).numpy().data if content.numel() else b""
         content = content.encode() if isinstance(content, str) else content
-        digest.update(f"{len(content)} ".encode())  # ("a", "bc") is not ("ab", "c")
-        digest.update(content)
+        pieces = (content,) if isinstance(content, bytes | memoryview) else content
+        digest.update(f"{sum(map(len, pieces))} ".encode())  # ("a", "bc") is not ("ab", "c")
+        for piece in pieces:
+            digest.update(piece)
     return digest.hexdigest()
 
 

@@ -1,17 +1,18 @@
-"""Random numbers that depend on what they are for, never on what was drawn before them."""
+"""Random numbers that are functions of a key, never of what was drawn before."""
 
 import hashlib
+from functools import cached_property
 
 import torch
 
 
 def seed_of(*key: int | str) -> int:
-    """Returns a seed of 63 bits that stands for `key`."""
+    """Hashes `key` to a seed of 63 bits (BLAKE2b of its repr)."""
     return int.from_bytes(hashlib.blake2b(repr(key).encode(), digest_size=8).digest(), "little") >> 1
 
 
 def keyed_generator(*key: int | str, device: str | torch.device = "cpu") -> torch.Generator:
-    """Returns a generator whose stream is a function of `key` (and of the kind of device) alone."""
+    """Returns a generator whose stream depends on `key` and the type of device alone."""
     return torch.Generator(device).manual_seed(seed_of(*key))
 
 
@@ -26,25 +27,33 @@ def seed_global(seed: int, device: torch.device) -> None:
 class BatchRandom:
     """The random numbers of one batch: row i is a function of `key` and of the sample's index in the global batch.
 
-    Every draw is made for the whole global batch and cut to this process's `rows`, so neither the number of processes
-    nor gradient accumulation changes what a sample gets, and nothing has to be stored to resume.
+    Every rank draws for the global batch and keeps its own `rows`. With W processes that costs W times the numbers,
+    and is what makes training exact: neither the number of processes nor gradient accumulation changes what a sample
+    gets, and nothing has to be stored to resume. The generator is created by the first draw.
+
+    Args:
+        rows: this micro-batch's part of the global batch.
+        total: size of the global batch.
     """
 
     def __init__(self, *key: int | str, rows: range, total: int, device: str | torch.device = "cpu"):
-        self.rows, self.total, self.device = rows, total, torch.device(device)
-        self.generator = keyed_generator(*key, device=device)
+        self.key, self.rows, self.total, self.device = key, rows, total, torch.device(device)
+
+    @cached_property
+    def generator(self) -> torch.Generator:
+        return keyed_generator(*self.key, device=self.device)
 
     def randn(self, *shape: int) -> torch.Tensor:
-        """Returns standard normal numbers, (B, *shape)."""
-        return self._cut(torch.randn(self.total, *shape, generator=self.generator, device=self.device))
+        """Draws standard normal numbers, (B, *shape)."""
+        return self._own_rows(torch.randn(self.total, *shape, generator=self.generator, device=self.device))
 
     def rand(self, *shape: int) -> torch.Tensor:
-        """Returns numbers uniform in [0, 1), (B, *shape)."""
-        return self._cut(torch.rand(self.total, *shape, generator=self.generator, device=self.device))
+        """Draws uniform numbers in [0, 1), (B, *shape)."""
+        return self._own_rows(torch.rand(self.total, *shape, generator=self.generator, device=self.device))
 
     def randint(self, high: int, *shape: int) -> torch.Tensor:
-        """Returns integers uniform in 0..high-1, (B, *shape)."""
-        return self._cut(torch.randint(high, (self.total, *shape), generator=self.generator, device=self.device))
+        """Draws uniform integers in 0..high-1, (B, *shape)."""
+        return self._own_rows(torch.randint(high, (self.total, *shape), generator=self.generator, device=self.device))
 
-    def _cut(self, drawn: torch.Tensor) -> torch.Tensor:
+    def _own_rows(self, drawn: torch.Tensor) -> torch.Tensor:
         return drawn[self.rows.start : self.rows.stop]

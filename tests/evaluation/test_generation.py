@@ -1,18 +1,23 @@
-"""Figures put known faults of real images in the order in which one sees them; all are given, once, and refused where
-they would mean nothing."""
+"""Metrics put known faults of real images in the order in which one sees them; each is reported once, and refused if
+it would mean nothing."""
+
+import functools
+import json
+from pathlib import Path
 
 import pytest
 import torch
+from quick import quick_metrics
 from tiny import tiny_model
 
 from genhub.data import DataConfig, load
-from genhub.evaluation import generation as yardsticks
-from genhub.evaluation.features import ClassifierSpace, PixelSpace
+from genhub.evaluation.features import ClassifierSpace, PixelSpace, pinned_spaces
 from genhub.evaluation.generation import Evaluator, pixels
+from genhub.evaluation.generation_metrics import METRICS, GenerationMetric
 from genhub.evaluation.metrics import Gaussian, frechet_distance, kernel_distance, neighbourhoods
 from genhub.evaluation.references import rows
 
-COUNT = 2000
+COUNT = 1500
 FLOOR = "memoriser (real training images)"  # here of images that are not compared with: real ones, without a fault
 
 
@@ -21,27 +26,36 @@ def sample():
     return load(DataConfig(source="sample", val_size=0), "train")
 
 
+class Faults:
+    """The reference rows of 1,500 images, compared in `pix` with 5,000 other real images."""
+
+    def __init__(self, sample):
+        self.rows, real = dict(rows(sample[:2500], count=COUNT)), sample.images[2500:7500]
+        self.pix = PixelSpace(real)
+        self.features = self.pix(real)
+        self.moments = Gaussian.fit(self.features)
+
+    @functools.cache  # noqa: B019
+    def shares(self, name):
+        found = neighbourhoods(self.features[:COUNT], self.pix(self.rows[name]))
+        return {key: value for key, (value, _) in vars(found).items()}
+
+    def fd(self, name):
+        return frechet_distance(self.moments, Gaussian.fit(self.pix(self.rows[name])))
+
+    def kid(self, name):
+        return kernel_distance(self.features, self.pix(self.rows[name]), 10, 1000)[0]
+
+
 @pytest.fixture(scope="module")
-def judged(sample):
-    """Name of each row of 2,000 images -> its figures in `pix` against 7,500 other real images."""
-    made, real = rows(sample[:2500], count=COUNT), sample.images[2500:]
-    pix = PixelSpace(real)
-    features = pix(real)
-    moments, figures = Gaussian.fit(features), {}
-    for name, images in made:
-        fake = pix(images)
-        figures[name] = {
-            "FD": frechet_distance(moments, Gaussian.fit(fake)),
-            "KID": kernel_distance(features, fake, 10, 1000)[0],
-            **{figure: value for figure, (value, _) in vars(neighbourhoods(features[:COUNT], fake)).items()},
-        }
-    return figures
+def faults(sample):
+    return Faults(sample)
 
 
-# ---- what figures say of faults that are known (protocol, sections 8.3 and 8.4)
+# ---- metrics of known faults (protocol, sections 8.3 and 8.4)
 
 
-def test_the_frechet_distance_puts_faults_in_order(judged):
+def test_the_frechet_distance_puts_faults_in_order(faults):
     names = [
         FLOOR,
         "with noise, sd 10 / 255",
@@ -52,29 +66,29 @@ def test_the_frechet_distance_puts_faults_in_order(judged):
         "black",
     ]
 
-    distances = [judged[name]["FD"] for name in names]
+    distances = [faults.fd(name) for name in names]
 
     assert distances == sorted(distances)
     assert all(1.05 * nearer < farther for nearer, farther in zip(distances, distances[1:], strict=False))
 
 
-def test_the_kernel_distance_notices_a_gaussian_of_the_right_moments_more_than_blur(judged):
-    gaussian, blur = judged["pixel Gaussian"], judged["blurred, 3 x 3"]
+def test_the_kernel_distance_notices_a_gaussian_of_the_right_moments_more_than_blur(faults):
+    gaussian, blur = "pixel Gaussian", "blurred, 3 x 3"
 
-    assert gaussian["KID"] > 4 * blur["KID"] > 4 * abs(judged[FLOOR]["KID"])
-    assert gaussian["FD"] < 2 * blur["FD"]  # which the Fréchet distance does not
+    assert faults.kid(gaussian) > 4 * faults.kid(blur) > 4 * abs(faults.kid(FLOOR))
+    assert faults.fd(gaussian) < 2 * faults.fd(blur)  # which the Fréchet distance does not
 
 
-def test_a_class_that_is_missing_lowers_recall_and_coverage_not_precision(judged):
-    missing, floor = judged["without a class (Bag)"], judged[FLOOR]
+def test_a_class_that_is_missing_lowers_recall_and_coverage_not_precision(faults):
+    missing, floor = faults.shares("without a class (Bag)"), faults.shares(FLOOR)
 
     assert missing["recall"] < floor["recall"] - 0.005
     assert missing["coverage"] < floor["coverage"] - 0.04
     assert missing["precision"] > floor["precision"] - 0.01
 
 
-def test_blur_raises_precision_and_density_and_halves_recall(judged):
-    blur, floor = judged["blurred, 3 x 3"], judged[FLOOR]
+def test_blur_raises_precision_and_density_and_halves_recall(faults):
+    blur, floor = faults.shares("blurred, 3 x 3"), faults.shares(FLOOR)
 
     assert blur["precision"] > floor["precision"] + 0.02
     assert blur["density"] > 1.5
@@ -82,115 +96,142 @@ def test_blur_raises_precision_and_density_and_halves_recall(judged):
     assert 0.4 < blur["recall"] / floor["recall"] < 0.6
 
 
-def test_what_is_no_image_covers_nothing_though_it_may_be_precise(judged):
+def test_what_is_no_image_covers_nothing_though_it_may_be_precise(faults):
     for name in ("uniform noise", "black"):
-        assert judged[name]["recall"] == 0
-        assert judged[name]["coverage"] < 0.01
+        assert faults.shares(name)["recall"] == 0
+        assert faults.shares(name)["coverage"] < 0.01
 
 
-def test_real_images_that_are_not_compared_with_are_alike_to_those_that_are(judged):
-    floor = judged[FLOOR]
-
-    assert [floor[name] for name in ("precision", "recall", "density", "coverage")] == pytest.approx([1] * 4, abs=0.1)
+def test_real_images_that_are_not_compared_with_are_alike_to_those_that_are(faults):
+    assert list(faults.shares(FLOOR).values()) == pytest.approx([1] * 4, abs=0.1)
 
 
-# ---- the yardstick, with a classifier that knows nothing
+# ---- the evaluator, with classifiers that know nothing
+
+
+def names(*spaces: str, has_labels: bool = False) -> list[tuple[str, str]]:
+    """Name and space of each number, in order, if there are enough images."""
+    return [
+        (name, space)
+        for metric in METRICS
+        if has_labels or not metric.needs_labels
+        for space in metric.spaces
+        if space in spaces
+        for name in metric.names
+    ]
 
 
 def space(name, seed):
     return ClassifierSpace(name, tiny_model("ImageClassifier", seed=seed, num_classes=10), f"untrained {seed}")
 
 
+def make_evaluator(sample, *spaces, sizes=(50, 100, 150, 1000)):
+    return Evaluator(sample[:600], sample[1000:1300], spaces or [space("clf", 0)], metrics=quick_metrics(*sizes))
+
+
 @pytest.fixture(scope="module")
-def tiny_yardstick(sample):
-    classifiers = [space("clf", 0), space("clf-1", 1)]
-    return Evaluator(sample[:600], sample[1000:1300], classifiers, extra=[space("more", 2)])
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    monkeypatch.setattr(yardsticks, "SUBSETS", 5)
-    monkeypatch.setattr(yardsticks, "SIZES", (50, 100, 150, 1000))
+def evaluator(sample):
+    return make_evaluator(sample, space("clf", 0), space("clf-1", 1))
 
 
 @pytest.fixture(scope="module")
 def fresh(sample):
-    """Real images that the yardstick does not have."""
+    """Real images that the evaluator does not have."""
     return sample[5000:5200]
 
 
-def spaces_of(figures):
-    return sorted((figure.name, figure.space) for figure in figures)
+@pytest.fixture(scope="module")
+def results(evaluator, fresh):
+    return evaluator.evaluate(fresh.images)
 
 
-EVERYWHERE = ("KID x 1000", "precision", "recall", "density", "coverage")
-EXPECTED = sorted(
-    [
-        *(("FD", name) for name in ("clf", "clf-1", "pix")),
-        ("FD at infinite N", "clf"),
-        ("FD to training images", "clf"),
-        *((figure, name) for figure in EVERYWHERE for name in ("clf", "pix")),
-        ("KID x 1000", "more"),
-        ("class balance, KL to uniform in nats", "clf"),
-        ("confidence", "clf"),
-    ]
-)
+def test_every_metric_is_reported_once_and_in_order_and_says_of_how_many_images_it_is(results):
+    assert [(metric.name, metric.space) for metric in results] == names("clf", "clf-1", "pix")
+    assert {metric.images for metric in results} == {200}
+    assert [metric.name for metric in results if metric.spread is None] == []
+    assert all((metric.spread is None) == (metric.spread_is == "") for metric in results)
 
 
-def test_every_figure_is_given_once_and_says_of_how_many_images_it_is(tiny_yardstick, fresh):
-    figures = tiny_yardstick.judge(fresh.images)
+@pytest.mark.parametrize("repo", ["dcgan", "conditional-dcgan"])
+def test_names_and_order_are_those_of_published_evaluations(repo):
+    folder = Path(__file__).parents[2] / "model_cards" / repo
+    evaluation = json.loads((folder / "metrics.json").read_text())["evaluations"][-1]
+    published = [(metric["name"], metric["space"]) for metric in evaluation["figures"] if metric["space"]]
 
-    assert spaces_of(figures) == EXPECTED
-    assert {figure.images for figure in figures} == {200}
-    assert [figure.name for figure in figures if figure.spread is None] == []
-    assert all((figure.spread is None) == (figure.spread_is == "") for figure in figures)
+    found = names(*(space.name for space in pinned_spaces()), "pix", has_labels=repo.startswith("conditional"))
+
+    assert [(name.replace("FD", "FD-FM"), space) for name, space in found] == published
 
 
-def test_label_fidelity_is_given_with_labels_only_and_is_the_share_of_those_the_classifier_agrees_with(
-    tiny_yardstick, fresh
+def test_label_fidelity_is_reported_with_labels_only_and_is_the_share_that_the_classifier_agrees_with(
+    evaluator, fresh
 ):
-    clf = tiny_yardstick.clf
+    clf = evaluator.clf
     predicted = clf.probabilities(clf(fresh.images)).argmax(1)
-    asked = torch.where(torch.arange(200) < 150, predicted, (predicted + 1) % 10)
+    wanted = torch.where(torch.arange(200) < 150, predicted, (predicted + 1) % 10)
 
-    figures = tiny_yardstick.judge(fresh.images, asked)
+    results = evaluator.evaluate(fresh.images, wanted)
 
-    assert spaces_of(figures) == sorted([*EXPECTED, ("label fidelity", "clf")])
-    (fidelity,) = (figure for figure in figures if figure.name == "label fidelity")
+    assert [(m.name, m.space) for m in results] == names("clf", "clf-1", "pix", has_labels=True)
+    (fidelity,) = (metric for metric in results if metric.name == "label fidelity")
     assert fidelity.value == 0.75
     assert fidelity.spread == pytest.approx((0.75 * 0.25 / 199) ** 0.5)
 
 
-def test_figures_are_those_of_the_metrics(tiny_yardstick, fresh, sample):
-    found = {(figure.name, figure.space): figure for figure in tiny_yardstick.judge(fresh.images)}
+def test_results_are_those_of_the_functions(results, fresh, sample):
+    found = {(metric.name, metric.space): metric for metric in results}
 
     pix = PixelSpace(sample.images[:600])
     real, fake = pix(sample.images[1000:1300]), pix(fresh.images)
     kid, kid_sd = kernel_distance(real, fake, 5, 1000)
-    meeting = neighbourhoods(real, fake, 5)
+    shares = neighbourhoods(real, fake, 5)
     assert found["FD", "pix"].value == pytest.approx(frechet_distance(Gaussian.fit(real), Gaussian.fit(fake)))
     assert (found["KID x 1000", "pix"].value, found["KID x 1000", "pix"].spread) == pytest.approx(
         (1000 * kid, 1000 * kid_sd)
     )
     assert found["KID x 1000", "pix"].spread_is == "sd over 5 subsets of 100"
-    for name, expected in vars(meeting).items():
+    for name, expected in vars(shares).items():
         assert (found[name, "pix"].value, found[name, "pix"].spread) == pytest.approx(expected)
 
 
-def test_figures_are_equal_on_repeated_calls_and_leave_other_randomness_alone(tiny_yardstick, fresh):
+def test_results_are_equal_on_repeated_calls_and_leave_other_randomness_alone(evaluator, results, fresh):
     state = torch.get_rng_state()
 
-    first, again = (tiny_yardstick.judge(fresh.images, fresh.labels) for _ in range(2))
+    again = evaluator.evaluate(fresh.images)
 
     assert torch.equal(torch.get_rng_state(), state)
-    for one, other in zip(first, again, strict=True):
+    for one, other in zip(results, again, strict=True):
         assert (one.name, one.space) == (other.name, other.space)
         assert other.value == pytest.approx(one.value, rel=1e-6, abs=1e-9)
         assert (other.spread or 0) == pytest.approx(one.spread or 0, rel=1e-6, abs=1e-9)
 
 
-def test_the_real_images_themselves_are_at_distance_zero(tiny_yardstick, sample):
-    found = {(figure.name, figure.space): figure.value for figure in tiny_yardstick.judge(sample.images[1000:1300])}
+class MeanComponent(GenerationMetric):
+    """A metric of one's own."""
+
+    names, spaces = ("mean component",), ("pix",)
+
+    def __call__(self, comparison):
+        yield comparison.metric("mean component", comparison.fake.mean().item())
+
+
+def test_a_metric_is_one_class_and_one_entry(sample, fresh):
+    evaluator = Evaluator(sample[:600], sample[1000:1300], [space("clf", 0)], metrics=(MeanComponent(),))
+
+    (metric,) = evaluator.evaluate(fresh.images)
+
+    assert (metric.name, metric.space, metric.spread, metric.spread_is, metric.images) == (
+        "mean component",
+        "pix",
+        None,
+        "",
+        200,
+    )
+    assert metric.value == PixelSpace(sample.images[:600])(fresh.images).mean().item()
+
+
+def test_the_real_images_themselves_are_at_distance_zero(evaluator, sample):
+    found = {(metric.name, metric.space): metric.value for metric in evaluator.evaluate(sample.images[1000:1300])}
 
     for name in ("clf", "clf-1", "pix"):
         assert abs(found["FD", name]) < 1e-3
@@ -198,23 +239,23 @@ def test_the_real_images_themselves_are_at_distance_zero(tiny_yardstick, sample)
         assert found[name, "pix"] == 1
 
 
-def test_a_few_images_have_a_distance_but_no_spread_and_no_line_to_infinity(tiny_yardstick, fresh, monkeypatch):
-    monkeypatch.setattr(yardsticks, "SIZES", (70, 1000))
+def test_a_few_images_have_a_distance_but_no_spread_and_no_line_to_infinity(sample, fresh):
+    evaluator = make_evaluator(sample, space("clf", 0), space("clf-1", 1), sizes=(70, 1000))
 
-    figures = tiny_yardstick.judge(fresh.images[:100])
+    results = evaluator.evaluate(fresh.images[:100])
 
-    distances = {figure.space: figure for figure in figures if figure.name == "FD"}
-    assert [figure.name for figure in figures if figure.name.startswith("FD")].count("FD") == len(distances) == 3
-    assert "FD at infinite N" not in [figure.name for figure in figures]
+    distances = {metric.space: metric for metric in results if metric.name == "FD"}
+    assert [metric.name for metric in results].count("FD") == len(distances) == 3
+    assert "FD at infinite N" not in [metric.name for metric in results]
     assert distances["pix"].spread is None  # a half has 50 images, and there are 64 components
     assert distances["clf"].spread > 0
 
 
 @pytest.mark.parametrize("count", [1, 64])
-def test_too_few_images_are_refused_and_how_many_it_takes_is_said(count, tiny_yardstick, fresh):
-    tiny_yardstick.check(65)
+def test_too_few_images_are_refused_and_how_many_it_takes_is_said(count, evaluator, fresh):
+    evaluator.check(65)
 
-    for refuse in (lambda: tiny_yardstick.check(count), lambda: tiny_yardstick.judge(fresh.images[:count])):
+    for refuse in (lambda: evaluator.check(count), lambda: evaluator.evaluate(fresh.images[:count])):
         with pytest.raises(ValueError, match=f"`count` must be at least 65, .* of 64 features, got {count}"):
             refuse()
 
@@ -224,23 +265,23 @@ def test_too_few_test_images_are_refused(sample):
         Evaluator(sample[:600], sample[1000:1064], [space("clf", 0)])
 
 
-def test_only_pinned_weights_give_the_figure_its_name(sample, fresh):
+def test_only_pinned_weights_give_the_distance_its_name(sample, fresh):
     pinned = space("clf", 0)
     pinned.is_pinned = True
 
-    figures = Evaluator(sample[:600], sample[1000:1300], [pinned]).judge(fresh.images)
+    results = make_evaluator(sample, pinned).evaluate(fresh.images)
 
-    assert {figure.name for figure in figures if "FD" in figure.name} == {
+    assert {metric.name for metric in results if "FD" in metric.name} == {
         "FD-FM",
         "FD-FM to training images",
         "FD-FM at infinite N",
     }
 
 
-def test_who_copies_is_suspect_in_both_views_and_every_copy_is_counted(tiny_yardstick, sample, fresh):
+def test_who_copies_is_suspect_in_both_views_and_every_copy_is_counted(evaluator, sample, fresh):
     copies = torch.cat([fresh.images, sample.images[30:60]])
 
-    found = tiny_yardstick.memorisation(copies)
+    found = evaluator.memorisation(copies)
 
     assert found.keys() == {"pix", "clf"}
     assert [report.is_suspect for report in found.values()] == [True, True]
@@ -249,8 +290,8 @@ def test_who_copies_is_suspect_in_both_views_and_every_copy_is_counted(tiny_yard
     assert found["pix"].closest[1].tolist() == list(range(30, 46))
 
 
-def test_new_images_are_not_suspect_in_either_view(tiny_yardstick, sample):
-    found = tiny_yardstick.memorisation(sample.images[6000:9000])
+def test_new_images_are_not_suspect_in_either_view(evaluator, sample):
+    found = evaluator.memorisation(sample.images[6000:8000])
 
     assert [report.is_suspect for report in found.values()] == [False, False]
     assert found["pix"].duplicates == 0
@@ -258,22 +299,22 @@ def test_new_images_are_not_suspect_in_either_view(tiny_yardstick, sample):
 
 def test_the_memoriser_is_at_the_floor_of_the_distance_yet_suspect(sample):
     """Protocol, section 8.7: what the distance alone cannot see."""
-    train, test = sample[:6000], sample[6000:8000]
-    yardstick = Evaluator(train, test, [space("clf", 0)])
-    memoriser, new = train.images[:2000], sample.images[8000:]
+    train, test = sample[:4000], sample[4000:5000]
+    evaluator = Evaluator(train, test, [space("clf", 0)])
+    memoriser, new = train.images[:1000], sample.images[6000:7000]
 
     def distance(images):
-        return frechet_distance(yardstick.moments["pix"], Gaussian.fit(yardstick.pix(images)))
+        return frechet_distance(evaluator.moments["pix"], Gaussian.fit(evaluator.pix(images)))
 
     assert distance(memoriser) < 1.1 * distance(new)
-    assert yardstick.memorisation(memoriser)["pix"].is_suspect
-    assert not yardstick.memorisation(new)["pix"].is_suspect
+    assert evaluator.memorisation(memoriser)["pix"].is_suspect
+    assert not evaluator.memorisation(new)["pix"].is_suspect
 
 
 def test_what_was_measured_of_real_images_is_found_again(sample, fresh):
-    first, again = (Evaluator(sample[:600], sample[1000:1300], [space("clf", 0)]) for _ in range(2))
+    first, again = make_evaluator(sample), make_evaluator(sample)
 
-    reports = [yardstick.memorisation(fresh.images)["pix"] for yardstick in (first, again)]
+    reports = [evaluator.memorisation(fresh.images)["pix"] for evaluator in (first, again)]
 
     assert torch.equal(first.real["clf"], again.real["clf"])
     assert torch.equal(reports[0].distance, reports[1].distance)

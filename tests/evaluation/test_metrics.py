@@ -31,7 +31,7 @@ from genhub.evaluation.metrics import (
     squared_distances,
     squared_mmd,
 )
-from genhub.evaluation.references import noisy
+from genhub.evaluation.references import add_noise
 
 
 def seeded(seed=0):
@@ -329,7 +329,7 @@ def test_real_images_are_at_kernel_distance_zero_from_others(pix, pictures):
 def test_the_kernel_distance_grows_with_noise(pix, pictures):
     real = pix(pictures[:1500])
 
-    values = [kernel_distance(real, pix(noisy(pictures[1500:3000], sd)), 20, 1000)[0] for sd in (0, 5, 10, 20)]
+    values = [kernel_distance(real, pix(add_noise(pictures[1500:3000], sd)), 20, 1000)[0] for sd in (0, 5, 10, 20)]
 
     assert values == sorted(values)
     assert values[-1] > 0.005 > abs(values[0])

@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from genhub.data import DataConfig, Images, load
 from genhub.evaluation.protocol import is_fashion_mnist, is_official, to_bytes
-from genhub.evaluation.references import blurred, noisy, pixel_gaussian, rows
+from genhub.evaluation.references import add_noise, blur, pixel_gaussian, rows
 
 SHAPE = (1, 28, 28)
 ALL_BYTES = torch.arange(256, dtype=torch.uint8)
@@ -148,7 +148,7 @@ def test_noise_has_the_promised_spread(made, memoriser):
 
 @pytest.mark.parametrize("sd", [0, 5, 20])
 def test_more_noise_spreads_more_and_what_would_leave_the_range_is_clamped(sd):
-    grey, black, white = (noisy(torch.full((50, *SHAPE), level, dtype=torch.uint8), sd) for level in (128, 0, 255))
+    grey, black, white = (add_noise(torch.full((50, *SHAPE), level, dtype=torch.uint8), sd) for level in (128, 0, 255))
 
     assert grey.double().std() == pytest.approx((sd**2 + (sd > 0) / 12) ** 0.5, rel=0.02)
     for edge, level in ((black, 0), (white, 255)):
@@ -168,9 +168,9 @@ def test_blur_is_the_binomial_filter_of_scipy(made, memoriser):
 def test_channels_are_blurred_apart():
     images = (random_images(2, 3, 5, 6) * 255).to(torch.uint8)
 
-    apart = [blurred(images[:, [channel]]) for channel in range(3)]
+    apart = [blur(images[:, [channel]]) for channel in range(3)]
 
-    assert torch.equal(blurred(images), torch.cat(apart, 1))
+    assert torch.equal(blur(images), torch.cat(apart, 1))
 
 
 def test_mirrored_is_left_for_right(made, memoriser):

@@ -5,10 +5,10 @@ import json
 import pytest
 import scipy.stats
 import torch
+from quick import quick_metrics
 from tiny import tiny_model
 
 from genhub.data import DataConfig, load
-from genhub.evaluation import references
 from genhub.evaluation.features import PINNED, ClassifierSpace, pinned_spaces
 from genhub.evaluation.generation import Evaluator
 from genhub.evaluation.references import compute, spearman, stored, table
@@ -22,13 +22,8 @@ def found():
         ClassifierSpace(name, tiny_model("ImageClassifier", seed=seed, num_classes=10), f"untrained {seed}")
         for seed, name in enumerate(("clf", "clf-1"))
     ]
-    yardstick = Evaluator(sample[:1000], sample[2000:2300], spaces)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(references, "COUNT", 150)
-        patch.setattr(references.rows, "__defaults__", (0, 150))
-        patch.setattr("genhub.evaluation.generation.SUBSETS", 5)
-        patch.setattr("genhub.evaluation.generation.SIZES", (70, 100, 150))
-        return compute(yardstick, sample[4000:4100], draws=2)
+    evaluator = Evaluator(sample[:1000], sample[2000:2300], spaces, metrics=quick_metrics(70, 100, 150))
+    return compute(evaluator, sample[4000:4100], draws=2, count=150)
 
 
 def test_every_row_has_figures_and_a_memorisation_report(found):

@@ -1,7 +1,5 @@
 """The autoencoder for pretraining: it holds a classifier's body, and its decoder sees what lies around a place."""
 
-import inspect
-
 import pytest
 import torch
 from accelerate.utils.operations import convert_to_fp32
@@ -9,7 +7,6 @@ from tiny import tiny_model
 from torch.testing import assert_close
 
 from genhub import FeatureAutoencoder, ImageClassifier
-from genhub.models import autoencoder_features, classifier
 
 
 def test_by_default_it_holds_the_body_of_the_default_classifier_and_eight_numbers_a_place():
@@ -24,14 +21,10 @@ def test_by_default_it_holds_the_body_of_the_default_classifier_and_eight_number
     assert autoencoder.encode(torch.zeros(1, 1, 28, 28)).shape == (1, 8 * 7 * 7)
 
 
-def test_the_copied_part_is_that_of_the_classifier():
-    assert inspect.getsource(autoencoder_features.convolution) == inspect.getsource(classifier.convolution)
-
-
 @pytest.mark.parametrize("variant", ["plain", "wide", "three convolutions"])
 def test_the_code_of_a_place_makes_the_pixels_of_its_square_and_of_those_around_it(variant):
     model = tiny_model("FeatureAutoencoder", variant)
-    height, width = model.places
+    height, width = model.map_size
     square = model.config["sample_size"] if isinstance(model.config["sample_size"], int) else 8
     square //= height
 
@@ -50,7 +43,7 @@ def test_mixed_precision_gives_back_the_same_fields_in_float32(name):
     model = tiny_model(name).to(torch.bfloat16)
     output = model(torch.zeros(2, 1, 8, 8, dtype=torch.bfloat16))
 
-    found = convert_to_fp32(output)
+    converted = convert_to_fp32(output)
 
-    assert type(found) is type(output)
-    assert_close(found.to_tuple(), tuple(field.float() for field in output.to_tuple()))
+    assert type(converted) is type(output)
+    assert_close(converted.to_tuple(), tuple(field.float() for field in output.to_tuple()))

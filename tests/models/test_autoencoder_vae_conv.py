@@ -1,6 +1,5 @@
 """The convolutional variational autoencoder against Keras's layers, and its classes as maps beside the image."""
 
-import inspect
 import math
 
 import numpy as np
@@ -10,7 +9,6 @@ from tiny import tiny_inputs, tiny_model
 from torch.testing import assert_close
 
 from genhub import ConvVAE
-from genhub.models import autoencoder_vae_conv, autoencoder_vae_dense
 
 NAME = "ConvVAE"
 
@@ -193,9 +191,3 @@ def test_weights_start_as_kerass_do():
             taps = math.prod(parameter.shape[2:])
             bound = math.sqrt(6 / (taps * (parameter.shape[0] + parameter.shape[1])))
             assert 0.95 * bound < parameter.abs().max() <= bound, name
-
-
-def test_what_is_written_twice_is_the_same():
-    copies = [inspect.getsource(module.dense) for module in (autoencoder_vae_conv, autoencoder_vae_dense)]
-
-    assert copies[0] == copies[1]

@@ -9,7 +9,7 @@ from tiny import tiny_inputs, tiny_model
 from torch.testing import assert_close
 
 from genhub.models import gan_progressive, gan_stylegan
-from genhub.models.gan_progressive import pixel_norm, with_minibatch_deviation
+from genhub.models.gan_progressive import append_minibatch_deviation, pixel_norm
 
 GENERATORS = ("ProgressiveGenerator", "StyleGANGenerator")
 every_generator = pytest.mark.parametrize("name", GENERATORS)
@@ -42,7 +42,7 @@ def repeated(images, factor):
 
 @every_generator
 @pytest.mark.parametrize("level", [0, 1, 2])
-def test_a_level_shows_each_pixel_of_a_smaller_network_on_a_square_and_cuts_the_margin_off(name, level):
+def test_a_level_shows_each_pixel_of_a_smaller_network_on_a_square_and_cuts_the_compute_marginf(name, level):
     model = three_levels(name, level)
     small = only_level(name, level, model)
 
@@ -149,7 +149,7 @@ def test_growth_reaches_even_sizes_above_that_of_the_level_before(module):
     reached = []
     for size in range(40):
         try:
-            (top, left) = module.margin_of((size, 32), (1, 1, 1, 1), base_size=4)
+            (top, left) = module.compute_margin((size, 32), (1, 1, 1, 1), base_size=4)
         except ValueError:
             continue
         assert (2 * top + size, left) == (32, 0)
@@ -187,7 +187,7 @@ def test_pixel_norm_makes_vectors_of_channels_as_long_as_the_root_of_their_numbe
 def test_equal_images_have_almost_no_deviation():
     sample = normal(1, 3, 4, 4).expand(5, -1, -1, -1)
 
-    out = with_minibatch_deviation(sample)
+    out = append_minibatch_deviation(sample)
 
     assert torch.equal(out[:, :3], sample)
     assert_close(out[:, 3:], torch.full((5, 1, 4, 4), 1e-4), rtol=0, atol=1e-6)
@@ -196,6 +196,6 @@ def test_equal_images_have_almost_no_deviation():
 def test_the_deviation_of_two_images_is_half_their_mean_absolute_difference():
     sample = normal(2, 3, 4, 6) + 5 * torch.arange(3.0)[:, None, None]  # a place's deviation, not the whole's
 
-    out = with_minibatch_deviation(sample)
+    out = append_minibatch_deviation(sample)
 
     assert_close(out[:, 3], (sample[0] - sample[1]).abs().mean().div(2).expand(2, 4, 6), rtol=0, atol=1e-4)

@@ -58,7 +58,7 @@ def test_noise_leaves_no_trace_before_training_and_one_after_it():
 def test_each_layer_has_noise_of_its_own(layer):
     model = tiny_model("StyleGANGenerator")
     model.blocks[layer // 2][layer % 2].noise_scale.data.fill_(0.5)
-    noise = normal(1, model.num_noise).requires_grad_()
+    noise = normal(1, model.noise_size).requires_grad_()
 
     model(normal(1, 4), noise).sample.square().sum().backward()
 

@@ -1,6 +1,4 @@
-"""The objectives of autoencoders: what the network is shown, what is asked of it, and what its code is charged for."""
-
-from types import SimpleNamespace
+"""The objectives of autoencoders: the network's inputs, its targets, and the penalties on its code."""
 
 import numpy as np
 import pytest
@@ -13,10 +11,11 @@ from torch import nn
 from torch.testing import assert_close
 
 import genhub
+from genhub import recipes
 from genhub.data.points import points
+from genhub.models.autoencoder_conv import ConvAutoencoderOutput
 from genhub.objectives import LayerwiseReconstruction, Reconstruction, SparseReconstruction, Step
 from genhub.objectives.autoencoder import bernoulli_kl
-from genhub.recipes.recipe import load_recipe
 from genhub.utils.randomness import BatchRandom
 
 AUTOENCODERS = ("DenseAutoencoder", "ConvAutoencoder", "RecurrentAutoencoder")
@@ -24,7 +23,7 @@ every_autoencoder = pytest.mark.parametrize("name", AUTOENCODERS)
 
 
 class Network(nn.Module):
-    """Answers with `answer(sample)`, black where it is not given, and with `latents`; remembers the question."""
+    """Returns `answer(sample)`, black by default, and `latents`; remembers its inputs."""
 
     def __init__(self, answer=lambda sample: torch.full_like(sample, -1), latents=None, **config):
         super().__init__()
@@ -32,16 +31,16 @@ class Network(nn.Module):
         self.config = {"hidden_sizes": [5], "latent_activation": "sigmoid"} | config
 
     def forward(self, sample, **inputs):
-        self.asked = {"sample": sample, **inputs}
-        return SimpleNamespace(sample=self.answer(sample), latents=self.latents)
+        self.inputs = {"sample": sample, **inputs}
+        return ConvAutoencoderOutput(self.answer(sample), self.latents)
 
 
 def step_of(index, rows, total):
     return Step(index, 0.0, BatchRandom("test", index, rows=rows, total=total))
 
 
-def terms(objective, batch, index=0, rows=None, validating=False):
-    """The terms of `rows` (all of them where not given) of a global batch at step `index`."""
+def losses_of(objective, batch, index=0, rows=None, validating=False):
+    """Returns the losses of `rows`, all by default, of a global batch at step `index`."""
     total = len(batch["sample"])
     rows = range(total) if rows is None else rows
     own = {key: value[rows.start : rows.stop] for key, value in batch.items()}
@@ -61,8 +60,8 @@ def shown(count=20_000, value=0.5, **arguments):
     """What a network is shown of images of one grey value in [0, 1]; in the same unit."""
     network = Network()
     batch = {"sample": torch.full((count, 1, 2, 2), 2 * value - 1)}
-    terms(Reconstruction(network, **arguments), batch)
-    return (network.asked["sample"] + 1) / 2
+    losses_of(Reconstruction(network, **arguments), batch)
+    return (network.inputs["sample"] + 1) / 2
 
 
 def codes(count, units=6, seed=0):
@@ -71,14 +70,14 @@ def codes(count, units=6, seed=0):
 
 def charged(latents, batch=None, validating=False, **arguments):
     objective = SparseReconstruction(Network(latents=latents), **arguments)
-    return terms(objective, batch_of(len(latents)), validating=validating)
+    return losses_of(objective, batch_of(len(latents)), validating=validating)
 
 
 def trained(network, objective, batch, steps=60, lr=1e-2):
     """Trains all of `network`; returns the sums of the terms of all steps."""
     optimizer, sums = torch.optim.Adam(network.parameters(), lr=lr), []
     for index in range(steps):
-        loss = sum(terms(objective, batch, index).values())
+        loss = sum(losses_of(objective, batch, index).values())
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -90,19 +89,19 @@ def test_the_error_is_the_mean_square_of_pixels_between_zero_and_one():
     batch = batch_of(16, 3, 4, 5)
     network = Network(lambda sample: sample.flip(0))
 
-    found = terms(Reconstruction(network), batch)
+    losses = losses_of(Reconstruction(network), batch)
 
     pixels = (batch["sample"].double().numpy() + 1) / 2
-    assert found.keys() == {"mse"}
-    assert found["mse"].item() == pytest.approx(((pixels - pixels[::-1]) ** 2).mean(), rel=1e-5)
-    assert torch.equal(network.asked["sample"], batch["sample"])
+    assert losses.keys() == {"mse"}
+    assert losses["mse"].item() == pytest.approx(((pixels - pixels[::-1]) ** 2).mean(), rel=1e-5)
+    assert torch.equal(network.inputs["sample"], batch["sample"])
 
 
 def test_black_for_white_costs_one_and_a_perfect_copy_nothing():
     white = {"sample": torch.ones(4, 1, 8, 8)}
 
-    assert terms(Reconstruction(Network()), white)["mse"] == 1
-    assert terms(Reconstruction(Network(lambda sample: sample)), white)["mse"] == 0
+    assert losses_of(Reconstruction(Network()), white)["mse"] == 1
+    assert losses_of(Reconstruction(Network(lambda sample: sample)), white)["mse"] == 0
 
 
 @pytest.mark.parametrize("mask", [0.1, 0.5, 0.9])
@@ -137,20 +136,20 @@ def test_noise_has_the_promised_deviation_in_units_of_pixels_and_is_not_cut_off(
 def test_noise_comes_on_top_of_what_was_masked():
     network, batch = Network(), batch_of(8)
 
-    terms(Reconstruction(network, mask=0.5, noise=0.2), batch)
+    losses_of(Reconstruction(network, mask=0.5, noise=0.2), batch)
 
     draws = step_of(0, range(8), 8).random
     kept, noise = draws.rand(1, 8, 8) >= 0.5, draws.randn(1, 8, 8)
     pixels = (batch["sample"] + 1) / 2
-    assert_close((network.asked["sample"] + 1) / 2, kept * pixels * 2 + 0.2 * noise)
+    assert_close((network.inputs["sample"] + 1) / 2, kept * pixels * 2 + 0.2 * noise)
 
 
 def test_the_error_is_that_against_the_images_as_they_were():
     batch, network = batch_of(16), Network(lambda sample: sample)
 
-    lost = terms(Reconstruction(network, mask=0.3, noise=0.1), batch)["mse"]
+    lost = losses_of(Reconstruction(network, mask=0.3, noise=0.1), batch)["mse"]
 
-    change = (network.asked["sample"] - batch["sample"]) / 2
+    change = (network.inputs["sample"] - batch["sample"]) / 2
     assert_close(lost, change.square().mean())
     assert lost > 0.01
 
@@ -158,9 +157,9 @@ def test_the_error_is_that_against_the_images_as_they_were():
 def test_code_noise_has_the_promised_deviation_and_one_number_for_each_hidden_unit():
     network = Network(hidden_sizes=[9, 7])
 
-    terms(Reconstruction(network, code_noise=15.0), batch_of(5_000))
+    losses_of(Reconstruction(network, code_noise=15.0), batch_of(5_000))
 
-    noise = network.asked["noise"]
+    noise = network.inputs["noise"]
     assert noise.shape == (5_000, 7)
     assert abs(noise.mean() / 15) < 0.03
     assert abs(noise.std() / 15 - 1) < 0.03
@@ -169,10 +168,10 @@ def test_code_noise_has_the_promised_deviation_and_one_number_for_each_hidden_un
 def test_validation_shows_images_as_they_are_and_corrupted_ones_too_where_training_does():
     batch, network = batch_of(16), Network(lambda sample: sample)
 
-    plain = terms(Reconstruction(network), batch, validating=True)
-    masked = terms(Reconstruction(network, mask=0.5), batch, validating=True)
-    noisy = terms(Reconstruction(network, noise=0.1), batch, validating=True)
-    hashing = terms(Reconstruction(network, code_noise=15.0), batch, validating=True)
+    plain = losses_of(Reconstruction(network), batch, validating=True)
+    masked = losses_of(Reconstruction(network, mask=0.5), batch, validating=True)
+    noisy = losses_of(Reconstruction(network, noise=0.1), batch, validating=True)
+    hashing = losses_of(Reconstruction(network, code_noise=15.0), batch, validating=True)
 
     assert plain == hashing == {"loss": 0}
     assert masked.keys() == noisy.keys() == {"loss", "mse_corrupted"}
@@ -180,7 +179,7 @@ def test_validation_shows_images_as_they_are_and_corrupted_ones_too_where_traini
     pixels = (batch["sample"] + 1) / 2
     assert masked["mse_corrupted"].item() == pytest.approx(pixels.square().mean().item(), rel=0.1)  # lost or doubled
     assert noisy["mse_corrupted"].item() == pytest.approx(0.1**2, rel=0.2)
-    assert network.asked.keys() == {"sample"}  # no noise on the code
+    assert network.inputs.keys() == {"sample"}  # no noise on the code
 
 
 @pytest.mark.parametrize(
@@ -198,7 +197,7 @@ def test_validation_shows_images_as_they_are_and_corrupted_ones_too_where_traini
 def test_the_loss_of_a_batch_is_the_mean_of_the_losses_of_its_parts(make):
     objective, batch = make(tiny_model("DenseAutoencoder", "sigmoid code")), batch_of(16)
 
-    whole, *parts = (terms(objective, batch, rows=rows) for rows in (range(16), range(8), range(8, 16)))
+    whole, *parts = (losses_of(objective, batch, rows=rows) for rows in (range(16), range(8), range(8, 16)))
 
     for name, term in whole.items():
         assert_close((parts[0][name] + parts[1][name]) / 2, term)
@@ -208,8 +207,8 @@ def test_two_processes_show_the_same_images_as_one():
     network, batch, seen = Network(), batch_of(16), []
 
     for rows in (range(16), range(8), range(8, 16)):
-        terms(Reconstruction(network, mask=0.5, noise=0.1, code_noise=1.0), batch, rows=rows)
-        seen.append(network.asked)
+        losses_of(Reconstruction(network, mask=0.5, noise=0.1, code_noise=1.0), batch, rows=rows)
+        seen.append(network.inputs)
 
     for name in ("sample", "noise"):
         assert torch.equal(torch.cat([part[name] for part in seen[1:]]), seen[0][name])
@@ -220,8 +219,8 @@ def test_every_step_corrupts_otherwise_and_leaves_the_batch_alone():
     before, state = batch["sample"].clone(), torch.get_rng_state()
 
     for index in (0, 1, 0):
-        terms(Reconstruction(network, mask=0.5, noise=0.1, code_noise=1.0), batch, index)
-        seen.append(network.asked)
+        losses_of(Reconstruction(network, mask=0.5, noise=0.1, code_noise=1.0), batch, index)
+        seen.append(network.inputs)
 
     for name in ("sample", "noise"):
         assert torch.equal(seen[0][name], seen[2][name])
@@ -234,14 +233,14 @@ def test_every_step_corrupts_otherwise_and_leaves_the_batch_alone():
 def test_the_divergence_of_two_coins_is_that_of_their_distributions(p):
     q = torch.linspace(0.001, 0.999, 500)
 
-    found = bernoulli_kl(p, q)
+    divergence = bernoulli_kl(p, q)
 
     p_coin = torch.distributions.Bernoulli(torch.full_like(q, p))
     assert_close(
-        found, torch.distributions.kl_divergence(p_coin, torch.distributions.Bernoulli(q)), atol=1e-5, rtol=1e-4
+        divergence, torch.distributions.kl_divergence(p_coin, torch.distributions.Bernoulli(q)), atol=1e-5, rtol=1e-4
     )
-    assert abs(q[found.argmin()] - p) < 0.002
-    assert_close(bernoulli_kl(1 - p, 1 - q), found, atol=1e-5, rtol=1e-4)
+    assert abs(q[divergence.argmin()] - p) < 0.002
+    assert_close(bernoulli_kl(1 - p, 1 - q), divergence, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("q", [0.0, 1.0])
@@ -259,23 +258,23 @@ def test_a_unit_that_never_or_always_fires_costs_much_and_no_infinity(q):
 def test_l1_charges_each_image_for_the_sum_of_its_code(weight):
     latents = codes(16) - 0.5
 
-    found = charged(latents, l1_weight=weight)
+    losses = charged(latents, l1_weight=weight)
 
-    assert found.keys() == {"mse", "l1"}
-    assert_close(found["l1"], weight * latents.abs().sum() / 16)
+    assert losses.keys() == {"mse", "l1"}
+    assert_close(losses["l1"], weight * latents.abs().sum() / 16)
 
 
 def test_the_recipe_charges_what_the_notebook_and_keras_do():
-    recipe = load_recipe("sparse-kl-ae")
+    recipe = recipes.load("sparse-kl-ae")
     latents = codes(32, 300)
 
     ((objective,),) = ([stage.objective.build(autoencoder=Network(latents=latents))] for stage in recipe.stages)
-    found = terms(objective, batch_of(32))["sparsity"]
+    loss = losses_of(objective, batch_of(32))["sparsity"]
 
     p, q = 0.1, latents.double().mean(0)  # the notebook's regulariser, whose sum Keras divides by the batch
     keras = 5e-3 * (p * (p / q).log() + (1 - p) * ((1 - p) / (1 - q)).log()).sum() / 32
     assert recipe.training.batch_size == 32
-    assert found.item() == pytest.approx(keras.item(), rel=1e-5)
+    assert loss.item() == pytest.approx(keras.item(), rel=1e-5)
 
 
 def test_a_penalty_on_the_mean_vanishes_where_the_mean_is_the_target_whatever_the_codes():
@@ -290,14 +289,14 @@ def test_a_penalty_on_the_mean_vanishes_where_the_mean_is_the_target_whatever_th
 def test_the_mean_activation_is_that_of_a_part_of_the_batch(count):
     latents = codes(count)
 
-    found = charged(latents, kl_weight=0.5, part_size=8)["sparsity"]
+    loss = charged(latents, kl_weight=0.5, part_size=8)["sparsity"]
 
     parts = latents.split(8)
     each = torch.stack([charged(part, kl_weight=0.5, part_size=8)["sparsity"] for part in parts])
     sizes = torch.tensor([float(len(part)) for part in parts])
-    assert_close(found, (each * sizes).sum() / count)
+    assert_close(loss, (each * sizes).sum() / count)
     if count > 8:
-        assert found > charged(latents, kl_weight=0.5, part_size=count)["sparsity"]  # convex in the mean
+        assert loss > charged(latents, kl_weight=0.5, part_size=count)["sparsity"]  # convex in the mean
 
 
 @pytest.mark.parametrize("weights", [{"l1_weight": 0.1}, {"kl_weight": 0.1}, {"l1_weight": 0.1, "kl_weight": 0.2}])
@@ -305,18 +304,18 @@ def test_validation_adds_the_penalties_to_the_error_and_tells_each(weights):
     latents = codes(16)
 
     training = charged(latents, **weights)
-    found = charged(latents, validating=True, **weights)
+    losses = charged(latents, validating=True, **weights)
 
-    assert found.keys() == {"loss", "activation", *training}
-    assert_close({name: found[name] for name in training}, training)
-    assert_close(found["loss"], sum(training.values()))
-    assert_close(found["activation"], latents.mean())
+    assert losses.keys() == {"loss", "activation", *training}
+    assert_close({name: losses[name] for name in training}, training)
+    assert_close(losses["loss"], sum(training.values()))
+    assert_close(losses["activation"], latents.mean())
 
 
 def test_without_weights_a_sparse_objective_is_a_plain_one():
     network, batch = tiny_model("DenseAutoencoder"), batch_of(16)
 
-    assert terms(SparseReconstruction(network), batch) == terms(Reconstruction(network), batch)
+    assert losses_of(SparseReconstruction(network), batch) == losses_of(Reconstruction(network), batch)
 
 
 @pytest.mark.parametrize("target", [0.1, 0.4])
@@ -358,20 +357,22 @@ def test_noise_on_the_code_drives_it_to_zero_and_one():
 def test_a_layers_error_is_that_against_what_it_was_given(layer):
     network, batch = tiny_model("DenseAutoencoder", hidden_sizes=[16, 12]), batch_of(8)
 
-    found = terms(LayerwiseReconstruction(network, layer), batch)
+    losses = losses_of(LayerwiseReconstruction(network, layer), batch)
 
     output = network(batch["sample"], layer=layer)
-    assert_close(found["layer_mse"], (output.sample - output.target).square().mean())
-    assert found.keys() == {"layer_mse"}
+    assert_close(losses["layer_mse"], (output.sample - output.target).square().mean())
+    assert losses.keys() == {"layer_mse"}
 
 
 def test_the_first_layers_error_is_in_the_unit_of_the_whole():
     network = tiny_model("DenseAutoencoder", hidden_sizes=[], latent_activation="relu")
     batch = batch_of(8)
 
-    assert_close(
-        terms(LayerwiseReconstruction(network, 0), batch)["layer_mse"], terms(Reconstruction(network), batch)["mse"]
+    layer, whole = (
+        losses_of(objective, batch) for objective in (LayerwiseReconstruction(network, 0), Reconstruction(network))
     )
+
+    assert_close(layer["layer_mse"], whole["mse"])
 
 
 @pytest.mark.parametrize("is_tied", [False, True])
@@ -383,7 +384,7 @@ def test_a_layers_phase_gives_gradients_to_all_of_that_layer_and_to_nothing_else
 
     root, _, path = phase.trains.partition(".")  # as the loop does
     objective.modules[root].requires_grad_(False).get_submodule(path).requires_grad_(True)
-    terms(objective, batch_of(8))["layer_mse"].backward()
+    losses_of(objective, batch_of(8))["layer_mse"].backward()
 
     moved = {name for name, parameter in network.named_parameters() if parameter.grad is not None}
     assert moved == {name for name, _ in network.named_parameters() if name.startswith(f"layers.{layer}.")}
@@ -391,7 +392,7 @@ def test_a_layers_phase_gives_gradients_to_all_of_that_layer_and_to_nothing_else
 
 def test_layerwise_training_leaves_other_layers_alone(tmp_path, tiny):
     kept = {key: value for key, value in tiny.items() if key.startswith(("data.", "training."))}
-    (stage,) = load_recipe("greedy-ae").sections["stages"][1:2]
+    (stage,) = recipes.load("greedy-ae").sections["stages"][1:2]
     stage |= {"training": {}}
 
     weights = []
@@ -437,10 +438,10 @@ def test_a_linear_autoencoder_finds_the_plane_of_the_principal_components(tmp_pa
     pca = PCA(2).fit(rows)
     with torch.no_grad():
         copies = (autoencoder(2 * points("train") - 1).sample.view(60, 3) + 1) / 2
-    least = ((pca.inverse_transform(pca.transform(rows)) - rows) ** 2).mean()
+    best = ((pca.inverse_transform(pca.transform(rows)) - rows) ** 2).mean()
     error = ((copies.numpy() - rows) ** 2).mean()
-    assert least <= error * (1 + 1e-6)  # no plane is better
-    assert error < 1.001 * least
+    assert best <= error * (1 + 1e-6)  # no plane is better
+    assert error < 1.001 * best
     plane = autoencoder.layers[0].decoder.weight.detach().numpy()  # (3, 2)
     assert np.degrees(subspace_angles(plane, pca.components_.T)).max() < 0.5
 

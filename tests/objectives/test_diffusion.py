@@ -1,10 +1,9 @@
-"""The objective of denoising diffusion against its equations: what the network is shown, and what is asked of it."""
-
-from types import SimpleNamespace
+"""The objective of denoising diffusion against its equations: the network's inputs and its targets."""
 
 import pytest
 import torch
-from diffusers import DDPMScheduler
+from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler
+from diffusers.models.unets.unet_2d import UNet2DOutput
 from tiny import tiny_model
 from torch import nn
 from torch.testing import assert_close
@@ -17,19 +16,20 @@ PREDICTIONS = ("epsilon", "v_prediction", "sample")
 
 
 class Network(nn.Module):
-    """Answers by `answer(x_t, t)`, zero where it is not given, and remembers the question."""
+    """Returns `answer(x_t, t)`, zeros by default, and remembers its inputs. Its third argument is not the label."""
 
     def __init__(self, answer=lambda x_t, t: torch.zeros_like(x_t), num_class_embeds=None):
         super().__init__()
         self.answer, self.config = answer, {"num_class_embeds": num_class_embeds}
 
-    def forward(self, sample, timestep, class_labels=None):
-        self.asked = sample, timestep, class_labels
-        return SimpleNamespace(sample=self.answer(sample, timestep))
+    def forward(self, sample, timestep, encoder_hidden_states=None, class_labels=None):
+        assert encoder_hidden_states is None
+        self.inputs = sample, timestep, class_labels
+        return UNet2DOutput(self.answer(sample, timestep))
 
 
 def loss(network, batch, index=0, rows=None, scheduler=None, **arguments):
-    """The loss of `rows` (all of them where not given) of a global batch at step `index`."""
+    """Returns the loss of `rows`, all by default, of a global batch at step `index`."""
     total = len(batch["sample"])
     rows = range(total) if rows is None else rows
     own = {key: value[rows.start : rows.stop] for key, value in batch.items()}
@@ -56,7 +56,7 @@ def test_the_network_sees_standard_noise_at_uniform_levels(make):
 
     loss(network, {"sample": x_0}, scheduler=scheduler)
 
-    x_t, t, _ = network.asked
+    x_t, t, _ = network.inputs
     epsilon = targets(scheduler, x_0, x_t, t)["epsilon"]
     assert abs(epsilon.mean()) < 0.02
     assert abs(epsilon.var() - 1) < 0.02
@@ -78,7 +78,7 @@ def test_a_silent_network_loses_the_mean_square_of_the_target(prediction_type):
 
     lost = loss(silent, {"sample": x_0}, scheduler=scheduler, loss="mse")
 
-    target = targets(scheduler, x_0, *silent.asked[:2])[prediction_type]
+    target = targets(scheduler, x_0, *silent.inputs[:2])[prediction_type]
     assert_close(lost, target.square().mean().float(), rtol=1e-4, atol=0)
 
 
@@ -109,18 +109,18 @@ def test_label_dropout_puts_the_last_class_in_place_of_its_share_of_labels(share
 
     loss(network, batch, label_dropout=share)
 
-    dropped = network.asked[2] == 10
-    assert torch.equal(network.asked[2][~dropped], batch["labels"][~dropped])
+    dropped = network.inputs[2] == 10
+    assert torch.equal(network.inputs[2][~dropped], batch["labels"][~dropped])
     assert abs(dropped.float().mean() - share) <= 4 * (share * (1 - share) / count) ** 0.5
 
 
 def test_every_step_has_other_noise_other_levels_and_drops_other_labels():
     network, batch = Network(num_class_embeds=2), {"sample": images(99), "labels": torch.zeros(99, dtype=int)}
 
-    asked = [(loss(network, batch, index, label_dropout=0.5), network.asked)[1] for index in (0, 1, 0)]
+    inputs = [(loss(network, batch, index, label_dropout=0.5), network.inputs)[1] for index in (0, 1, 0)]
 
-    assert [torch.equal(one, other) for one, other in zip(asked[0], asked[1], strict=True)] == [False] * 3
-    assert [torch.equal(one, other) for one, other in zip(asked[0], asked[2], strict=True)] == [True] * 3
+    assert [torch.equal(*pair) for pair in zip(inputs[0], inputs[1], strict=True)] == [False] * 3
+    assert [torch.equal(*pair) for pair in zip(inputs[0], inputs[2], strict=True)] == [True] * 3
 
 
 def test_an_unconditional_network_is_told_no_class():
@@ -128,7 +128,7 @@ def test_an_unconditional_network_is_told_no_class():
 
     loss(network, {"sample": images(3), "labels": torch.arange(3)})
 
-    assert network.asked[2] is None
+    assert network.inputs[2] is None
 
 
 @pytest.mark.parametrize(
@@ -161,3 +161,12 @@ def test_a_few_steps_on_eight_images_lower_the_loss(prediction_type, variant):
 def test_bad_arguments_are_refused_by_name_and_value(num_class_embeds, arguments, message):
     with pytest.raises(ValueError, match=message):
         NoisePrediction(Network(num_class_embeds=num_class_embeds), CosineDDPMScheduler(), **arguments)
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "got"),
+    [(DDPMScheduler(prediction_type="velocity"), "'velocity'"), (FlowMatchEulerDiscreteScheduler(), "None")],
+)
+def test_a_scheduler_of_another_prediction_type_is_refused(scheduler, got):
+    with pytest.raises(ValueError, match=f"`scheduler.prediction_type` must be one of epsilon, .*, got {got}"):
+        NoisePrediction(Network(), scheduler)

@@ -9,7 +9,7 @@ from tiny import tiny_model
 from torch.testing import assert_close
 
 from genhub.objectives import AdversarialGame, GrowingGame, Step
-from genhub.objectives.gan import blended
+from genhub.objectives.gan_growing import fade_resolution
 from genhub.objectives.gan_losses import GAN_LOSSES
 from genhub.utils.randomness import BatchRandom
 
@@ -59,9 +59,9 @@ def play(game, batch=None, index=0, numbers=(0, 1), **where):
 
 
 def calls_of(module):
-    """A list that grows by the (arguments, output) of each call of `module`."""
+    """Returns a list that grows by the (keyword arguments, output) of each call of `module`."""
     calls = []
-    module.register_forward_hook(lambda _, args, kwargs, out: calls.append((args, kwargs, out)), with_kwargs=True)
+    module.register_forward_hook(lambda _, args, kwargs, out: calls.append((kwargs, out)), with_kwargs=True)
     return calls
 
 
@@ -76,11 +76,11 @@ def calls_of(module):
     ],
 )
 def test_scores_of_zero_cost_what_they_do_on_paper(loss, costs):
-    game, zero = GAN_LOSSES[loss], torch.zeros(4)
+    functions, zero = GAN_LOSSES[loss], torch.zeros(4)
 
-    found = (game.real(zero, 1.0), game.fake(zero), game.fool(zero))
+    computed = (functions.real(zero, 1.0), functions.fake(zero), functions.generator(zero))
 
-    assert [cost.item() for cost in found] == pytest.approx(costs)
+    assert [cost.item() for cost in computed] == pytest.approx(costs)
 
 
 @pytest.mark.parametrize(
@@ -92,39 +92,43 @@ def test_scores_of_zero_cost_what_they_do_on_paper(loss, costs):
     ],
 )
 def test_scores_cost_what_a_hand_computes(loss, costs):
-    game = GAN_LOSSES[loss]
+    functions = GAN_LOSSES[loss]
 
-    assert (game.real(REAL, 1.0), game.fake(FAKE), game.fool(FAKE)) == costs
+    assert (functions.real(REAL, 1.0), functions.fake(FAKE), functions.generator(FAKE)) == costs
 
 
 def test_the_books_loss_is_the_cross_entropy_of_one_batch_of_reals_and_fakes():
-    game, labels = GAN_LOSSES["binary_cross_entropy"], torch.tensor([1.0, 1.0, 0.0, 0.0])
+    loss, labels = GAN_LOSSES["binary_cross_entropy"], torch.tensor([1.0, 1.0, 0.0, 0.0])
 
-    found = game.real(REAL, 1.0) + game.fake(FAKE)
+    cost = loss.real(REAL, 1.0) + loss.fake(FAKE)
 
-    assert_close(found, F.binary_cross_entropy_with_logits(torch.cat([REAL, FAKE]), labels))
-    assert_close(game.fool(FAKE), F.binary_cross_entropy_with_logits(FAKE, torch.ones(2)))
+    assert_close(cost, F.binary_cross_entropy_with_logits(torch.cat([REAL, FAKE]), labels))
+    assert_close(loss.generator(FAKE), F.binary_cross_entropy_with_logits(FAKE, torch.ones(2)))
 
 
 @pytest.mark.parametrize("loss", ["binary_cross_entropy", "non_saturating", "least_squares"])
-def test_the_best_score_reads_as_the_share_of_real_images(loss):
-    game, p, q = GAN_LOSSES[loss], 0.6, 0.2  # densities of real images and of fakes at one image (Goodfellow, Prop. 1)
+def test_the_probability_of_the_best_score_is_the_share_of_real_images(loss):
+    functions, p, q = (
+        GAN_LOSSES[loss],
+        0.6,
+        0.2,
+    )  # densities of reals and fakes at an image (Goodfellow, Prop. 1)
     best = torch.tensor([p / (p + q)]) if loss == "least_squares" else torch.tensor([math.log(p / q)])
     best.requires_grad_()
 
-    (slope,) = torch.autograd.grad(p * game.real(best, 1.0) + q * game.fake(best), best)
+    (slope,) = torch.autograd.grad(p * functions.real(best, 1.0) + q * functions.fake(best), best)
 
     assert slope.abs() < 1e-6
-    assert game.reading(best).item() == pytest.approx(p / (p + q))
+    assert functions.probability(best).item() == pytest.approx(p / (p + q))
 
 
 @pytest.mark.parametrize(("loss", "unsure"), [("hinge", 0.0), ("least_squares", 0.5), ("non_saturating", 0.0)])
-def test_a_reading_is_a_probability_and_one_half_where_real_and_fake_cost_the_same(loss, unsure):
-    reading = GAN_LOSSES[loss].reading(torch.tensor([-9.0, -1.0, unsure, 1.0, 9.0]))
+def test_the_probability_is_one_half_where_real_and_fake_cost_the_same(loss, unsure):
+    probability = GAN_LOSSES[loss].probability(torch.tensor([-9.0, -1.0, unsure, 1.0, 9.0]))
 
-    assert reading[2] == 0.5
-    assert_close(reading + reading.flip(0), torch.ones(5))
-    assert_close(reading[[0, 4]], torch.tensor([0.0, 1.0]), rtol=0, atol=1e-3)
+    assert probability[2] == 0.5
+    assert_close(probability + probability.flip(0), torch.ones(5))
+    assert_close(probability[[0, 4]], torch.tensor([0.0, 1.0]), rtol=0, atol=1e-3)
 
 
 @pytest.mark.parametrize(("loss", "share"), [("binary_cross_entropy", 0.5), ("non_saturating", 1.0)])
@@ -170,10 +174,10 @@ def test_the_fakes_of_a_step_are_made_once_unless_the_batch_comes_in_parts(parts
     play(game, parts=parts)
 
     assert len(made) == calls
-    latents = [kwargs["latents"] for _, kwargs, _ in made]
+    latents = [kwargs["latents"] for kwargs, _ in made]
     assert not torch.equal(latents[0], latents[-1]) or calls == 1
-    assert torch.equal(met[-1][0][0], made[-1][2].sample)
-    assert game.kept is None
+    assert torch.equal(met[-1][0]["sample"], made[-1][1].sample)
+    assert game.cached_fakes is None
 
 
 @pytest.mark.parametrize("names", [DENSE, DCGAN])
@@ -194,8 +198,8 @@ def test_where_the_generator_rests_fakes_have_no_graph():
 
     both, alone = {"discriminator", "generator"}, {"discriminator"}
     assert played == [both, alone, both, alone]
-    assert [out.sample.requires_grad for _, _, out in made] == [True, False, True, False]
-    assert game.kept is None
+    assert [out.sample.requires_grad for _, out in made] == [True, False, True, False]
+    assert game.cached_fakes is None
 
 
 @pytest.mark.parametrize("loss", GAN_LOSSES)
@@ -227,9 +231,9 @@ def test_old_fakes_are_shown_to_the_discriminator_and_never_to_the_generator():
     for index in (0, 1):
         play(game, index=index)
 
-    shown = [args[0] for args, _, _ in met]  # reals and fakes, then the generator's, in both steps
-    assert_close(shown[2][8:], made[0][2].sample, rtol=1e-3, atol=1e-3)
-    assert torch.equal(shown[3], made[1][2].sample)
+    seen = [kwargs["sample"] for kwargs, _ in met]  # reals and fakes, then the generator's, in both steps
+    assert_close(seen[2][8:], made[0][1].sample, rtol=1e-3, atol=1e-3)
+    assert torch.equal(seen[3], made[1][1].sample)
 
 
 def test_old_fakes_are_shown_with_the_classes_that_they_were_made_of():
@@ -240,7 +244,7 @@ def test_old_fakes_are_shown_with_the_classes_that_they_were_made_of():
     for index, batch in enumerate((before, now)):
         game.discriminator_loss(batch, step_of(index))
 
-    assert torch.equal(met[1][1]["class_labels"], torch.cat([now["labels"], before["labels"]]))
+    assert torch.equal(met[1][0]["class_labels"], torch.cat([now["labels"], before["labels"]]))
 
 
 @pytest.mark.parametrize(("variant", "sizes"), [("plain", [16]), ("minibatch", [8, 8])])
@@ -251,7 +255,7 @@ def test_a_discriminator_that_looks_at_its_batch_meets_reals_and_fakes_apart(var
 
     game.discriminator_loss(batch_of(), step_of())
 
-    assert [len(args[0]) for args, _, _ in met] == sizes
+    assert [len(kwargs["sample"]) for kwargs, _ in met] == sizes
 
 
 def test_both_networks_are_told_the_classes_of_the_batch():
@@ -260,12 +264,12 @@ def test_both_networks_are_told_the_classes_of_the_batch():
 
     play(game)
 
-    assert torch.equal(made[0][1]["class_labels"], labels)
-    assert [kwargs["class_labels"].tolist() for _, kwargs, _ in met] == [[*labels, *labels], [*labels]]
+    assert torch.equal(made[0][0]["class_labels"], labels)
+    assert [kwargs["class_labels"].tolist() for kwargs, _ in met] == [[*labels, *labels], [*labels]]
 
 
 @pytest.mark.parametrize("loss", GAN_LOSSES)
-def test_readings_are_the_discriminators_opinions_and_how_far_images_spread(loss):
+def test_metrics_are_the_mean_outputs_of_the_discriminator_and_the_spread_of_images(loss):
     game, step, batch = game_of(DENSE, loss), step_of(), batch_of()
     batch["sample"] = torch.ones(8, 1, 8, 8) * torch.tensor([1.0, -1.0] * 4).view(-1, 1, 1, 1)
 
@@ -278,19 +282,19 @@ def test_readings_are_the_discriminators_opinions_and_how_far_images_spread(loss
     assert_close(step.metrics["real_spread"], torch.tensor(0.5))  # pixels are 0 or 1, as often
     if undecided is not None:
         assert_close(step.metrics["sign"], (logits - undecided).sign().mean())
-    assert_close(step.metrics["D(real)"], (game.game.reading or torch.nn.Identity())(logits).mean())
+    assert_close(step.metrics["D(real)"], (game.loss.probability or torch.nn.Identity())(logits).mean())
     assert not any(value.requires_grad for value in step.metrics.values())
 
 
 def test_validation_tells_the_losses_of_both():
     game = game_of(DENSE)
 
-    found = game.validate(batch_of(), step_of())
+    losses = game.validate(batch_of(), step_of())
 
     terms, _ = play(game, numbers=(0, 0))
-    assert_close(found["discriminator_loss"], sum(terms["discriminator"].values()))
-    assert_close(found["generator_loss"], terms["generator"]["fool"])
-    assert found.keys() - {"discriminator_loss", "generator_loss"} == {"D(real)", "D(fake)", "spread", "real_spread"}
+    assert_close(losses["discriminator_loss"], sum(terms["discriminator"].values()))
+    assert_close(losses["generator_loss"], terms["generator"]["fool"])
+    assert losses.keys() - {"discriminator_loss", "generator_loss"} == {"D(real)", "D(fake)", "spread", "real_spread"}
 
 
 @pytest.mark.parametrize("loss", GAN_LOSSES)
@@ -312,7 +316,7 @@ def test_a_discriminator_learns_to_tell_eight_images_from_fakes(loss):
 def test_the_share_of_mixed_fakes_is_the_one_asked_for_from_any_layer_but_the_first(mixing, level, layers):
     game = game_of(STYLEGAN, level, mixing=mixing)
 
-    layer = game.two_latents(batch_of(), step_of(rows=range(4000), total=4000))["mixing_layer"]
+    layer = game.mix_styles(step_of(rows=range(4000), total=4000))["mixing_layer"]
 
     assert (layer < layers).float().mean().item() == pytest.approx(mixing, abs=0.035)
     assert layer.unique().tolist() == list(range(1, layers + 1))
@@ -359,9 +363,9 @@ def test_the_newest_level_rises_in_a_straight_line_in_both_networks(level, fade_
 def test_before_the_fade_real_images_have_half_the_resolution(cell):
     sample = batch_of()["sample"]
 
-    found = blended(sample, 8, cell, 0.0)
+    coarse = fade_resolution(sample, 8, cell, 0.0)
 
-    assert_close(found, F.interpolate(F.avg_pool2d(sample, 2 * cell), scale_factor=2.0 * cell))
+    assert_close(coarse, F.interpolate(F.avg_pool2d(sample, 2 * cell), scale_factor=2.0 * cell))
 
 
 @pytest.mark.parametrize("level", [0, 1])
@@ -369,11 +373,11 @@ def test_after_the_fade_real_images_have_the_resolution_of_the_level_to_which_th
     game = game_of(PROGRESSIVE, level, variant="margin")
     discriminator, sample = game.modules["discriminator"].eval(), torch.rand(8, 1, 6, 8) * 2 - 1
 
-    found = game.real({"sample": sample}, step_of(progress=1.0))
+    real = game.prepare_real({"sample": sample}, step_of(progress=1.0))
 
-    assert_close(discriminator(found).logits, discriminator(sample).logits)
-    assert torch.equal(found, sample) == (level == 1)
-    assert found.std(0).mean() <= sample.std(0).mean()
+    assert_close(discriminator(real).logits, discriminator(sample).logits)
+    assert torch.equal(real, sample) == (level == 1)
+    assert real.std(0).mean() <= sample.std(0).mean()
 
 
 def test_in_validation_real_images_are_as_sharp_as_the_network_last_met_them():
@@ -381,24 +385,24 @@ def test_in_validation_real_images_are_as_sharp_as_the_network_last_met_them():
     for module in game.modules.values():
         module.eval().alpha.fill_(0.25)
 
-    found = game.real(batch_of(), step_of(progress=0.0))
+    real = game.prepare_real(batch_of(), step_of(progress=0.0))
 
-    assert_close(found, blended(batch_of()["sample"], 8, 1, 0.25))
+    assert_close(real, fade_resolution(batch_of()["sample"], 8, 1, 0.25))
 
 
 def test_a_margin_shifts_the_cells_and_repeats_the_edge():
     sample = torch.arange(36.0).view(1, 1, 6, 6).square()
 
-    found = blended(sample, 8, 1, 0.0)
+    coarse = fade_resolution(sample, 8, 1, 0.0)
 
-    assert_close(found[0, 0, 1:3, 1:3], sample[0, 0, 1:3, 1:3].mean().expand(2, 2))
-    assert_close(found[0, 0, 0, 0], sample[0, 0, 0, 0])
-    assert_close(found[0, 0, 0, 1:3], sample[0, 0, 0, 1:3].mean().expand(2))
+    assert_close(coarse[0, 0, 1:3, 1:3], sample[0, 0, 1:3, 1:3].mean().expand(2, 2))
+    assert_close(coarse[0, 0, 0, 0], sample[0, 0, 0, 0])
+    assert_close(coarse[0, 0, 0, 1:3], sample[0, 0, 0, 1:3].mean().expand(2))
 
 
 def test_real_images_come_into_focus_in_a_straight_line():
     sample = batch_of()["sample"]
-    start, middle, end = (blended(sample, 8, 1, alpha) for alpha in (0.0, 0.25, 1.0))
+    start, middle, end = (fade_resolution(sample, 8, 1, alpha) for alpha in (0.0, 0.25, 1.0))
 
     assert_close(middle, 0.75 * start + 0.25 * sample)
     assert torch.equal(end, sample)
@@ -410,7 +414,7 @@ def test_the_discriminator_meets_real_images_as_far_as_the_fade_has_come():
 
     game.discriminator_loss(batch_of(), step_of(progress=0.1))
 
-    assert_close(met[0][0][0], blended(batch_of()["sample"], 8, 1, 0.2))
+    assert_close(met[0][0]["sample"], fade_resolution(batch_of()["sample"], 8, 1, 0.2))
 
 
 @pytest.mark.parametrize(

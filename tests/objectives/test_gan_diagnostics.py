@@ -1,10 +1,10 @@
-"""Troubles are found in records that show them, and in no others."""
+"""Failure modes are reported for records that show them, and for no others."""
 
 import pytest
 from tiny import tiny_model
 
 from genhub.objectives import AdversarialGame
-from genhub.objectives.gan_diagnostics import ADVICE, WINDOW, diagnose, distance
+from genhub.objectives.gan_diagnostics import ADVICE, WINDOW, diagnose, total_variation
 
 
 def training(real=0.6, fake=0.4, spread=0.3, real_spread=0.35):
@@ -25,7 +25,7 @@ SICK = [
     (WON, "discriminator wins", "D(real) - D(fake) is 0.98."),
     (DULL, "mode collapse", "Fakes spread 0.29 times as far as real images."),
     (LOST, "mode collapse", "No fakes of class 2, 3."),
-    (SWINGING, "oscillation", "The share of 80% of the fakes went to other classes."),
+    (SWINGING, "oscillation", "80% of the fakes moved to other classes."),
 ]
 
 
@@ -35,9 +35,9 @@ def test_health_is_not_a_trouble():
 
 @pytest.mark.parametrize(("records", "name", "seen"), SICK)
 def test_a_trouble_is_found_by_name_with_what_is_seen_and_what_to_try(records, name, seen):
-    found = diagnose(HEALTHY * WINDOW + records * WINDOW)
+    problems = diagnose(HEALTHY * WINDOW + records * WINDOW)
 
-    assert found == {name: f"{seen} {ADVICE[name]}"}
+    assert problems == {name: f"{seen} {ADVICE[name]}"}
 
 
 @pytest.mark.parametrize("records", [records for records, _, _ in SICK])
@@ -64,15 +64,15 @@ def test_a_game_knows_whether_its_scores_are_probabilities(loss, troubles):
 
 
 def test_troubles_come_together():
-    found = diagnose([training(real=0.99, fake=0.01, spread=0.1)] * WINDOW)
+    problems = diagnose([training(real=0.99, fake=0.01, spread=0.1)] * WINDOW)
 
-    assert found.keys() == {"discriminator wins", "mode collapse"}
+    assert problems.keys() == {"discriminator wins", "mode collapse"}
 
 
-def test_distance_is_one_between_distributions_that_share_nothing_and_zero_from_itself():
-    one, two = {"a": 1.0, "b": 0.0, "c": 0.0}, {"a": 0.0, "b": 0.25, "c": 0.75}
+def test_total_variation_is_one_between_distributions_that_share_nothing_and_zero_from_itself():
+    p, q = {"a": 1.0, "b": 0.0, "c": 0.0}, {"a": 0.0, "b": 0.25, "c": 0.75}
 
-    assert (distance(one, two), distance(one, one)) == (1.0, 0.0)
+    assert (total_variation(p, q), total_variation(p, p)) == (1.0, 0.0)
 
 
 def test_batches_of_one_image_say_nothing_of_spread():

@@ -6,7 +6,7 @@ from tiny import tiny_model
 from torch.testing import assert_close
 
 from genhub.objectives import AdversarialGame, Step
-from genhub.objectives.gan_penalties import Drift, GradientPenalty, R1Penalty
+from genhub.objectives.gan_penalties import DriftPenalty, GradientPenalty, R1Penalty
 from genhub.utils.randomness import BatchRandom
 
 WEIGHT = torch.linspace(-1, 1, 9)
@@ -28,21 +28,21 @@ def step_of(index=0):
 
 @pytest.mark.parametrize("every", [1, 16])
 def test_r1_of_a_linear_critic_is_its_squared_slope_as_many_times_as_it_is_left_out(every):
-    found = R1Penalty(10.0, every)(linear, REAL, FAKE, linear(REAL), step_of())
+    penalty = R1Penalty(10.0, every)(linear, REAL, FAKE, linear(REAL), step_of())
 
-    assert_close(found, every * 10 / 2 * WEIGHT.square().sum())
+    assert_close(penalty, every * 10 / 2 * WEIGHT.square().sum())
 
 
 def test_r1_looks_at_real_images_alone():
-    found = R1Penalty(2.0, 1)(half_the_square, REAL, FAKE, half_the_square(REAL), step_of())
+    penalty = R1Penalty(2.0, 1)(half_the_square, REAL, FAKE, half_the_square(REAL), step_of())
 
-    assert_close(found, REAL.flatten(1).square().sum(1).mean())
+    assert_close(penalty, REAL.flatten(1).square().sum(1).mean())
 
 
 def test_the_gradient_penalty_of_a_linear_critic_is_its_distance_from_slope_one():
-    found = GradientPenalty(10.0)(linear, REAL, FAKE, linear(REAL), step_of())
+    penalty = GradientPenalty(10.0)(linear, REAL, FAKE, linear(REAL), step_of())
 
-    assert_close(found, 10 * (WEIGHT.norm() - 1).square())
+    assert_close(penalty, 10 * (WEIGHT.norm() - 1).square())
 
 
 def test_the_gradient_penalty_looks_between_real_images_and_fakes_for_each_pair_elsewhere():
@@ -58,10 +58,10 @@ def test_the_gradient_penalty_looks_between_real_images_and_fakes_for_each_pair_
 
 
 def test_drift_is_the_mean_square_of_real_scores():
-    assert_close(Drift(0.25)(linear, REAL, FAKE, linear(REAL), step_of()), linear(REAL).square().mean() / 4)
+    assert_close(DriftPenalty(0.25)(linear, REAL, FAKE, linear(REAL), step_of()), linear(REAL).square().mean() / 4)
 
 
-@pytest.mark.parametrize("penalty", [R1Penalty(3.0, 1), GradientPenalty(3.0), Drift(3.0)])
+@pytest.mark.parametrize("penalty", [R1Penalty(3.0, 1), GradientPenalty(3.0), DriftPenalty(3.0)])
 def test_a_critic_can_be_moved_against_its_penalty(penalty):
     weight = WEIGHT.clone().requires_grad_()
 

@@ -14,7 +14,7 @@ def shown(replay, index, rows=range(8), total=8):
     place = torch.arange(rows.start, rows.stop)
     fakes = (index + place / total).view(-1, 1, 1, 1).expand(-1, 1, 2, 2)  # few enough bits for half precision
 
-    seen, labels = replay.show(
+    seen, labels = replay.replace(
         fakes, 10 * index + place, Step(index, 0.0, BatchRandom("test", index, rows=rows, total=total))
     )
 
@@ -28,10 +28,10 @@ def test_only_what_was_made_at_the_same_place_within_memory_is_shown_again(steps
     replay, seen = Replay(steps, 1.0), set()
 
     for index in range(12):
-        found = shown(replay, index)
+        replayed = shown(replay, index)
 
-        assert [place for _, place, _ in found] == list(range(8))
-        ages = {index - made for made, _, _ in found}
+        assert [place for _, place, _ in replayed] == list(range(8))
+        ages = {index - made for made, _, _ in replayed}
         assert ages == {0} if index == 0 else ages <= set(range(1, min(index, steps) + 1))
         seen |= ages
     assert seen == {0, *range(1, steps + 1)}
@@ -41,9 +41,9 @@ def test_only_what_was_made_at_the_same_place_within_memory_is_shown_again(steps
 def test_the_share_of_old_fakes_is_the_one_asked_for(share):
     replay = Replay(4, share)
 
-    found = [made < index for index in range(8) for made, _, _ in shown(replay, index, range(512), 512) if index]
+    is_old = [made < index for index in range(8) for made, _, _ in shown(replay, index, range(512), 512) if index]
 
-    assert sum(found) / len(found) == pytest.approx(share, abs=0.03)
+    assert sum(is_old) / len(is_old) == pytest.approx(share, abs=0.03)
 
 
 def test_labels_travel_with_their_fakes():
@@ -63,7 +63,7 @@ def test_two_processes_show_what_one_shows():
 def test_no_memory_no_change():
     replay, fakes = Replay(0, 1.0), torch.rand(8, 1, 2, 2)
 
-    seen, labels = replay.show(fakes, None, Step(5, 0.0, BatchRandom("test", rows=range(8), total=8)))
+    seen, labels = replay.replace(fakes, None, Step(5, 0.0, BatchRandom("test", rows=range(8), total=8)))
 
     assert seen is fakes
     assert labels is None
@@ -85,24 +85,23 @@ def test_a_game_takes_back_its_fakes_and_its_augmentation():
     one, two = (
         AdversarialGame(tiny_model("DenseGenerator"), tiny_model("DenseDiscriminator"), **arguments) for _ in range(2)
     )
-    one.discriminator_loss(
-        {"sample": torch.rand(8, 1, 8, 8)}, Step(0, 0.0, BatchRandom("test", rows=range(8), total=8))
-    )
-    one.observe({"discriminator/sign": 0.25}, 8)
+    step = Step(0, 0.0, BatchRandom("test", rows=range(8), total=8))
+    one.discriminator_loss({"sample": torch.rand(8, 1, 8, 8)}, step)
+    one.after_step(step, {"discriminator/sign": torch.tensor(0.25)})
 
     two.load_state_dict(one.state_dict())
 
     assert set(one.per_sample) < one.state_dict().keys()
     assert torch.equal(two.state_dict()["fakes"], one.state_dict()["fakes"])
-    assert two.state_dict()["augmentation"] == one.state_dict()["augmentation"]
+    assert two.state_dict()["augmentation"] == one.state_dict()["augmentation"] == {"probability": 0, "signs": [0.25]}
 
 
 def test_more_than_half_of_memory_is_refused_and_what_would_fit_is_said():
     replay, needed = Replay(10, 0.5), 10 * 4 * 3 * 8 * 8 * 2  # steps, images, numbers, bytes
 
-    replay.check(4, (3, 8, 8), memory=2 * needed)
-    with pytest.raises(ValueError, match="`replay_steps` must be at most 5, half of the memory .*, got 10"):
-        replay.check(4, (3, 8, 8), memory=needed)
+    replay.check_memory(4, (3, 8, 8), memory=2 * needed)
+    with pytest.raises(ValueError, match="`replay_steps` must be at most 5, for half of the memory .*, got 10"):
+        replay.check_memory(4, (3, 8, 8), memory=needed)
 
 
 @pytest.mark.parametrize(

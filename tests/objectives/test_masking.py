@@ -10,10 +10,10 @@ NETWORK = torch.nn.Identity()
 
 
 def masked(sample, mask, patch_size, rows=None, index=0):
-    """What is left of `rows` of the images `sample` (B, C, H, W), in units in which a lost pixel is 0."""
+    """Masks `rows` of the images `sample` (B, C, H, W); a lost pixel is 0 in the result."""
     rows = range(len(sample)) if rows is None else rows
     step = Step(index, 0.0, BatchRandom("test", index, rows=rows, total=len(sample)))
-    kept = Reconstruction(NETWORK, mask=mask, patch_size=patch_size).corrupted(sample[rows.start : rows.stop], step)
+    kept = Reconstruction(NETWORK, mask=mask, patch_size=patch_size).corrupt(sample[rows.start : rows.stop], step)
     return (kept + 1) / 2
 
 

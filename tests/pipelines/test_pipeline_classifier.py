@@ -1,9 +1,6 @@
 """The pipeline of classification: one answer for an image, however it is handed in, and wherever it is loaded."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +14,7 @@ from torch.testing import assert_close
 import genhub
 from genhub import ImageClassificationPipeline
 from genhub.data import to_model_range
-from genhub.repository.push import repo_files
+from genhub.repository.format import repo_files
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # of diffusers
 every_variant = pytest.mark.parametrize("variant", ["plain", "colour"])
@@ -134,62 +131,6 @@ def test_the_output_is_named_or_a_tuple_and_a_label_is_the_most_probable_class()
     assert not named.probabilities.requires_grad
 
 
-def test_a_pipeline_in_bf16_gives_nearly_the_same_probabilities():
-    pipe, images = tiny_pipeline(), pils(pixels(4))
-    exact = pipe(images).probabilities
-
-    rounded = pipe.to(torch.bfloat16)(images).probabilities
-
-    assert (pipe.dtype, rounded.dtype) == (torch.bfloat16, torch.float32)
-    assert 0 < (rounded - exact).abs().max() < 0.02
-
-
-@pytest.mark.parametrize(
-    ("image", "message"),
-    [
-        (torch.full((2, 1, 8, 8), -0.5), r"`image` must be floats in \[0, 1\], got torch.float32 from -0.5 to -0.5"),
-        (torch.full((2, 1, 8, 8), 1.5), r"`image` must be floats in \[0, 1\], got torch.float32 from 1.5 to 1.5"),
-        (torch.full((2, 1, 8, 8), float("nan")), r"`image` must be floats in \[0, 1\], got torch.float32 from nan"),
-        (np.full((2, 8, 8, 1), 255, np.uint8), r"`image` must be floats in \[0, 1\], got torch.uint8 from 255"),
-        (torch.zeros(2, 3, 8, 8), r"`image` must have 1 channel\(s\), got 3"),
-        (torch.zeros(2, 4, 8, 8), r"`image` must have 1 channel\(s\), got 4"),
-        (np.zeros((2, 8, 8, 3)), r"`image` must have 1 channel\(s\), got 3"),
-        ("image.png", "Input is in incorrect format"),  # diffusers' own words
-    ],
-)
-def test_a_bad_image_is_refused_before_the_network_is_called(image, message):
-    pipe, seen = tiny_pipeline(), []
-    pipe.classifier.register_forward_pre_hook(lambda module, args: seen.append(args))
-
-    with pytest.raises(ValueError, match=message):
-        pipe(image)
-
-    assert seen == []
-
-
-def test_diffusers_alone_has_no_such_pipeline():
-    assert tiny_pipeline().to_diffusers() is None
-
-
-@every_variant
-def test_a_saved_pipeline_gives_the_same_probabilities_when_it_is_loaded(variant, tmp_path):
-    pipe = tiny_pipeline(variant)
-    images = pils(pixels(4, channels_of(pipe)))
-
-    pipe.save_pretrained(tmp_path / "plain")
-    genhub.save_repo(pipe, tmp_path / "repo")
-
-    for load, folder in (
-        (ImageClassificationPipeline, "plain"),
-        (ImageClassificationPipeline, "repo"),
-        (genhub.AutoPipeline, "repo"),
-    ):
-        loaded = load.from_pretrained(tmp_path / folder)
-        assert (type(loaded), type(loaded.classifier)) == (ImageClassificationPipeline, genhub.ImageClassifier)
-        assert not loaded.classifier.training
-        assert_close(loaded(images).probabilities, pipe(images).probabilities, rtol=0, atol=1e-6)
-
-
 def test_training_ends_in_a_repository_without_samples(repo):
     assert repo_files(repo) == [
         *("README.md", "classifier/classifier.py", "classifier/config.json"),
@@ -217,31 +158,3 @@ def test_the_card_parses_and_its_python_runs(repo):
         names: dict = {"image": image}
         exec(block.replace("path/or/user/name", str(repo)), names)
         assert names["labels"].shape == (1,)
-
-
-@pytest.mark.slow
-def test_a_folder_loads_without_genhub_and_gives_the_same_bits(repo, tmp_path):
-    images = pils(pixels(4))
-    for place, image in enumerate(images):
-        image.save(tmp_path / f"{place}.png")
-    code = f"""
-import sys
-sys.modules["genhub"] = None  # an import of it fails
-import numpy
-from PIL import Image
-from diffusers import DiffusionPipeline
-
-pipe = DiffusionPipeline.from_pretrained({str(repo)!r}, trust_remote_code=True)
-images = [Image.open(f"{{place}}.png") for place in range(4)]
-numpy.save("probabilities.npy", pipe(images).probabilities)
-print(type(pipe).__module__.split(".")[0], type(pipe.classifier).__module__.split(".")[0])
-"""
-    env = dict(os.environ) | {"HF_HOME": str(tmp_path / "home"), "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
-    env.pop("PYTHONPATH")
-
-    done = subprocess.run([sys.executable, "-c", code], env=env, cwd=tmp_path, capture_output=True, text=True)
-
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["diffusers_modules"] * 2
-    ours = genhub.AutoPipeline.from_pretrained(repo)(images).probabilities.numpy()
-    np.testing.assert_array_equal(np.load(tmp_path / "probabilities.npy"), ours)

@@ -1,13 +1,11 @@
 """The pipeline of generators: images of random latents, of ways between them, of sums, and of mixed styles."""
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
 from tiny import tiny_model
 from torch.testing import assert_close
 
-import genhub
 from genhub import GANPipeline
 from genhub.pipelines.pipeline_gan import slerp
 
@@ -61,26 +59,6 @@ def calls_of(pipe):
 
 
 @every_kind
-def test_the_same_generator_gives_the_same_images_and_another_one_others(kind):
-    pipe = tiny_pipeline(kind)
-
-    first, again, other = (pipe(3, generators(seed), output_type="pt", **label(pipe)).images for seed in (0, 0, 1))
-
-    assert torch.equal(first, again)
-    assert all(not torch.allclose(one, two, atol=1e-3) for one, two in zip(first, [*first[1:], other[0]], strict=True))
-
-
-@every_kind
-def test_with_a_generator_for_each_image_an_image_is_a_function_of_its_own(kind):
-    pipe = tiny_pipeline(kind)
-
-    images = pipe(3, generators(5, 6, 7), output_type="pt", **label(pipe)).images
-
-    alone = [pipe(1, generators(seed), output_type="pt", **label(pipe)).images for seed in (5, 6, 7)]
-    assert_close(images, torch.cat(alone), **close)
-
-
-@every_kind
 def test_an_image_is_what_the_generator_says_moved_to_zero_to_one(kind):
     pipe = tiny_pipeline(kind, has_noise=False)
     told = {"class_labels": torch.full((3,), 2)} if label(pipe) else {}
@@ -98,22 +76,6 @@ def test_labels_say_how_many_images_there_are_and_of_which_class():
 
     each = [pipe(2, generators(0), label, output_type="pt").images for label in (1, 3)]
     assert_close(images, torch.stack([each[0][0], each[1][1]]), **close)
-
-
-@every_kind
-def test_images_come_in_the_form_that_is_asked_for(kind):
-    pipe = tiny_pipeline(kind)
-    channels, size = pipe.generator.config["out_channels"], pipe.generator.config["sample_size"]
-    height, width = (size, size) if isinstance(size, int) else size
-
-    made = {form: pipe(2, generators(0), output_type=form, **label(pipe)).images for form in ("pil", "np", "pt")}
-
-    assert made["pt"].shape == (2, channels, height, width)
-    assert_close(torch.from_numpy(made["np"]).permute(0, 3, 1, 2), made["pt"])
-    assert {(one.mode, one.size) for one in made["pil"]} == {("L" if channels == 1 else "RGB", (width, height))}
-    pixels = np.stack([np.asarray(one).reshape(height, width, channels) for one in made["pil"]])
-    assert np.abs(pixels / 255 - made["np"]).max() < 1 / 255
-    assert torch.equal(pipe(2, generators(0), output_type="pt", return_dict=False, **label(pipe))[0], made["pt"])
 
 
 @pytest.mark.parametrize("kind", [DENSE, CONDITIONAL, STYLE], ids=" ".join)
@@ -278,18 +240,6 @@ def test_a_projection_brings_images_nearer_and_leaves_the_generator_as_it_was(ki
     assert_close(dict(pipe.generator.state_dict()), before, rtol=0, atol=0)
 
 
-@every_kind
-def test_a_saved_pipeline_makes_the_same_images_when_it_is_loaded(kind, tmp_path):
-    pipe = tiny_pipeline(kind)
-
-    genhub.save_repo(pipe, tmp_path)
-
-    for load in (GANPipeline, genhub.AutoPipeline):
-        loaded = load.from_pretrained(tmp_path)
-        assert (type(loaded), type(loaded.generator)) == (GANPipeline, type(pipe.generator))
-        assert_close(images_of(loaded, latents_of(2)), images_of(pipe, latents_of(2)), **close)
-
-
 TWO = {"first": torch.zeros(1, 4), "second": torch.ones(1, 4)}
 THREE = dict.fromkeys(("start", "minus", "plus"), torch.zeros(2, 4))
 MIX = {"rows": torch.zeros(2, 4), "columns": torch.zeros(1, 4)}
@@ -359,10 +309,15 @@ GREY = torch.zeros(2, 1, 8, 8)
             DENSE,
             "project",
             {"image": torch.zeros(2, 3, 8, 8)},
-            r"`image` must be .* \(N, 1, 8, 8\), .* \(2, 3, 8, 8\)",
+            r"`image` must be .* \(N, 1, 8, 8\), got \(2, 3, 8, 8\)",
         ),
-        (DENSE, "project", {"image": Image.new("L", (9, 8))}, r"`image` must be .* \(N, 1, 8, 8\), .* \(1, 1, 8, 9\)"),
-        (DENSE, "project", {"image": GREY + 2}, r"`image` must be floats in \[0, 1\], got torch.float32 from 2.0"),
+        (
+            DENSE,
+            "project",
+            {"image": Image.new("L", (9, 8))},
+            r"`image` must be .* \(N, 1, 8, 8\), got \(1, 1, 8, 9\)",
+        ),
+        (DENSE, "project", {"image": GREY + 2}, r"`image` must lie in \[0, 1\], got 2.0 to 2.0"),
         (
             DENSE,
             "project",

@@ -100,30 +100,6 @@ def test_an_image_is_the_mean_of_what_its_latents_say(kind):
     assert torch.equal(images, decoded(pipe, latents, **labels))
 
 
-@every_kind
-def test_the_same_generator_gives_the_same_image_and_another_another(kind):
-    pipe = tiny_pipeline(kind)
-    arguments = {"batch_size": 2} | labels_of(pipe, 2)
-    state = torch.get_rng_state()
-
-    images = [sample(pipe, seed, **arguments) for seed in (0, 0, 1)]
-
-    assert torch.equal(images[0], images[1])
-    assert not torch.allclose(images[0], images[2], atol=1e-2)
-    assert not torch.allclose(images[0][0], images[0][1], atol=1e-2)
-    assert torch.equal(torch.get_rng_state(), state)
-
-
-@every_kind
-def test_with_a_generator_for_each_image_a_batch_is_its_images_one_by_one(kind):
-    pipe = tiny_pipeline(kind)
-
-    together = sample(pipe, 3, 4, 5, batch_size=3, **one_label(pipe))
-
-    alone = torch.cat([sample(pipe, seed, **one_label(pipe)) for seed in (3, 4, 5)])
-    assert_close(together, alone, rtol=0, atol=1e-6)
-
-
 def test_latents_take_the_place_of_the_draw():
     pipe = tiny_pipeline()
     latents = latents_of(3, seed=7)
@@ -174,25 +150,6 @@ def test_an_image_is_of_its_class(name):
     )
     for label in range(3):
         assert not torch.allclose(each[label], each[label + 1], atol=1e-2)
-
-
-@pytest.mark.parametrize(
-    ("kind", "mode"),
-    [(("ConvVAE", "plain"), "L"), (("DenseVAE", "colour"), "RGB"), (("DenseVAE", "bernoulli"), "L")],
-    ids=str,
-)
-def test_an_image_is_the_same_in_every_output_type(kind, mode):
-    pipe = tiny_pipeline(kind)
-
-    pt, np_, pil = (sample(pipe, 0, batch_size=2, output_type=kind) for kind in ("pt", "np", "pil"))
-
-    assert (pt.dtype, pt.requires_grad) == (torch.float32, False)
-    assert 0 <= pt.min() < pt.max() <= 1
-    np.testing.assert_array_equal(np_, pt.permute(0, 2, 3, 1).numpy())
-    for image, of_one in zip(pil, np_, strict=True):
-        assert image.mode == mode
-        bytes_ = (of_one * 255).round().astype(np.uint8)
-        np.testing.assert_array_equal(np.asarray(image), bytes_[..., 0] if mode == "L" else bytes_)
 
 
 def methods(pipe):
@@ -373,16 +330,6 @@ def test_a_manifold_has_normal_quantiles_that_grow_to_the_right_and_downwards(ar
     assert (values[1:] > values[:-1]).all()
 
 
-def test_a_pipeline_in_bf16_gives_nearly_the_same_images():
-    pipe = tiny_pipeline()
-    exact = sample(pipe, 0, latents=latents_of(4))
-
-    rounded = sample(pipe.to(torch.bfloat16), 0, latents=latents_of(4))
-
-    assert (pipe.dtype, rounded.dtype) == (torch.bfloat16, torch.float32)
-    assert 0 < (rounded - exact).abs().mean() < 0.02
-
-
 CALLS = [
     ("plain", {"batch_size": 0}, "`batch_size` must be at least 1, got 0"),
     ("plain", {"batch_size": -1}, "`batch_size` must be at least 1, got -1"),
@@ -458,13 +405,13 @@ def test_a_bad_argument_is_refused_before_the_network_is_called(variant, method,
 @pytest.mark.parametrize(
     ("image", "message"),
     [
-        (torch.full((2, 1, 8, 8), -0.5), r"`image` must be floats in \[0, 1\], got torch.float32 from -0.5 to -0.5"),
-        (torch.full((2, 1, 8, 8), 1.5), r"`image` must be floats in \[0, 1\], got torch.float32 from 1.5 to 1.5"),
-        (torch.full((2, 1, 8, 8), float("nan")), r"`image` must be floats in \[0, 1\], got torch.float32 from nan"),
-        (np.full((2, 8, 8, 1), 255, np.uint8), r"`image` must be floats in \[0, 1\], got torch.uint8 from 255"),
-        (torch.zeros(2, 3, 8, 8), r"`image` must be .* = \(N, 1, 8, 8\), as the model's, got \(2, 3, 8, 8\)"),
-        (torch.zeros(2, 1, 8, 9), r"`image` must be .* = \(N, 1, 8, 8\), as the model's, got \(2, 1, 8, 9\)"),
-        (Image.new("L", (9, 8)), r"`image` must be .* = \(N, 1, 8, 8\), as the model's, got \(1, 1, 8, 9\)"),
+        (torch.full((2, 1, 8, 8), -0.5), r"`image` must lie in \[0, 1\], got -0.5 to -0.5"),
+        (torch.full((2, 1, 8, 8), 1.5), r"`image` must lie in \[0, 1\], got 1.5 to 1.5"),
+        (torch.full((2, 1, 8, 8), float("nan")), "`image` must be finite floats, got torch.float32"),
+        (np.full((2, 8, 8, 1), 255, np.uint8), "`image` must be finite floats, got torch.uint8"),
+        (torch.zeros(2, 3, 8, 8), r"`image` must be .* = \(N, 1, 8, 8\), got \(2, 3, 8, 8\)"),
+        (torch.zeros(2, 1, 8, 9), r"`image` must be .* = \(N, 1, 8, 8\), got \(2, 1, 8, 9\)"),
+        (Image.new("L", (9, 8)), r"`image` must be .* = \(N, 1, 8, 8\), got \(1, 1, 8, 9\)"),
         ("image.png", "Input is in incorrect format"),  # diffusers' own words
     ],
 )
@@ -496,28 +443,8 @@ def test_the_ends_of_an_interpolation_are_one_image_each():
         pipe.interpolate(images[:1], images[1:])
 
 
-def test_diffusers_alone_has_no_such_pipeline():
-    assert tiny_pipeline().to_diffusers() is None
-
-
-@every_kind
-def test_a_saved_pipeline_makes_the_same_images_when_it_is_loaded(kind, tmp_path):
-    pipe = tiny_pipeline(kind)
-    images, label = pils(pixels(pipe, 2)), one_label(pipe)
-
-    pipe.save_pretrained(tmp_path / "plain")
-    genhub.save_repo(pipe, tmp_path / "repo")
-
-    for load, folder in ((VAEPipeline, "plain"), (VAEPipeline, "repo"), (genhub.AutoPipeline, "repo")):
-        loaded = load.from_pretrained(tmp_path / folder)
-        assert (type(loaded), type(loaded.vae)) == (VAEPipeline, getattr(genhub, kind[0]))
-        assert not loaded.vae.training
-        assert_close(sample(loaded, 0, **label), sample(pipe, 0, **label), rtol=0, atol=1e-6)
-        assert_close(loaded.encode(images, **label), pipe.encode(images, **label), rtol=0, atol=1e-6)
-
-
 def test_generate_refuses_steps_for_a_pipeline_that_takes_none(tmp_path):
     folder = genhub.save_repo(VAEPipeline(tiny_model("DenseVAE")), tmp_path / "repo")
 
-    with pytest.raises(ValueError, match="`steps` must be unset: VAEPipeline does not take it"):
-        generate(str(folder), count=2, steps=5)
+    with pytest.raises(ValueError, match="`num_inference_steps` must be unset: VAEPipeline does not take it"):
+        generate(str(folder), count=2, arguments={"num_inference_steps": 5})

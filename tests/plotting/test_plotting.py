@@ -9,23 +9,25 @@ import torch
 from PIL import Image
 
 from genhub.plotting import (
-    CLASS_COLOURS,
     Histogram,
     Line,
     Panel,
+    add_title,
+    blank,
     chart,
     chart_png,
+    cut_first_row,
     gif,
     grid,
     histograms,
     image_map,
-    named_rows,
+    image_plane,
+    image_rows,
     pairs,
-    plane,
     png,
-    spread_out,
-    titled,
 )
+from genhub.plotting.maps import choose_apart
+from genhub.plotting.style import CLASS_COLOURS
 
 
 def pixels(*values):
@@ -72,6 +74,24 @@ def test_values_beyond_the_range_are_cut_and_others_rounded():
     assert np.asarray(sheet).tolist() == [[0, 255, 100, 101]]
 
 
+@pytest.mark.parametrize("count", [3, 8, 20])
+@pytest.mark.parametrize("shape", [(1, 6, 6), (3, 5, 7)])
+def test_the_first_row_of_a_grid_is_what_was_laid_out_in_it(count, shape):
+    images = torch.randint(256, (count, *shape), generator=torch.Generator().manual_seed(0)) / 255
+
+    row = cut_first_row(grid(images, columns=8), count)
+
+    torch.testing.assert_close(row, images[:8])
+
+
+def test_a_blank_image_cannot_be_told_from_an_empty_place():
+    row = torch.ones(1, 3, 4, 4)
+
+    left_empty, blanked = (image_rows([images], ["a"], 2) for images in (row, torch.cat([row, blank(row)])))
+
+    assert left_empty.tobytes() == blanked.tobytes()
+
+
 def test_png_is_a_file_of_the_very_pixels():
     image = grid(torch.rand(3, 1, 4, 4))
 
@@ -101,7 +121,7 @@ def test_a_layout_that_cannot_be_drawn_is_refused(argument, value):
 def test_rows_have_their_names_at_the_left_and_empty_places_stay_grey():
     white, black = torch.ones(2, 1, 4, 4), torch.zeros(1, 1, 4, 4)
 
-    picture = np.asarray(named_rows([white, black, black[:0]], ["white", "black", "none"], columns=3, scale=5))
+    picture = np.asarray(image_rows([white, black, black[:0]], ["white", "black", "none"], columns=3, scale=5))
 
     middles = [
         [picture[-12 - 2 - 22 * (3 - r) + 12, -12 - 22 * (3 - c) + 8].tolist() for c in range(3)] for r in range(3)
@@ -116,7 +136,7 @@ def test_rows_have_their_names_at_the_left_and_empty_places_stay_grey():
 
 def test_a_long_title_is_broken_into_lines_that_are_not_cut_off():
     one, long = (
-        named_rows([torch.ones(2, 1, 9, 9)], ["a"], 2, title, scale=9) for title in ("all of it", "all of it " * 8)
+        image_rows([torch.ones(2, 1, 9, 9)], ["a"], 2, title, scale=9) for title in ("all of it", "all of it " * 8)
     )
 
     assert one.width == long.width
@@ -133,7 +153,7 @@ def test_rows_that_do_not_fit_are_refused():
         (([row[:0]], ["a"], 1), "`rows` must hold at least one image"),
     ):
         with pytest.raises(ValueError, match=message):
-            named_rows(*arguments)
+            image_rows(*arguments)
 
 
 CROWD = [
@@ -189,6 +209,12 @@ def test_labels_overlap_neither_each_other_nor_points_nor_the_legend_nor_the_edg
     assert [text.get_text() for text in axes.texts] == [label for line in CROWD for label in line.labels]
 
 
+def test_a_line_without_points_is_no_obstacle():
+    (axes,) = axes_of(Panel([CROWD[0], Line("nothing", [], [])], "x", "y"))
+
+    assert [text.get_text() for text in axes.texts] == CROWD[0].labels
+
+
 @pytest.mark.parametrize("values", [[0.03], [19.2, 19.3], [1, 8], [0.01, 3], [1e-4, 1e5]], ids=str)
 def test_a_logarithmic_axis_shows_every_point_and_at_least_two_numbers(values):
     (axes,) = axes_of(Panel([Line("a", values, values)], "x", "y", log_x=True, log_y=True))
@@ -205,6 +231,18 @@ def test_panels_share_the_x_axis_which_begins_where_it_is_told():
     assert upper.get_xlim()[0] == 0
     assert upper.get_xlim()[1] >= 9
     assert (upper.get_xlabel(), lower.get_xlabel()) == ("", "x")
+
+
+def test_marks_stand_in_all_panels_and_once_in_the_first_legend():
+    lines = [Line("a", [1, 2], [1, 2]), Line("b", [1, 2], [2, 1])]
+
+    figure = chart([Panel(lines, "x", "y", {"floor": 0.5}), Panel(lines, "x", "y")], "title", {"end": [1.2, 1.7]})
+
+    for axes in figure.axes:
+        dashed = [line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == "--"]
+        assert sorted(dashed)[-2:] == [1.2, 1.7]
+    legends = [[text.get_text() for text in axes.get_legend().get_texts()] for axes in figure.axes]
+    assert legends == [["a", "b", "floor", "end"], ["a", "b"]]
 
 
 def test_a_long_title_stays_on_the_picture():
@@ -233,7 +271,7 @@ def test_captions_stand_beneath_their_images_and_take_room_only_where_there_are_
     row = torch.ones(2, 1, 9, 9)
 
     plain, said = (
-        np.asarray(named_rows([row, row], ["a", "b"], 3, scale=4, captions=captions))
+        np.asarray(image_rows([row, row], ["a", "b"], 3, scale=4, captions=captions))
         for captions in (None, [["one", "two"], []])
     )
 
@@ -255,13 +293,13 @@ def test_captions_that_do_not_fit_are_refused():
         ([["a", "b"]], "`columns` must be at least 2, the longest row, got 1"),
     ):
         with pytest.raises(ValueError, match=message):
-            named_rows([row], ["a"], 1, captions=captions)
+            image_rows([row], ["a"], 1, captions=captions)
 
 
 def test_a_plane_has_its_images_side_by_side_and_its_ticks_at_their_middles():
     images = torch.arange(9).div(8).view(9, 1, 1, 1).repeat(1, 1, 20, 20)
 
-    picture = np.asarray(plane(images, "", "across", "down", [(0, "low"), (1, "high")], scale=2))
+    picture = np.asarray(image_plane(images, "", "across", "down", [(0, "low"), (1, "high")], scale=2))
 
     under = np.argwhere((picture == 0).all(2))[:, 0].min()  # black is the first image's, and what is written
     assert under == 12
@@ -275,13 +313,13 @@ def test_a_plane_has_its_images_side_by_side_and_its_ticks_at_their_middles():
 @pytest.mark.parametrize("count", [1, 3, 8])
 def test_what_fills_no_square_is_no_plane(count):
     with pytest.raises(ValueError, match=f"`images` must fill a square, got {count}"):
-        plane(torch.zeros(count, 1, 4, 4), "", "x", "y", [(0, "a")])
+        image_plane(torch.zeros(count, 1, 4, 4), "", "x", "y", [(0, "a")])
 
 
 def test_a_title_stands_above_and_keeps_its_own_lines():
     body = grid(torch.ones(1, 1, 30, 30), scale=4)
 
-    one, two = (titled(body, title) for title in ("a", "a\nb"))
+    one, two = (add_title(body, title) for title in ("a", "a\nb"))
 
     assert one.mode == "L"
     assert two.height - one.height == round(1.4 * 14)
@@ -347,8 +385,8 @@ def test_bars_are_as_high_as_the_shares_and_the_line_stands_at_the_mean():
 def test_of_points_in_order_those_are_taken_that_are_far_from_all_taken_before():
     line = torch.tensor([[0.0, 0], [0.5, 0], [1.0, 0], [1.4, 0], [2.0, 0]])
 
-    assert spread_out(line, apart=1.0) == [0, 2, 4]  # exactly so far is far enough
-    assert spread_out(line, apart=0.0) == [0, 1, 2, 3, 4]
+    assert choose_apart(line, apart=1.0) == [0, 2, 4]  # exactly so far is far enough
+    assert choose_apart(line, apart=0.0) == [0, 1, 2, 3, 4]
 
 
 def test_a_map_rescales_its_points_and_names_the_classes_beside_them():

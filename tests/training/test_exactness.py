@@ -23,7 +23,8 @@ def training(folder, tiny, **more):
     def action():
         from genhub import train
 
-        train("ddpm-quick", folder, resume=(folder / "recipe.yaml").exists(), overrides=tiny | more)
+        is_resumed = (folder / "recipe.yaml").exists()
+        train("ddpm-quick", folder, resume=is_resumed, overrides=tiny | more, trust_code=True)
 
     return action
 
@@ -56,10 +57,18 @@ def plain_game(tiny: dict) -> dict:
     return game(tiny) | {"optimizers": dict.fromkeys(("critic", "unet"), {"class": "torch.optim.SGD", "lr": 0.01})}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("processes", [1, 2])
-@pytest.mark.parametrize("family", ["diffusion", "game", "stages"])
-def test_a_run_killed_at_random_moments_ends_in_the_same_bits(tmp_path, tiny, family, processes):
+@pytest.mark.parametrize(
+    ("family", "processes", "kills"),
+    [
+        *(("diffusion", 2, 2), ("game", 1, 2), ("stages", 2, 2)),
+        *(
+            pytest.param(family, processes, 8, marks=pytest.mark.slow)  # 24 moments for one process and 24 for two
+            for family in ("diffusion", "game", "stages")
+            for processes in (1, 2)
+        ),
+    ],
+)
+def test_a_run_killed_at_random_moments_ends_in_the_same_bits(tmp_path, tiny, family, processes, kills):
     overrides = (game(tiny) if family == "game" else tiny) | {"training.max_steps": STEPS}
     if family == "stages":
         overrides["stages"] = [
@@ -75,10 +84,10 @@ def test_a_run_killed_at_random_moments_ends_in_the_same_bits(tmp_path, tiny, fa
         tmp_path / "log"
     ).read_text()
     duration = time.monotonic() - began
-    dice = random.Random(f"{family}{processes}")
+    dice = random.Random(f"{family}{processes}{kills}")
 
-    kills = 0
-    while kills < 8:  # with the other families, 24 moments for one process and 24 for two
+    killed_runs = 0
+    while killed_runs < kills:
         children = start(training(killed, overrides), processes, tmp_path / "log")
         time.sleep(dice.uniform(0.1, 1.0) * duration)
         kill(children)
@@ -86,7 +95,7 @@ def test_a_run_killed_at_random_moments_ends_in_the_same_bits(tmp_path, tiny, fa
         if codes == [0] * processes:  # it was done before the moment came: the same again from the start
             assert same_bits(whole, killed)
             subprocess.run(["rm", "-r", str(killed)], check=True)
-        kills += any(code == -signal.SIGKILL for code in codes)
+        killed_runs += any(code == -signal.SIGKILL for code in codes)
     assert run(training(killed, overrides), processes, tmp_path / "log") == [0] * processes, (
         tmp_path / "log"
     ).read_text()
@@ -99,7 +108,7 @@ def test_a_run_killed_at_random_moments_ends_in_the_same_bits(tmp_path, tiny, fa
 @pytest.mark.parametrize("family", ["diffusion", "game"])
 def test_two_processes_with_half_the_batch_give_the_weights_of_one(tmp_path, tiny, family):
     overrides = (plain_game(tiny) if family == "game" else tiny) | {
-        "training.max_steps": 20,
+        "training.max_steps": 10,
         "training.ema": {"unet": 0.9},
     }
     overrides |= {"training.checkpoint_every": 0}
@@ -117,7 +126,8 @@ def test_two_processes_with_half_the_batch_give_the_weights_of_one(tmp_path, tin
 
 @pytest.mark.parametrize("family", ["diffusion", "game"])
 def test_accumulated_parts_give_the_weights_of_the_whole_batch(tmp_path, tiny, family):
-    overrides = (plain_game(tiny) if family == "game" else tiny) | {"training.max_steps": 10}
+    overrides = (plain_game(tiny) if family == "game" else tiny) | {"training.max_steps": 6}
+    overrides |= {"training.checkpoint_every": 0}
 
     for parts in (1, 4):
         changed = overrides | {"training.gradient_accumulation": parts}
@@ -143,37 +153,50 @@ def test_the_average_of_the_weights_is_their_recurrence(tmp_path, tiny, processe
         now = list(state["modules"]["unet"].values())
         d = 0.0 if number == 1 else min(decay, number / (9 + number))  # the warm-up of diffusers' EMAModel
         expected = now if expected is None else [d * e + (1 - d) * n for e, n in zip(expected, now, strict=True)]
-        for average, value in zip(state["averages"]["unet"]["shadow_params"], expected, strict=True):
+        averages = list(state["averages"]["unet"]["averaged"].values())
+        for average, value in zip(averages, expected, strict=True):
             torch.testing.assert_close(average, value)
     assert not torch.equal(expected[0], now[0])
-    assert torch.equal(
-        weights(tmp_path / "run")["unet.unet.conv_in.weight"], state["averages"]["unet"]["shadow_params"][0]
-    )
+    assert torch.equal(weights(tmp_path / "run")["unet.unet.conv_in.weight"], averages[0])
 
 
-@pytest.mark.slow
+def command(*words: object):
+    """Returns an action that is `genhub train WORDS`."""
+
+    def action():
+        from genhub.cli import main
+
+        sys.exit(main(["train", *map(str, words)]))
+
+    return action
+
+
+@pytest.fixture(scope="module")
+def long_run(tmp_path_factory, tiny_always):
+    """Words of the command line for a run of 40 steps, and the folder of one that was not stopped."""
+    overrides = tiny_always | {"training.max_steps": 40, "training.checkpoint_every": 5}
+    words = ["ddpm-quick", *(f"--{key}={json.dumps(value)}" for key, value in overrides.items())]
+    folder = tmp_path_factory.mktemp("long") / "whole"
+    assert run(command(*words, "--output_dir", folder)) == [0]
+    return words, folder
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_writes_a_checkpoint_and_says_how_to_go_on(tmp_path, tiny, number):
-    arguments = [f"--{key}={json.dumps(value)}" for key, value in (tiny | {"training.max_steps": 40}).items()]
-    command = [sys.executable, "-m", "genhub.cli", "train", "ddpm-quick"]
-    whole = subprocess.run([*command, "--output_dir", tmp_path / "whole", *arguments], capture_output=True, text=True)
-    assert whole.returncode == 0, whole.stderr
+def test_a_signal_writes_a_checkpoint_and_says_how_to_go_on(tmp_path, long_run, number):
+    words, whole = long_run
+    log = tmp_path / "log"
 
-    child = subprocess.Popen(
-        [*command, "--output_dir", tmp_path / "run", *arguments], stderr=subprocess.PIPE, text=True
-    )
+    (child,) = start(command(*words, "--output_dir", tmp_path / "run"), log=log)
     while not list_checkpoints(tmp_path / "run/training/checkpoints"):
         time.sleep(0.01)
-    child.send_signal(number)
-    message = child.communicate(timeout=60)[1]
+    os.kill(child, number)
 
-    assert child.returncode == 128 + number
-    assert number.name in message
-    assert "--resume" in message
-    assert "Traceback" not in message
-    resumed = subprocess.run([*command[:-1], "--resume", tmp_path / "run"], capture_output=True, text=True)
-    assert resumed.returncode == 0, resumed.stderr
-    assert same_bits(tmp_path / "whole", tmp_path / "run")
+    assert wait([child]) == [128 + number]
+    assert number.name in log.read_text()
+    assert "--resume" in log.read_text()
+    assert "Traceback" not in log.read_text()
+    assert run(command("--resume", tmp_path / "run"), log=log) == [0], log.read_text()
+    assert same_bits(whole, tmp_path / "run")
 
 
 def test_both_processes_stop_when_one_gets_the_signal(tmp_path, tiny):

@@ -112,14 +112,6 @@ def test_a_newcomer_is_told_which_command_makes_the_weights(tiny, tmp_path, monk
         genhub.train("pretrained-classifier", overrides=few)
 
 
-@pytest.mark.parametrize(
-    ("part", "weights"), [("unet", 5), ("unet", ["a/b"]), ("scheduler", "runs/ddpm-quick/scheduler")]
-)
-def test_weights_are_a_place_and_belong_to_a_model(part, weights):
-    with pytest.raises(ValueError, match=f"`components.{part}.weights` must be FOLDER/COMPONENT, for a model, got"):
-        genhub.recipes.recipe.load_recipe("ddpm-quick", {f"components.{part}.weights": weights})
-
-
 def test_a_run_starts_from_its_weights_says_so_and_goes_on_without_them(recipe, tmp_path, saved):
     head = {"objective.trains_body": False, "training.max_steps": 2}
     head |= {"optimizers": {"classifier.head": {"class": "torch.optim.SGD", "lr": 0.1}}}

@@ -89,3 +89,9 @@ def test_keys_that_look_alike_are_told_apart_and_seeds_fill_63_bits():
 
 def test_seeds_are_those_of_the_first_release():
     assert seed_of("image", 0, 7) == 2775734135166167259  # a copied number: published images must not change
+
+
+def test_a_batch_without_draws_costs_no_generator(monkeypatch):
+    monkeypatch.setattr("genhub.utils.randomness.keyed_generator", None)  # would fail if it were called
+
+    BatchRandom(*KEY, rows=range(2), total=4)

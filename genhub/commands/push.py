@@ -1,0 +1,5 @@
+"""`genhub push`: a saved repository onto the Hub."""
+
+from genhub.repository.push import push
+
+__all__ = ["push"]

@@ -1,0 +1,168 @@
+"""The pipeline of the averaged weights: its samples, and the repository that a run becomes."""
+
+import json
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from genhub import plotting
+from genhub.data import Images, Lazy, Points
+from genhub.evaluation.protocol import to_bytes
+from genhub.evaluation.sampling import sample
+from genhub.recipes.recipe import Recipe
+from genhub.repository import card
+from genhub.repository.capabilities import capabilities_of
+from genhub.repository.save import save_repo
+from genhub.training.ema import MovingAverage
+from genhub.training.state import Progress
+from genhub.utils.environment import hardware, versions
+
+
+class Exporter:
+    """Samples and saves the pipeline of a run.
+
+    Args:
+        components: of the pipeline, by name.
+        train, held_out: images, not latents.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        components: dict[str, Any],
+        averages: dict[str, MovingAverage],
+        train: Images | Lazy,
+        held_out: Images | None,
+        progress: Progress,
+        accelerator: Accelerator,
+    ):
+        self.recipe, self.components, self.averages = recipe, components, averages
+        self.train, self.held_out, self.progress, self.accelerator = train, held_out, progress, accelerator
+        self.is_averaged = False
+        self.modules = {name: part for name, part in components.items() if isinstance(part, nn.Module)}
+        self.capabilities = capabilities_of(recipe.build_pipeline(components))
+        self.generates = self.capabilities.can("generate")
+        are_pictures = not isinstance(train, Points)
+        can_show = self.generates or (self.capabilities.can("reconstruct") and bool(held_out))
+        self.makes_images = are_pictures and can_show
+
+    @contextmanager
+    def averaged_weights(self) -> Iterator[None]:
+        """Puts the moving averages in place of the weights for as long as the outermost block lasts."""
+        if self.is_averaged:
+            yield
+            return
+        with ExitStack() as stack:
+            for average in self.averages.values():
+                average.swap()
+                stack.callback(average.swap)
+            self.is_averaged = True
+            stack.callback(setattr, self, "is_averaged", False)
+            yield
+
+    @contextmanager
+    def pipeline(self) -> Iterator[Any]:
+        """Yields the pipeline of the averaged weights for as long as the block lasts."""
+        training = {name: module.training for name, module in self.modules.items()}
+        with self.averaged_weights():
+            try:
+                for module in self.modules.values():
+                    module.eval()
+                pipeline = self.recipe.build_pipeline(self.components)
+                pipeline.set_progress_bar_config(disable=True)
+                yield pipeline
+            finally:
+                for name, module in self.modules.items():
+                    module.train(training[name])
+
+    def labels(self, indices: Sequence[int]) -> list[int] | None:
+        """Returns the classes in turn, None for an unconditional pipeline."""
+        num_classes = self.capabilities.num_classes
+        return [index % num_classes for index in indices] if num_classes else None
+
+    def generate(self, count: int, arguments: dict[str, Any]) -> torch.Tensor:
+        """Generates images, split over processes; returns all, uint8 (N, C, H, W), in every process.
+
+        Raises:
+            ValueError: an image is not finite or of another shape than the training images, or the pipeline refuses
+                `arguments`.
+        """
+        shape, accelerator = self.train.shape, self.accelerator
+        each = math.ceil(count / accelerator.num_processes)
+        own = range(accelerator.process_index * each, (accelerator.process_index + 1) * each)
+        indices = [min(index, count - 1) for index in own]  # as many in each process
+        with self.pipeline() as pipeline:
+            seed, labels = self.recipe.training.seed, self.labels(indices)
+            images = sample(pipeline, each, seed, labels=labels, arguments=arguments, indices=indices)
+        images = cast(torch.Tensor, accelerator.gather(images.to(accelerator.device)))[:count].cpu()
+        return to_bytes(images, (shape.channels, shape.height, shape.width))  # refuses in all processes, or in none
+
+    def samples(self) -> tuple[torch.Tensor, float]:
+        """Returns `training.num_samples` images (N, C, H, W) in [0, 1] and the seconds that they took; for a pipeline
+        that only reconstructs, held-out images above their reconstructions."""
+        config, start = self.recipe.training, time.monotonic()
+        with self.pipeline() as pipeline:
+            if self.generates:
+                labels = self.labels(range(config.num_samples))
+                images = sample(pipeline, config.num_samples, config.seed, labels=labels)
+            else:
+                assert self.held_out is not None  # as `makes_images` says
+                originals = self.held_out.images[: max(config.num_samples // 2, 1)] / 255
+                images = plotting.pairs(originals, pipeline(image=originals, output_type="pt").images.float().cpu())
+        return images, time.monotonic() - start
+
+    def save(self, path: Path, results: list[dict]):
+        """Saves the pipeline with its recipe, metrics, samples and card."""
+        metrics = self.metrics(results)
+        documents: dict[str, str | bytes] = {"recipe.yaml": self.recipe.text}
+        if self.makes_images:
+            images, seconds = self.samples()
+            documents["samples.png"] = plotting.png(plotting.grid(images, columns=8))
+            if self.generates:
+                metrics["sampling"] = {"images": len(images), "seconds": round(seconds, 1)}
+            else:
+                metrics["sampling"] = {"reconstructions": len(images) // 2}
+        with self.pipeline() as pipeline:
+            documents["metrics.json"] = json.dumps(metrics, indent=2) + "\n"
+            documents["README.md"] = card.write(pipeline, metrics, self.experiment())
+            save_repo(pipeline, path, documents)
+
+    def experiment(self) -> card.Experiment:
+        """Returns what the card says about the recipe."""
+        recipe, images = self.recipe, len(self.train)
+        return card.Experiment(
+            description="\n".join(line.lstrip("# ").rstrip() for line in recipe.comment.splitlines()),
+            batch_size=recipe.training.batch_size,
+            mixed_precision=recipe.training.mixed_precision,
+            planned_steps=sum(stage.training.steps(images) for stage in recipe.stages),
+            overrides=recipe.overrides if recipe.is_published else None,
+        )
+
+    def metrics(self, results: list[dict]) -> dict:
+        """Returns what was measured in this run, and on what machine."""
+        progress, recipe = self.progress, self.recipe
+        return {
+            "recipe": recipe.name,
+            "data": recipe.data.source,
+            "reported": recipe.reported,
+            "results": results,
+            "training": {
+                "steps": progress.total_steps,
+                "images": progress.images,
+                "seconds": round(progress.seconds, 1),
+                "images_per_second": round(progress.images / max(progress.seconds, 1e-9), 1),
+                "parameters": {k: sum(x.numel() for x in m.parameters()) for k, m in self.modules.items()},
+                "train_images": len(self.train),
+                "seed": recipe.training.seed,
+                "steps_on": progress.steps_on,
+            },
+            "hardware": hardware(self.accelerator),
+            "versions": versions(),
+        }

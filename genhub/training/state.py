@@ -1,0 +1,102 @@
+"""The state of a run: named parts, saved and loaded by the same lines."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from genhub.objectives.objective import Objective
+from genhub.training.distributed import all_reduce
+from genhub.utils.cache import content_hash
+
+
+class State(dict):
+    """Named parts, each with `state_dict` and `load_state_dict`, among them other states."""
+
+    def state_dict(self) -> dict:
+        return {name: part.state_dict() for name, part in self.items()}
+
+    def load_state_dict(self, state: dict):
+        for name, part in self.items():
+            if name not in state:
+                raise ValueError(f"The checkpoint has no {name}: another recipe or an older genhub wrote it.")
+            part.load_state_dict(state[name])
+
+
+@dataclass
+class Progress:
+    """How far training is: the step 0..`steps` of a stage, totals over all stages, and the steps of each device."""
+
+    stage: int = 0
+    step: int = 0
+    total_steps: int = 0
+    images: int = 0
+    seconds: float = 0.0
+    steps_on: dict[str, int] = field(default_factory=dict)  # by device name
+
+    def advance(self, images: int, device: str):
+        """Counts one step on a batch of `images`."""
+        self.step += 1
+        self.total_steps += 1
+        self.images += images
+        self.steps_on[device] = self.steps_on.get(device, 0) + 1
+
+    def state_dict(self) -> dict:
+        return asdict(self)
+
+    def load_state_dict(self, state: dict):
+        vars(self).update(state)
+
+
+class FrozenState:
+    """A module that training leaves alone: its weights stay out of the checkpoint, which holds their hash."""
+
+    def __init__(self, name: str, module: nn.Module):
+        self.name = name
+        self.hash = content_hash(*(part for item in module.state_dict().items() for part in item))
+
+    def state_dict(self) -> dict:
+        return {"hash": self.hash}
+
+    def load_state_dict(self, state: dict):
+        if state != self.state_dict():
+            raise ValueError(f"The frozen component {self.name} has other weights than the run that is resumed.")
+
+
+class ObjectiveState:
+    """What an objective remembers between steps. Of tensors indexed by sample each process owns its rows: they are
+    gathered when saved, and the others cleared when loaded.
+
+    Args:
+        micro_batch_size: images of a process at a time, of a batch of `batch_size`.
+    """
+
+    def __init__(self, objective: Objective, accelerator: Accelerator, batch_size: int, micro_batch_size: int):
+        self.objective, self.accelerator = objective, accelerator
+        self.batch_size, self.micro_batch_size = batch_size, micro_batch_size
+
+    def state_dict(self) -> dict:
+        state = self.objective.state_dict()
+        if self.accelerator.num_processes > 1:
+            for name in self.objective.per_sample:  # in the same order on all processes
+                if name in state:
+                    state[name] = all_reduce(state[name], self.accelerator, "sum")
+        return state
+
+    def load_state_dict(self, state: dict):
+        rank = torch.arange(self.batch_size) // self.micro_batch_size % self.accelerator.num_processes
+        own = rank == self.accelerator.process_index  # (B,)
+        rows = {
+            name: state[name] * own.view(-1, *[1] * (state[name].ndim - 1))
+            for name in self.objective.per_sample
+            if name in state
+        }
+        self.objective.load_state_dict(state | rows)
+
+
+def training_state(progress: Progress, **parts: dict[str, Any] | Any) -> State:
+    """Returns the state of a run; a dict of parts becomes a state of its own, None is left out."""
+    named = {name: State(part) if isinstance(part, dict) else part for name, part in parts.items()}
+    return State(progress=progress, **{name: part for name, part in named.items() if part is not None})

@@ -1,0 +1,154 @@
+"""Images of a saved pipeline, whatever it is asked by: counts, classes, prompts, schedulers, further arguments."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from PIL import Image
+from tiny import tiny_model
+
+from genhub import AutoencoderPipeline, CosineDDPMPipeline, CosineDDPMScheduler, VAEPipeline, generate, save_repo
+
+CHARACTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+def images(folder: Path) -> np.ndarray:
+    return np.stack([np.asarray(Image.open(path)).astype(int) for path in sorted(folder.iterdir())])
+
+
+def generated(repo, tmp_path, **arguments) -> np.ndarray:
+    """The images that `generate` writes one by one."""
+    folder = tmp_path / str(len(list(tmp_path.iterdir())))
+    generate(str(repo), output=str(tmp_path / "grid.png"), folder=str(folder), **arguments)
+    return images(folder)
+
+
+def test_another_scheduler_and_its_config_make_other_images(tiny_repo, tmp_path):
+    solver = {"scheduler": "EulerDiscreteScheduler", "arguments": {"num_inference_steps": 4}}
+    own, other, karras, again = (
+        generated(tiny_repo, tmp_path, count=2, **changes)
+        for changes in (
+            {"arguments": {"num_inference_steps": 4}},
+            solver,
+            solver | {"scheduler_arguments": {"use_karras_sigmas": True}},
+            solver,
+        )
+    )
+
+    assert np.array_equal(other, again)
+    for one, two in ((own, other), (other, karras)):
+        assert abs(one - two).max() > 2
+
+
+def test_any_declared_argument_of_the_call_can_be_given(tiny_repo, tmp_path):
+    steps = generated(tiny_repo, tmp_path, count=2, arguments={"num_inference_steps": 2})
+    timesteps = generated(tiny_repo, tmp_path, count=2, arguments={"timesteps": [19, 3]})
+
+    assert abs(steps - timesteps).max() > 2
+    with pytest.raises(ValueError, match=r"`latents` must be unset: CosineDDPMPipeline does not take it"):
+        generate(str(tiny_repo), arguments={"latents": None}, output=str(tmp_path / "grid.png"))
+
+
+def test_classes_are_asked_for_in_turn_or_as_given(tmp_path):
+    repo = save_repo(VAEPipeline(tiny_model("DenseVAE", num_class_embeds=3)), tmp_path / "repo")
+
+    in_turn = generated(repo, tmp_path, count=5)
+    given = generated(repo, tmp_path, class_labels=[0, 1, 2, 0, 1])  # says how many, too
+    alike = generated(repo, tmp_path, count=5, class_labels=[1])
+
+    assert np.array_equal(in_turn, given)
+    assert np.array_equal(in_turn[[1, 4]], alike[[1, 4]])
+    assert not np.array_equal(in_turn[0], alike[0])
+    with pytest.raises(ValueError, match="`class_labels` must hold 1 or 3 entries, got 2"):
+        generate(str(repo), count=3, class_labels=[0, 1])
+
+
+def test_the_null_class_is_not_among_the_classes_in_turn(tmp_path):
+    unet, scheduler = tiny_model("PatchUNet2DModel", num_class_embeds=4), CosineDDPMScheduler(num_train_timesteps=20)
+    repo = save_repo(CosineDDPMPipeline(unet, scheduler, num_inference_steps=2, num_classes=3), tmp_path / "repo")
+
+    in_turn = generated(repo, tmp_path, count=8)
+
+    assert np.array_equal(in_turn, generated(repo, tmp_path, class_labels=[0, 1, 2, 0, 1, 2, 0, 1]))
+    with pytest.raises(ValueError, match=r"`class_labels` must be integers in 0\.\.2, got \[3"):
+        generate(str(repo), count=2, class_labels=[3])
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "arguments", "message"),
+    [
+        (lambda: VAEPipeline(tiny_model("DenseVAE")), {"prompts": ["a"]}, "`prompt` must be unset: VAEPipeline"),
+        (lambda: VAEPipeline(tiny_model("DenseVAE")), {"class_labels": [1]}, "must be unset: the network is uncond"),
+        (
+            lambda: AutoencoderPipeline(tiny_model("DenseAutoencoder")),
+            {},
+            "must hold a pipeline that generates images",
+        ),
+    ],
+)
+def test_what_a_pipeline_cannot_do_is_refused(pipeline, arguments, message, tmp_path):
+    repo = save_repo(pipeline(), tmp_path / "repo")
+
+    with pytest.raises(ValueError, match=message):
+        generate(str(repo), count=2, **arguments)
+
+
+# ---- prompts
+
+
+def tokenizer(transformers, folder: Path):
+    """One that knows the letters, each alone and at the end of a word."""
+    tokens = [*CHARACTERS, *(f"{letter}</w>" for letter in CHARACTERS), "<|startoftext|>", "<|endoftext|>"]
+    folder.mkdir()
+    (folder / "vocab.json").write_text(json.dumps({token: index for index, token in enumerate(tokens)}))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    return transformers.CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=16)
+
+
+@pytest.fixture(scope="module")
+def text_repo(tmp_path_factory) -> Path:
+    """Stable Diffusion, in the smallest."""
+    transformers, folder = pytest.importorskip("transformers"), tmp_path_factory.mktemp("text")
+    torch.manual_seed(0)
+    words = tokenizer(transformers, folder / "tokenizer")
+    size = {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    ids = {"bos_token_id": words.bos_token_id, "eos_token_id": words.eos_token_id, "pad_token_id": words.pad_token_id}
+    pipeline = StableDiffusionPipeline(
+        vae=AutoencoderKL(block_out_channels=[4], norm_num_groups=2, latent_channels=4, sample_size=8),
+        text_encoder=transformers.CLIPTextModel(
+            transformers.CLIPTextConfig(vocab_size=len(words), max_position_embeddings=16, **size, **ids)
+        ),
+        tokenizer=words,
+        unet=UNet2DConditionModel(
+            sample_size=8,
+            block_out_channels=[4, 8],
+            layers_per_block=1,
+            norm_num_groups=2,
+            attention_head_dim=2,
+            cross_attention_dim=8,
+            down_block_types=["CrossAttnDownBlock2D", "DownBlock2D"],
+            up_block_types=["UpBlock2D", "CrossAttnUpBlock2D"],
+        ),
+        scheduler=DDIMScheduler(clip_sample=False, steps_offset=1),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.save_pretrained(folder / "repo")
+    return folder / "repo"
+
+
+def test_a_pipeline_that_takes_prompts_is_given_them(text_repo, tmp_path):
+    arguments = {"num_inference_steps": 2, "guidance_scale": 5.0}
+
+    two = generated(text_repo, tmp_path, prompts=["a shoe", "a bag"], arguments=arguments)
+    alike = generated(text_repo, tmp_path, count=2, prompts=["a bag"], batch_size=1, arguments=arguments)
+
+    assert two.shape == (2, 8, 8, 3)
+    assert abs(two[1] - alike[1]).max() <= 1  # of 255: sums in another order
+    assert abs(two[0] - alike[0]).max() > 1
+    with pytest.raises(ValueError, match="`prompts` must hold 1 or 3 entries, got 2"):
+        generate(str(text_repo), count=3, prompts=["a", "b"])

@@ -1,0 +1,230 @@
+"""How a run went: curves of quality and of the game, pictures drawn while training."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from genhub import figure, plotting
+from genhub.figures.training import (
+    MAX_FRAMES,
+    MAX_POINTS,
+    choose_evenly,
+    choose_geometrically,
+    game_panels,
+    minutes,
+    quality_panels,
+)
+
+
+def records(*rows: dict) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def test_minutes_lie_on_straight_lines_from_zero_through_the_clock_and_beyond():
+    clock = {10: 60.0, 20: 180.0}
+
+    assert [minutes(step, clock) for step in (0, 5, 10, 15, 20, 25)] == [0, 0.5, 1, 2, 3, 4]
+    assert minutes(15, {10: 60.0}) == 1.5
+
+
+def test_quality_stands_above_the_loss_each_against_minutes():
+    log = records(
+        {"step": 10, "seconds": 60.0, "loss": 1.0},
+        {"step": 10, "val_kid_pix": 30.0},
+        {"step": 15, "val_loss": 0.5},
+        {"step": 20, "seconds": 120.0, "loss": 0.9},
+        {"step": 20, "val_kid_pix": 20.0},
+        {"step": 20, "val_loss": 0.75},
+        {"step": 20, "val_loss": 0.75},
+    )
+
+    (quality, loss), _ = quality_panels({"REPO": log})
+
+    assert (quality.lines[0].x, quality.lines[0].y, quality.lines[0].labels) == ([1, 2], [30, 20], ["", "20"])
+    assert (loss.lines[0].x, loss.lines[0].y, loss.lines[0].labels) == ([1.5, 2], [0.5, 0.75], ["0.5", ""])
+    assert (quality.log_y, loss.log_y) == (True, False)
+    assert "pix" in quality.y_label
+
+
+def test_two_runs_stand_in_one_panel_by_their_names():
+    one, other = (records({"step": 1, "seconds": 60.0}, {"step": 1, "val_kid_clf": value}) for value in (5.0, -1.0))
+
+    ((panel,), _) = quality_panels({"runs/one": one, "user/other": other})
+
+    assert [(line.name, line.x, line.y) for line in panel.lines] == [("one", [1], [5.0]), ("other", [1], [-1.0])]
+    assert not panel.log_y
+    with pytest.raises(ValueError, match="user/other has no training/metrics.jsonl"):
+        quality_panels({"runs/one": one, "user/other": None})
+
+
+def test_another_run_is_drawn_beside_the_first(tiny_repo, tmp_path, drawing):
+    other = shutil.copytree(tiny_repo, tmp_path / "other")
+
+    figure("training-time", str(tiny_repo), str(tmp_path / "x.png"), against=str(other))
+
+    assert [line.name for line in drawing["chart"]["panels"][0].lines] == ["tiny", "other"]
+
+
+def test_a_kernel_distance_below_zero_stands_on_a_linear_axis():
+    log = records({"step": 1, "seconds": 1.0}, {"step": 1, "val_kid_clf": 5.0}, {"step": 2, "val_kid_clf": -0.1})
+
+    assert not quality_panels({"REPO": log})[0][0].log_y
+
+
+@pytest.mark.parametrize(
+    ("log", "message"),
+    [
+        (None, "REPO has no training/metrics.jsonl"),
+        ("", "no record of val_kid_clf, val_kid_pix or val_loss"),
+        (records({"step": 1, "seconds": 1.0, "loss": 1.0}), "no record of val_kid_clf, val_kid_pix or val_loss"),
+        (records({"step": 1, "val_loss": 1.0}), "no record with `seconds`"),
+    ],
+    ids=str,
+)
+def test_a_run_without_quality_or_time_has_no_curve(log, message):
+    with pytest.raises(ValueError, match=message):
+        quality_panels({"REPO": log})
+
+
+def test_a_repository_without_its_training_folder_has_no_curve(tiny_repo, tmp_path):
+    repo = shutil.copytree(tiny_repo, tmp_path / "repo", ignore=shutil.ignore_patterns("training"))
+
+    with pytest.raises(ValueError, match="has no training/metrics.jsonl: it stays where the model was trained"):
+        figure("training-time", str(repo))
+
+
+def test_the_game_is_drawn_as_it_was_logged(game_log):
+    panels, title, warnings = game_panels("repo", game_log(4, [(15, "mode collapse"), (99, "mode collapse")]))
+
+    assert [[line.name for line in panel.lines] for panel in panels] == [
+        ["real images", "fakes"],
+        ["real images", "fakes"],
+        ["discriminator", "generator"],
+    ]
+    assert panels[0].lines[0].x == [1, 2, 3, 4]
+    assert [[line.y[0] for line in panel.lines] for panel in panels] == [[1, 2], [4, 3], [5, 6]]
+    assert [panel.log_y for panel in panels] == [False, False, True]
+    assert warnings == {"mode collapse": [1.5, 4]}  # between two records, and after the last one
+    assert title == "Discriminator and generator during training; dashed lines: warnings"
+
+
+def test_a_long_game_is_drawn_in_means(game_log):
+    panels, title, warnings = game_panels("repo", game_log(2 * MAX_POINTS + 1))
+
+    line = panels[0].lines[0]
+    assert len(line.x) <= MAX_POINTS
+    assert (line.x[:2], line.y[:2]) == ([2, 5], [2, 5])
+    assert title == "Discriminator and generator during training; each point is the mean of 3 records"
+    assert warnings == {}
+
+
+def test_steps_at_which_the_generator_rests_are_left_out(game_log):
+    logged = [json.loads(line) for line in game_log(4).splitlines()]
+    del logged[1]["generator/grad_norm"]
+
+    panels, _, _ = game_panels("repo", records(*logged))
+
+    assert panels[2].lines[1].x == [1, 3, 4]
+
+
+def test_warnings_stand_in_all_panels_and_in_one_legend(repos, tmp_path, drawing):
+    figure("game", str(repos("gan")), str(tmp_path / "x.png"))
+
+    axes = drawing["chart_png"]["figure"].axes
+    for panel in axes:
+        assert [line.get_xdata()[0] for line in panel.get_lines() if line.get_linestyle() == "--"] == [3.5, 3.5]
+    legends = [[text.get_text() for text in panel.get_legend().get_texts()] for panel in axes]
+    assert legends == [
+        ["real images", "fakes", "mode collapse", "oscillation"],
+        ["real images", "fakes"],
+        ["discriminator", "generator"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("log", "message"),
+    [
+        (None, "repo has no training/metrics.jsonl: it stays where the model was trained"),
+        ('{"step": 1, "loss": 2.0}\n', r"repo has no record of discriminator/D\(real\) in .*: only GANs log it"),
+    ],
+)
+def test_without_a_log_of_a_game_it_is_said(log, message):
+    with pytest.raises(ValueError, match=message):
+        game_panels("repo", log)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "subject"), [("vae", "samples of the same latents"), ("stacked-ae", "and their reconstructions")]
+)
+def test_each_picture_of_training_is_a_frame_with_its_step_and_the_last_one_stays(
+    recipe, subject, repos, tmp_path, monkeypatch
+):
+    titles, add_title = [], plotting.add_title
+    monkeypatch.setattr(plotting, "add_title", lambda body, title: titles.append(title) or add_title(body, title))
+
+    animation = Image.open(figure("progress", str(repos(recipe)), str(tmp_path / "x.gif")))
+
+    assert [title.splitlines()[1] for title in titles] == [f"after step {step} of 3" for step in (1, 2, 3)]
+    assert subject in titles[0]
+    durations = []
+    for frame in range(animation.n_frames):
+        animation.seek(frame)
+        durations.append(animation.info["duration"])
+    assert durations == [250, 250, 2500]
+    drawn = np.asarray(Image.open(repos(recipe) / "training/samples/step-00000003.png"))
+    height, width = drawn.shape
+    np.testing.assert_array_equal(np.asarray(animation.convert("L"))[-12 - height : -12, 12 : 12 + width], drawn)
+
+
+@pytest.mark.parametrize("count", [1, 2, MAX_FRAMES, MAX_FRAMES + 1, 1000])
+def test_a_long_run_is_thinned_to_equal_steps_with_both_ends(count):
+    kept = choose_evenly(list(range(count)), MAX_FRAMES)
+
+    assert len(kept) == min(count, MAX_FRAMES)
+    assert (kept[0], kept[-1]) == (0, count - 1)
+    assert len({int(b - a) for a, b in zip(kept, kept[1:], strict=False)}) <= 2
+
+
+@pytest.mark.parametrize("name", ["progress", "milestones"])
+def test_without_pictures_of_training_the_remedy_is_named(name, tiny_repo, tmp_path):
+    suffix = "gif" if name == "progress" else "png"
+
+    with pytest.raises(ValueError, match=r"no pictures in training/samples.*`--training.sample_every N`"):
+        figure(name, str(tiny_repo), str(tmp_path / f"x.{suffix}"))
+
+
+@pytest.mark.parametrize(("count", "most"), [(1, 8), (5, 8), (50, 8), (50, 1), (1000, 4)])
+def test_milestones_lie_ever_farther_apart_between_both_ends(count, most):
+    indices = choose_geometrically(list(range(count)), most)
+
+    assert indices[-1] == count - 1
+    assert len(indices) == 1 or indices[0] == 0
+    assert len(indices) <= most
+    assert all(b > a for a, b in zip(indices, indices[1:], strict=False))
+    assert (count, most) != (1000, 4) or indices == [0, 9, 99, 999]
+
+
+def test_milestones_are_what_the_run_drew_and_when(repos, tmp_path, drawing):
+    repo = shutil.copytree(repos("dcgan"), tmp_path / "repo")
+    (repo / "training/samples").mkdir()
+    drawn = torch.randint(256, (3, 64, 3, 5, 5), generator=torch.Generator().manual_seed(0)) / 255
+    for step, images in zip((10, 25, 80), drawn, strict=True):
+        plotting.grid(images, columns=8).save(repo / f"training/samples/step-{step:08d}.png")
+
+    figure("milestones", str(repo), str(tmp_path / "x.png"))
+
+    assert drawing["image_rows"]["names"] == ["1,000 images", "2,500 images", "8,000 images"]
+    torch.testing.assert_close(torch.stack(drawing["image_rows"]["rows"]), drawn[:, :8])
+
+
+def test_milestones_of_a_run_are_the_first_row_of_its_pictures(repos, tmp_path, drawing):
+    figure("milestones", str(repos("vae")), str(tmp_path / "x.png"))
+
+    rows = drawing["image_rows"]["rows"]
+    assert [row.shape for row in rows] == [(4, 1, 28, 28)] * 3
+    picture = Image.open(repos("vae") / "training/samples/step-00000003.png")
+    np.testing.assert_array_equal(np.asarray(plotting.grid(rows[-1], columns=8)), np.asarray(picture))

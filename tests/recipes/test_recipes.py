@@ -1,0 +1,93 @@
+"""The published recipes as files: listed without PyTorch, read, written, built."""
+
+import inspect
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from tiny import MODELS
+
+from genhub import recipes
+from genhub.data import Shape
+from genhub.objectives import Step
+from genhub.recipes.recipe import FROM_DATA
+from genhub.utils.randomness import BatchRandom
+
+SHAPE = Shape(1, 8, 8, tuple("0123456789"))
+
+
+def tiny(name):
+    """A published recipe with tiny models, that leaves to the data what the data decide."""
+    sections, overrides = recipes.load(name).sections, {}
+    for part, entry in sections["components"].items():
+        if (model := MODELS.get(entry["class"].split(".")[-1])) is not None:
+            overrides |= {f"components.{part}.{k}": v for k, v in model.arguments.items() if k not in FROM_DATA}
+    for number, stage in enumerate(sections.get("stages") or []):  # tiny networks grow once
+        if stage.get("objective", {}).get("level", 0) > 1:
+            overrides[f"stages.{number}.objective.level"] = 1
+    return recipes.load(name, overrides)
+
+
+def test_recipes_are_listed_and_described_by_the_standard_library_alone():
+    script = """
+import sys
+before = set(sys.modules)
+from genhub import recipes
+print(*[f"{name}: {recipes.describe(name)}" for name in recipes.names()], sep="\\n")
+new = {name.partition(".")[0] for name in set(sys.modules) - before}
+assert new - sys.stdlib_module_names == {"genhub"}, new
+"""
+
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [f"{name}: {recipes.describe(name)}" for name in recipes.names()]
+
+
+def test_a_recipe_is_checked_in_a_twentieth_of_the_time_of_a_training_run():
+    recipes.load("stylegan")
+
+    start = time.process_time()
+    recipes.load("stylegan")
+
+    assert time.process_time() - start < 0.1
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_a_published_recipe_says_what_it_is_and_survives_writing_and_reading(name, tmp_path):
+    recipe = recipes.load(name)
+
+    (tmp_path / "again.yaml").write_text(recipe.text)
+    again = recipes.load(tmp_path / "again.yaml")
+
+    assert (again.sections, again.text, recipe.name) == (recipe.sections, recipe.text, name)
+    assert (recipe.is_published, again.is_published) == (True, False)
+    assert recipes.describe(name)
+    assert recipe.text.startswith(f"# {recipes.describe(name)}\n")
+    with torch.device("meta"):
+        assert recipe.build_components(Shape(1, 28, 28, SHAPE.class_names)).keys() == recipe.components.keys()
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_a_published_recipe_builds_parts_that_can_be_trained_and_a_pipeline_that_works(name):
+    recipe = tiny(name)
+    batch = {"sample": torch.zeros(2, 1, 8, 8), "labels": torch.tensor([0, 1])}
+
+    components = recipe.build_components(SHAPE)
+    conditional = any(part.config.get("num_class_embeds") for part in components.values())
+    pipe = recipe.build_pipeline(components)
+    pipe.set_progress_bar_config(disable=True)
+
+    for stage in recipe.stages:
+        objective = stage.objective.build(**components)
+        assert set(stage.optimizers) == {phase.trains for phase in objective.phases}
+        for phase in objective.phases:
+            terms = phase.loss(batch, Step(0, 0.0, BatchRandom(0, rows=range(2), total=2)))
+            assert all(term.isfinite() for term in terms.values())
+    arguments = {"image": torch.zeros(2, 1, 8, 8), "batch_size": 2, "num_inference_steps": 2, "output_type": "pt"}
+    arguments |= {"class_labels": [0, 1]} if conditional else {}
+    known = inspect.signature(pipe.__call__).parameters
+    output = pipe(**{key: value for key, value in arguments.items() if key in known})
+    assert output.images.shape == (2, 1, 8, 8) if "images" in output else output.labels.shape == (2,)

@@ -1,0 +1,85 @@
+"""What a pipeline can do is what its class declares, and which classes it knows is what its config and network say."""
+
+import pytest
+from diffusers import DDPMPipeline, DDPMScheduler
+from tiny import tiny_model
+from tiny_pipelines import PIPELINES, tiny_stable_diffusion
+
+import genhub
+from genhub.repository.capabilities import Capabilities, call_arguments, capabilities_of, generates, is_conditional
+
+
+def diffusion(variant, num_classes=None):
+    network = tiny_model("PatchUNet2DModel", variant)  # a conditional one has four classes
+    return genhub.CosineDDPMPipeline(network, genhub.CosineDDPMScheduler(), num_classes=num_classes)
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "num_classes", "has_null_class"),
+    [
+        (diffusion("plain"), None, False),
+        (diffusion("conditional"), 4, False),
+        (diffusion("conditional", 4), 4, False),
+        (diffusion("conditional", 3), 3, True),
+        (PIPELINES["GANPipeline"].make(), None, False),
+        (PIPELINES["GANPipeline, classes"].make(), 4, False),
+        (PIPELINES["VAEPipeline, classes"].make(), 4, False),
+        (PIPELINES["ImageClassificationPipeline"].make(), None, False),
+        (tiny_stable_diffusion(), None, False),
+        (DDPMPipeline(tiny_model("UNet2DModel", num_class_embeds=4), DDPMScheduler()), None, False),
+    ],
+)
+def test_the_null_class_is_none_of_the_classes(pipeline, num_classes, has_null_class):
+    capabilities = capabilities_of(pipeline)
+
+    assert (capabilities.num_classes, capabilities.has_null_class) == (num_classes, has_null_class)
+    assert ("class_labels" in capabilities.inputs) is is_conditional(pipeline) is (num_classes is not None)
+
+
+def test_a_class_declares_what_its_instances_may_take():
+    assert capabilities_of(genhub.CosineDDPMPipeline) == Capabilities(
+        tasks=frozenset({"generate"}),
+        inputs=frozenset({"class_labels"}),
+        sampling_arguments=frozenset({"guidance_scale", "num_inference_steps", "timesteps"}),
+    )
+    assert capabilities_of(genhub.AutoencoderPipeline).tasks == {"reconstruct", "denoise", "encode", "hash"}
+    assert not generates(genhub.AutoencoderPipeline)
+    assert generates(DDPMPipeline)
+
+
+@pytest.mark.parametrize(
+    ("name", "variant", "options", "output"),
+    [
+        ("DenseAutoencoder", "plain", {}, "images"),
+        ("DenseAutoencoder", "linear", {"clip_sample": False}, "points"),
+    ],
+)
+def test_the_output_of_an_autoencoder_is_images_or_points(name, variant, options, output):
+    pipeline = genhub.AutoencoderPipeline(tiny_model(name, variant), **options)
+
+    assert capabilities_of(pipeline).output == output
+    assert capabilities_of(PIPELINES["ImageClassificationPipeline"].make()).output == "labels"
+
+
+@pytest.mark.parametrize(("variant", "can_hash"), [("plain", False), ("sigmoid code", True)])
+def test_an_autoencoder_hashes_if_its_code_is_made_of_sigmoids(variant, can_hash):
+    pipeline = genhub.AutoencoderPipeline(tiny_model("DenseAutoencoder", variant))
+
+    assert capabilities_of(pipeline).can("hash") is can_hash
+
+
+def test_a_subclass_of_a_known_pipeline_can_do_the_same_and_an_unknown_one_nothing():
+    class Ours(DDPMPipeline):
+        pass
+
+    assert capabilities_of(Ours) == capabilities_of(DDPMPipeline)
+    assert capabilities_of(genhub.DiffusionPipeline) == Capabilities()
+
+
+def test_a_pipeline_is_asked_for_a_number_for_classes_or_for_prompts():
+    plain, conditional, text = diffusion("plain"), diffusion("conditional"), tiny_stable_diffusion()
+
+    assert call_arguments(plain, 3) == {"batch_size": 3}
+    assert call_arguments(conditional, 2, [1, 0]) == {"batch_size": 2, "class_labels": [1, 0]}
+    assert call_arguments(text, 2, prompts=["a", "b"]) == {"prompt": ["a", "b"]}
+    assert call_arguments(text, 2) == {"prompt": ["", ""]}

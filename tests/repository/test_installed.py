@@ -1,0 +1,47 @@
+"""A public pipeline class is the travelling one, with loading and pushing; diffusers records it by its public name."""
+
+import inspect
+import json
+import pickle
+
+import pytest
+from diffusers.pipelines import pipeline_loading_utils
+from tiny_pipelines import OF_GENHUB, PIPELINES
+
+import genhub
+from genhub.repository.installed import installed
+
+CLASSES = {type(tiny.make()) for tiny in OF_GENHUB.values()}
+every_class = pytest.mark.parametrize("cls", sorted(CLASSES, key=lambda cls: cls.__name__), ids=lambda c: c.__name__)
+
+
+@every_class
+def test_a_public_pipeline_is_one_class_of_the_package_made_of_the_travelling_one(cls):
+    (travelling,) = (base for base in cls.__mro__ if base.__module__.startswith("genhub.pipelines."))
+
+    assert getattr(genhub, cls.__name__) is cls is installed(travelling)
+    assert pickle.loads(pickle.dumps(cls)) is cls
+    assert repr(cls) == f"<class 'genhub.{cls.__name__}'>"
+    assert (cls.__name__, cls.__doc__) == (travelling.__name__, travelling.__doc__)
+    assert inspect.signature(cls) == inspect.signature(travelling)
+
+
+@pytest.mark.parametrize("thing", [genhub.GANPipeline, genhub.DenseGenerator, genhub.DiffusionPipeline, genhub.train])
+def test_anything_else_is_installed_as_it_is(thing):
+    assert installed(thing) is thing
+
+
+@pytest.mark.parametrize("name", OF_GENHUB)
+def test_diffusers_records_classes_of_genhub_by_their_public_names(name, tmp_path):
+    pipeline = PIPELINES[name].make()
+
+    pipeline.save_pretrained(tmp_path)
+
+    index = json.loads((tmp_path / "model_index.json").read_text())
+    assert index["_class_name"] == type(pipeline).__name__
+    for key, part in pipeline.components.items():
+        assert index[key] == ["genhub", type(part).__name__]
+
+
+def test_the_private_table_of_diffusers_holds_genhub():
+    assert pipeline_loading_utils.LOADABLE_CLASSES["genhub"] == {}

@@ -1,0 +1,209 @@
+"""What was saved is what is shared, and over HTTP it loads as from a folder."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import fresh
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_pipelines import CALL, PIPELINES, tensor
+
+import genhub
+from genhub.repository.format import RepositoryError, repo_files
+from genhub.repository.push import push
+
+STEPS = {"batch_size": 2, "num_inference_steps": 4}
+SHARED = {  # what training made, and pipelines with parts of transformers, and of genhub and diffusers
+    "tiny": ("CosineDDPMPipeline", "DiffusionPipeline", STEPS),
+    "plain": ("CosineDDPMPipeline", "DDPMPipeline", STEPS),
+    "text": ("AutoPipeline", "StableDiffusionPipeline", PIPELINES["StableDiffusionPipeline"].arguments),
+    "mixed": ("AutoPipeline", "DDPMPipeline", PIPELINES["DDPMPipeline, scheduler of genhub"].arguments),
+}
+PUSH = """
+import genhub, genhub.cli, json
+from huggingface_hub import HfApi
+
+for name, (folder, own, _, arguments) in json.loads({cases!r}).items():
+    repo = f"someone/{{name}}"
+    for _ in range(2):  # the second time changes nothing
+        assert genhub.cli.main(["push", folder, repo]) == 0
+    pipes = [getattr(genhub, loader).from_pretrained(repo) for loader in ("AutoPipeline", own)]
+    torch.save([tensor(pipe, arguments) for pipe in pipes], {out!r} + f"/{{name}}-genhub.pt")
+    print(json.dumps([name, HfApi().list_repo_files(repo)]))
+print(genhub.AutoPipeline.from_pretrained({styles!r}).push_to_hub("someone/styles"))
+"""
+LOAD = """
+import diffusers, json
+
+cases = json.loads({cases!r}) | {{"styles": [None, None, "DiffusionPipeline", {styles!r}]}}
+for name, (_, _, kind, arguments) in cases.items():
+    trust = {{"trust_remote_code": True}} if name in ("tiny", "mixed", "styles") else {{}}
+    pipe = getattr(diffusers, kind).from_pretrained(f"someone/{{name}}", **trust)
+    torch.save([tensor(pipe, arguments)], {out!r} + f"/{{name}}-diffusers.pt")
+"""
+
+
+@pytest.fixture(scope="module")
+def text_repo(tmp_path_factory) -> Path:
+    """A saved text-to-image pipeline, with the files of an older tokenizer and of another runtime. Read only."""
+    folder = tmp_path_factory.mktemp("repo") / "text"
+    genhub.save_repo(PIPELINES["StableDiffusionPipeline"].make(), folder, {"README.md": "---\nlicense: mit\n---\n"})
+    for name in ("tokenizer/merges.txt", "tokenizer/vocab.json", "unet/model.onnx"):
+        (folder / name).write_text("{}")
+    return folder
+
+
+@pytest.mark.parametrize(
+    "name", ["training/checkpoints/x", ".saving/unet/config.json", ".cache/x", "notes.txt", ".env", "x.png"]
+)
+def test_what_lies_beside_a_repository_is_not_shared(name, text_repo, tmp_path):
+    folder = Path(shutil.copytree(text_repo, tmp_path / "repo"))
+    expected = repo_files(folder)
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text("x")
+
+    assert repo_files(folder) == expected
+
+
+@pytest.mark.parametrize("name", ["__pycache__/x.pyc", ".x", "x.safetensors.part", ".cache/x"])
+def test_caches_and_half_written_files_of_a_component_are_not_shared(name, text_repo, tmp_path):
+    folder = Path(shutil.copytree(text_repo, tmp_path / "repo"))
+    expected = repo_files(folder)
+    (folder / "unet" / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / "unet" / name).write_text("x")
+
+    assert repo_files(folder) == expected
+
+
+def test_every_file_of_a_component_is_shared(text_repo):
+    files = {path.relative_to(text_repo).as_posix() for path in text_repo.rglob("*") if path.is_file()}
+
+    assert set(repo_files(text_repo)) == files
+    assert {"tokenizer/merges.txt", "tokenizer/vocab.json", "tokenizer/tokenizer.json", "unet/model.onnx"} < files
+
+
+def test_the_pictures_that_the_card_shows_are_shared(tmp_path):
+    card = "# Card\n![a](a.png) [b](b.gif) ![c](https://x.org/c.png) ![d](lost.png)"
+    folder = genhub.save_repo(PIPELINES["GANPipeline"].make(), tmp_path, {"README.md": card, "a.png": "", "b.gif": ""})
+
+    assert {"a.png", "b.gif", "pipeline_gan.py"} < set(repo_files(folder))
+    assert "lost.png" not in repo_files(folder)
+
+
+def test_pushing_checks_before_it_sends(tiny_repo, tmp_path):
+    folder = shutil.copytree(tiny_repo, tmp_path / "repo", ignore=shutil.ignore_patterns("training"))
+    (folder / "README.md").write_text("---\nlicense: [unclosed\n---\n")
+
+    with pytest.raises(RepositoryError, match="card .* is not valid"):
+        push(folder, "someone/x")
+    (folder / "README.md").unlink()
+    with pytest.raises(RepositoryError, match="has no README.md"):
+        push(folder, "someone/x")
+    with pytest.raises(RepositoryError, match="holds no model_index.json"):
+        push(tmp_path, "someone/x")
+
+
+@pytest.fixture(scope="module")
+def shared(tiny_repo, plain_repo, text_repo, hub, tmp_path_factory) -> tuple[Path, str]:
+    """Pushes each repository of SHARED, and a pipeline without one; loads all with and without genhub.
+
+    Returns the folder of what they made, and what the pushing process printed.
+    """
+    _, env = hub
+    out = tmp_path_factory.mktemp("made")
+    card = {"README.md": "---\nlicense: mit\n---\n"}
+    mixed = genhub.save_repo(PIPELINES["DDPMPipeline, scheduler of genhub"].make(), out / "mixed", card)
+    styles = genhub.save_repo(PIPELINES["GANPipeline, styles"].make(), out / "styles")
+    folders = {"tiny": tiny_repo, "plain": plain_repo, "text": text_repo, "mixed": mixed}
+    cases = json.dumps({name: [str(folders[name]), *case] for name, case in SHARED.items()})
+    arguments = PIPELINES["GANPipeline, styles"].arguments
+
+    printed = fresh.run(CALL + PUSH.format(cases=cases, out=str(out), styles=str(styles)), env)
+    without = env | {"HF_HOME": str(out / "home")}
+    fresh.run(CALL + LOAD.format(cases=cases, out=str(out), styles=arguments), without, without_genhub=True)
+
+    for name, folder in folders.items():
+        expected = tensor(genhub.AutoPipeline.from_pretrained(folder), SHARED[name][2])
+        torch.save(expected, out / f"{name}.pt")
+        (out / f"{name}.files").write_text("\n".join(repo_files(folder)))
+    return out, printed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SHARED)
+def test_over_http_a_pushed_repository_loads_with_and_without_genhub(name, shared):
+    out, printed = shared
+
+    images = torch.load(out / f"{name}-genhub.pt") + torch.load(out / f"{name}-diffusers.pt")
+
+    assert len(images) == 3
+    assert all(torch.equal(image, torch.load(out / f"{name}.pt")) for image in images)
+    listed = dict(json.loads(line) for line in printed.splitlines() if line.startswith("["))
+    assert sorted(listed[name]) == (out / f"{name}.files").read_text().splitlines()
+    assert printed.count(f"/someone/{name}\n") == 2
+
+
+@pytest.mark.slow
+def test_a_pipeline_pushed_without_a_folder_loads_without_genhub(shared):
+    out, printed = shared
+    tiny = PIPELINES["GANPipeline, styles"]
+
+    (images,) = torch.load(out / "styles-diffusers.pt")
+
+    assert torch.equal(images, tensor(tiny.make(), tiny.arguments))
+    assert printed.strip().endswith("/someone/styles")
+
+
+@pytest.mark.slow
+def test_training_takes_a_recipe_and_a_data_set_from_the_hub(tiny_repo, hub, tmp_path, tiny):
+    _, env = hub
+    upload = f"""
+from huggingface_hub import HfApi
+api = HfApi()
+api.create_repo("someone/few", repo_type="dataset")
+api.upload_folder(repo_id="someone/few", repo_type="dataset", folder_path={tiny["data.source"]!r}, path_in_repo="data")
+import genhub
+genhub.push({str(tiny_repo)!r}, "someone/recipe")
+folder = genhub.train("someone/recipe", {str(tmp_path / "run")!r}, overrides={{"data.source": "someone/few"}})
+print(genhub.AutoPipeline.from_pretrained(folder).unet.config.in_channels)
+"""
+
+    printed = fresh.run(upload, env)
+
+    assert printed.split()[-1] == "1"
+    weights = "unet/diffusion_pytorch_model.safetensors"
+    expected, trained = load_file(tiny_repo / weights), load_file(tmp_path / "run" / weights)
+    assert all(torch.equal(expected[name], trained[name]) for name in expected)
+
+
+@pytest.mark.slow
+def test_what_the_hub_refuses_is_one_clear_error(tiny_repo, hub, tmp_path):
+    _, env = hub
+    code = """
+from genhub.cli import main
+print(main({}))
+print(main({}))
+"""
+    missing = ["generate", "someone/missing", "--count", "1"]
+    out_of_reach = env | {"HF_ENDPOINT": "http://127.0.0.1:9"}
+
+    for environment, name, expected in (
+        (env, "no/valid/name", ("must be user/name", "does not exist")),
+        (out_of_reach, "someone/name", ("Could not upload to someone/name", "could not be reached")),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-c", code.format(["push", str(tiny_repo), name], missing)],
+            env=environment | {"PYTHONPATH": os.environ["PYTHONPATH"], "HF_HOME": str(tmp_path / name[:2])},
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+        )
+
+        assert done.stdout.split() == ["1", "1"], done.stderr
+        assert "Traceback" not in done.stderr
+        assert all(message in done.stderr for message in expected), done.stderr

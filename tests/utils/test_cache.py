@@ -1,0 +1,79 @@
+"""What was computed once is read from disk, if it is whole; a hash tells apart all that differs."""
+
+import pytest
+import torch
+
+from genhub.utils.cache import cached, content_hash
+
+TENSORS = {"a": torch.arange(12.0).view(3, 4), "b": torch.tensor([1, 2, 3], dtype=torch.uint8)}
+
+
+@pytest.fixture
+def files(monkeypatch, tmp_path):
+    monkeypatch.setenv("GENHUB_CACHE", str(tmp_path))
+    return lambda: [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def copies() -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in TENSORS.items()}
+
+
+def equal(tensors) -> bool:
+    return tensors.keys() == TENSORS.keys() and all(torch.equal(tensors[name], TENSORS[name]) for name in TENSORS)
+
+
+def test_tensors_are_computed_once_for_each_key(files):
+    calls = []
+
+    def compute():
+        calls.append(None)
+        return copies()
+
+    for key in ("one", "one", "other", "one"):
+        assert equal(cached("kind", key, compute))
+
+    assert len(calls) == len(files()) == 2
+
+
+DAMAGE = {
+    "nothing left": lambda whole: b"",
+    "cut in the header": lambda whole: whole[:60],
+    "the last byte lost": lambda whole: whole[:-1],
+    "a value changed": lambda whole: whole[:-1] + bytes([whole[-1] ^ 1]),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_file_is_computed_and_written_again(files, damage):
+    cached("kind", "key", copies)
+    (file,) = files()
+    whole = file.read_bytes()
+    file.write_bytes(damage(whole))
+
+    assert equal(cached("kind", "key", copies))
+
+    assert files() == [file]
+    assert file.read_bytes() == whole
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("GENHUB_CACHE", str(tmp_path / "file"))
+
+    assert equal(cached("kind", "key", copies))
+
+
+def test_contents_that_look_alike_are_told_apart_and_pieces_count_as_one():
+    zeros = torch.zeros(4)
+    contents = [("a", "bc"), ("ab", "c"), ("abc",), ("", "abc"), (zeros,), (zeros.view(2, 2),), (zeros.int(),), ()]
+
+    assert len({content_hash(*content) for content in contents}) == len(contents)
+    for pieces in ([b"ab", b"", b"c"], [memoryview(b"a"), b"bc"], ["abc"[:1].encode(), b"bc"]):
+        assert content_hash("x", pieces) == content_hash("x", b"abc") == content_hash("x", "abc")
+    assert content_hash("x", []) == content_hash("x", b"")
+
+
+def test_hashes_are_those_of_the_first_release():
+    assert (
+        content_hash("a", TENSORS["a"], b"bytes") == "be7f6750cdfef279b04fa2adafb89ee9"
+    )  # a copied value: caches outlive a release
