@@ -38,7 +38,7 @@ def check_weights(parameters: dict[str, list[nn.Parameter]], step: int):
         TrainingStopped: a weight is not finite.
     """
     for name, trained in parameters.items():
-        if not torch.stack(torch._foreach_norm(trained)).isfinite().all():
+        if not torch.stack(torch._foreach_norm([*trained])).isfinite().all():
             raise TrainingStopped(
                 f"The weights of {name} are not finite after step {step}. The newest checkpoint is from before that. "
                 "A lower learning rate or `training.max_grad_norm` may help."

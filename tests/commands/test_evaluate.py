@@ -122,15 +122,14 @@ def test_other_settings_stand_beside_one_another(evaluated, quick):
     evaluate(str(evaluated), **quick | solver)
     evaluate(str(evaluated), **quick | solver, scheduler_arguments={"use_karras_sigmas": True})
     evaluate(str(evaluated), **quick | {"arguments": {"timesteps": [15, 5]}})
-    evaluate(str(evaluated), **quick | solver)  # takes the place of the first one like it
 
     found = json.loads((evaluated / "metrics.json").read_text())["evaluations"]
     keys = ("sampler", "steps", "scheduler_arguments", "arguments")
     assert [tuple(one["samples"].get(key) for key in keys) for one in found] == [
         ("CosineDDPMScheduler", 1, None, None),
+        ("DPMSolverMultistepScheduler", 2, None, None),
         ("DPMSolverMultistepScheduler", 2, {"use_karras_sigmas": True}, None),
         ("CosineDDPMScheduler", 2, None, {"timesteps": [15, 5]}),
-        ("DPMSolverMultistepScheduler", 2, None, None),
     ]
     assert len({one["figures"][0]["value"] for one in found}) == 4
 
