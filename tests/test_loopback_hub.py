@@ -32,7 +32,7 @@ def client(hub, tmp_path):
 
 
 def files_of(folder):
-    paths = [path for path in folder.rglob("*") if path.is_file() and ".cache" not in path.parts]
+    paths = [path for path in folder.rglob("*") if path.is_file() and ".cache" not in path.relative_to(folder).parts]
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
 
