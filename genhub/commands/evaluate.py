@@ -14,6 +14,7 @@ from genhub.recipes.configs import TrainingConfig
 from genhub.recipes.recipe import Recipe
 from genhub.repository.capabilities import capabilities_of
 from genhub.repository.load import AutoPipeline, download
+from genhub.repository.save import finish_save
 from genhub.training.distributed import make_accelerator
 
 
@@ -52,6 +53,7 @@ def evaluate(
             finite.
     """
     accelerator = make_accelerator(TrainingConfig(), logs=Path())
+    finish_save(Path(repo).expanduser())
     folder = download(repo)
     if not (folder / "recipe.yaml").is_file():
         raise ValueError(f"The repository {repo} has no recipe.yaml, which names its training data.")

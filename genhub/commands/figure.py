@@ -8,6 +8,7 @@ from typing import Any
 
 from genhub.figures import ANIMATED, FIGURES
 from genhub.repository.card_results import with_figure
+from genhub.repository.save import finish_save
 from genhub.utils.files import atomic_write
 from genhub.utils.spelling import did_you_mean
 
@@ -41,6 +42,7 @@ def figure(
     if name not in FIGURES:
         raise ValueError(f"There is no figure {name!r}{did_you_mean(name, FIGURES)}. Known: {', '.join(FIGURES)}.")
     draw = pkgutil.resolve_name(FIGURES[name])
+    finish_save(Path(repo).expanduser())
     path = _output_path(name, repo, output)
     options = {"steps": steps, "seed": seed, "count": count, "against": against}
     options = {key: value for key, value in options.items() if value is not None}

@@ -61,7 +61,7 @@ def save_repo(
 
 
 def finish_save(folder: Path):
-    """Puts a complete new version in place of the old one, if there is one."""
+    """Puts a complete new version in place of the old one, if an earlier save was interrupted after its commit."""
     staged, scratch = folder / STAGED, folder / SCRATCH
     if not staged.is_dir():
         return
