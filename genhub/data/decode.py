@@ -12,6 +12,7 @@ from genhub.data.config import DataConfig
 from genhub.utils.cache import cached, content_hash
 
 MODES = {1: "L", 3: "RGB"}
+SMALL = 2**16  # bytes of a file, on average
 CHUNK = 500  # images that a thread decodes at a time
 File = bytes | memoryview  # an encoded image; an empty one is missing
 
@@ -30,7 +31,7 @@ def decode(
     channels: int | None = None,
     shape: tuple[int, int, int] | None = None,
 ) -> torch.Tensor:
-    """Decodes `files` to uint8 (N, C, H, W), on `torch.get_num_threads()` threads.
+    """Decodes `files` to uint8 (N, C, H, W); large ones on `torch.get_num_threads()` threads.
 
     Args:
         size: centre-crop to a square and resize to this many pixels; None requires images of one size.
@@ -47,7 +48,8 @@ def decode(
         for index in range(start, min(start + CHUNK, len(files))):
             images[index] = to_array(files[index], index, size, channels, first.shape)
 
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+    are_small = sum(map(len, files[:CHUNK])) < SMALL * min(len(files), CHUNK)  # Python's lock makes threads slower
+    with ThreadPoolExecutor(1 if are_small else torch.get_num_threads()) as pool:
         for _ in pool.map(decode_chunk, range(0, len(files), CHUNK)):  # raises the first error, and cancels the rest
             pass
     return torch.from_numpy(images)
