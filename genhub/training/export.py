@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -82,11 +82,6 @@ class Exporter:
                 for name, module in self.modules.items():
                     module.train(training[name])
 
-    def labels(self, indices: Sequence[int]) -> list[int] | None:
-        """Returns the classes in turn, None for an unconditional pipeline."""
-        num_classes = self.capabilities.num_classes
-        return [index % num_classes for index in indices] if num_classes else None
-
     def generate(self, count: int, arguments: dict[str, Any]) -> torch.Tensor:
         """Generates images, split over processes; returns all, uint8 (N, C, H, W), in every process.
 
@@ -99,8 +94,7 @@ class Exporter:
         own = range(accelerator.process_index * each, (accelerator.process_index + 1) * each)
         indices = [min(index, count - 1) for index in own]  # as many in each process
         with self.pipeline() as pipeline:
-            seed, labels = self.recipe.training.seed, self.labels(indices)
-            images = sample(pipeline, each, seed, labels=labels, arguments=arguments, indices=indices)
+            images = sample(pipeline, each, self.recipe.training.seed, arguments=arguments, indices=indices)
         images = cast(torch.Tensor, accelerator.gather(images.to(accelerator.device)))[:count].cpu()
         return to_bytes(images, (shape.channels, shape.height, shape.width))  # refuses in all processes, or in none
 
@@ -110,8 +104,7 @@ class Exporter:
         config, start = self.recipe.training, time.monotonic()
         with self.pipeline() as pipeline:
             if self.generates:
-                labels = self.labels(range(config.num_samples))
-                images = sample(pipeline, config.num_samples, config.seed, labels=labels)
+                images = sample(pipeline, config.num_samples, config.seed)
             else:
                 assert self.held_out is not None  # as `makes_images` says
                 originals = self.held_out.images[: max(config.num_samples // 2, 1)] / 255
