@@ -13,7 +13,7 @@ from genhub.evaluation.checks import check_at_least, check_values, image_batches
 from genhub.evaluation.likelihood import PIXELS, binarise_pixels
 from genhub.evaluation.metrics import mean_of
 from genhub.evaluation.result import STANDARD_ERROR, Metric
-from genhub.repository.capabilities import capabilities_of
+from genhub.repository.capabilities import capabilities_of, is_conditional
 
 FEW_LABELS = 500  # of the second linear probe
 DRAWS = 5  # of the labels of a probe that has few
@@ -75,10 +75,9 @@ def _errors(pipeline: DiffusionPipeline, images: Images, suffix: str) -> list[Me
         arguments = {"class_labels": labels[0]} if labels else {}
         return 2 * pipeline.reconstruct((sample + 1) / 2, output_type="pt", **arguments).images.to(sample) - 1
 
-    is_conditional = capabilities_of(pipeline).num_classes is not None
     is_picture = not isinstance(images, Points)
     error = reconstruction_error(
-        reconstruct, images.images, labels=images.labels if is_conditional else None, is_picture=is_picture
+        reconstruct, images.images, labels=images.labels if is_conditional(pipeline) else None, is_picture=is_picture
     )
     metrics = [Metric(f"reconstruction MSE{suffix}", "", *error.mse, STANDARD_ERROR, len(images))]
     if is_picture:
@@ -133,12 +132,12 @@ def can_probe(train: Images, test: Images) -> bool:
 
 def encode_images(pipeline: DiffusionPipeline, images: Images, batch_size: int = 250) -> torch.Tensor:
     """Returns the codes of `images`, (N, L)."""
-    is_conditional = capabilities_of(pipeline).num_classes is not None
+    has_classes = is_conditional(pipeline)
     codes = []
     for start in range(0, len(images), batch_size):
         batch = images[start : start + batch_size]
         sample = (batch.sample(slice(None)) + 1) / 2
-        arguments = {"class_labels": batch.labels} if is_conditional else {}
+        arguments = {"class_labels": batch.labels} if has_classes else {}
         codes.append(pipeline.encode(sample, **arguments).flatten(1).float().cpu())
     return torch.cat(codes)
 

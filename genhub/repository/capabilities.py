@@ -106,11 +106,6 @@ def call_arguments(
     return {"batch_size": count, "class_labels": list(labels)}
 
 
-def generates(pipeline: DiffusionPipeline | type[DiffusionPipeline]) -> bool:
-    """Returns whether a pipeline generates images from noise."""
-    return capabilities_of(pipeline).can("generate")
-
-
 def is_conditional(pipeline: DiffusionPipeline) -> bool:
     """Returns whether a pipeline generates images of a given class."""
     return capabilities_of(pipeline).num_classes is not None

@@ -6,7 +6,7 @@ from tiny import tiny_model
 from tiny_pipelines import PIPELINES, tiny_stable_diffusion
 
 import genhub
-from genhub.repository.capabilities import Capabilities, call_arguments, capabilities_of, generates, is_conditional
+from genhub.repository.capabilities import Capabilities, call_arguments, capabilities_of, is_conditional
 
 
 def diffusion(variant, num_classes=None):
@@ -43,8 +43,8 @@ def test_a_class_declares_what_its_instances_may_take():
         sampling_arguments=frozenset({"guidance_scale", "num_inference_steps", "timesteps"}),
     )
     assert capabilities_of(genhub.AutoencoderPipeline).tasks == {"reconstruct", "denoise", "encode", "hash"}
-    assert not generates(genhub.AutoencoderPipeline)
-    assert generates(DDPMPipeline)
+    assert not capabilities_of(genhub.AutoencoderPipeline).can("generate")
+    assert capabilities_of(DDPMPipeline).can("generate")
 
 
 @pytest.mark.parametrize(
