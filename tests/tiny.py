@@ -378,6 +378,31 @@ MODELS = {
             ({"block_out_channels": [8, 16, 16], "sample_size": 16}, "`block_out_channels`"),
         ),
     ),
+    "LeanUNet2DModel": Tiny(
+        arguments={
+            "sample_size": 8,
+            "in_channels": 1,
+            "block_out_channels": [8, 16],
+            "layers_per_block": [1, 1],
+            "embedding_channels": 8,
+        },
+        inputs=denoiser_inputs,
+        shapes=denoiser_shapes,
+        variants=DENOISER_VARIANTS
+        | {
+            "patches of one pixel": {"patch_size": 1},
+            "one level": {"block_out_channels": [8], "layers_per_block": [2]},
+            "linear schedule": {"beta_schedule": "linear"},
+        },
+        refused=(
+            ({"patch_size": 0}, "`patch_size` must be at least 1, got 0"),
+            ({"sample_size": 10}, "`sample_size` must be divisible by 4 .*, got 10"),
+            ({"sample_size": [8, 10]}, r"`sample_size` must be divisible by 4 .*, got \[8, 10\]"),
+            ({"layers_per_block": [1]}, r"`layers_per_block` must have one number for each of 2 levels, got \[1\]"),
+            ({"data_std": 0.0}, r"`data_std` must lie in \(0, 1\], got 0.0"),
+            ({"data_std": 1.5}, r"`data_std` must lie in \(0, 1\], got 1.5"),
+        ),
+    ),
     # A class of diffusers that recipes name
     "UNet2DModel": Tiny(DENOISER | {"out_channels": 1}, denoiser_inputs, denoiser_shapes),
 }

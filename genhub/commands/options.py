@@ -102,7 +102,7 @@ def _sampling_options(add: Callable, batch_size: int) -> None:
         "--scheduler",
         help="another scheduler of diffusers, such as DDIMScheduler; --scheduler.KEY VALUE configures it",
     )
-    add("--guidance_scale", "--guidance-scale", type=float, help="classifier-free guidance (default: 1, none)")
+    add("--guidance_scale", "--guidance-scale", type=float, help="classifier-free guidance (default: the pipeline's)")
     add("--truncation", type=float, help="a GAN's: 0 shows the mean of its styles or latents (default: 1)")
 
 

@@ -1,5 +1,6 @@
 """Images in memory, the order in which training sees them, and the range in which models see them."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields, replace
@@ -9,16 +10,21 @@ import torch
 
 from genhub.utils.randomness import keyed_generator
 
+STATISTICS_SAMPLES = 1000  # at most, evenly spaced, for the mean and standard deviation
+
 
 @dataclass(frozen=True)
 class Shape:
-    """What a model has to fit: channels, height and width of a sample, names and number of the classes."""
+    """What a model has to fit: channels, height and width of a sample, names and number of the classes, mean and
+    standard deviation of the values that the objective meets."""
 
     channels: int
     height: int
     width: int
     class_names: tuple[str, ...] | None = None
     num_classes: int | None = field(default=None, compare=False)  # None for lazy data whose classes have no names
+    mean: float | None = field(default=None, compare=False)  # None for lazy data, too
+    std: float | None = field(default=None, compare=False)
 
 
 class InMemory(ABC):
@@ -47,8 +53,10 @@ class InMemory(ABC):
         count = None if self.class_names is None else len(self.class_names)
         if count is None and self.labels is not None and len(self.labels):
             count = int(self.labels.max()) + 1
-        channels, height, width = self.sample(slice(1)).shape[1:]
-        return Shape(channels, height, width, self.class_names, count)
+        spread = self.sample(slice(None, None, math.ceil(len(self) / STATISTICS_SAMPLES)))
+        channels, height, width = spread.shape[1:]
+        mean, std = round(spread.mean().item(), 3), round(spread.std(correction=0).item(), 3)
+        return Shape(channels, height, width, self.class_names, count, mean, std)
 
     def __getitem__(self, index: slice | torch.Tensor) -> Self:
         return self._map(lambda tensor: tensor[index])

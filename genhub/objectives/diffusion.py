@@ -7,25 +7,20 @@ import torch
 import torch.nn.functional as F
 from diffusers import ModelMixin
 
+from genhub.objectives.noising import PREDICTION_TYPES, signal_and_noise, target
 from genhub.objectives.objective import Batch, Losses, Objective, Phase, Step
 
-LOSSES = {"huber": F.huber_loss, "mse": F.mse_loss}
-PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
+LOSSES = {"huber": F.huber_loss, "mse": F.mse_loss, "mae": F.l1_loss}
+TIMESTEPS = ("uniform", "stratified")
 
 
-class NoiseScheduler(Protocol):
-    """The part of a scheduler, such as `DDPMScheduler`, that adds noise in training."""
+class NoiseSchedule(Protocol):
+    """The part of a scheduler, of any class that samples from alpha_bar_1..alpha_bar_T, that training needs."""
+
+    alphas_cumprod: torch.Tensor  # (T,)
 
     @property
     def config(self) -> Mapping[str, Any]: ...
-
-    def __len__(self) -> int: ...
-
-    def add_noise(
-        self, original_samples: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor, /
-    ) -> torch.Tensor: ...
-
-    def get_velocity(self, sample: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor, /) -> torch.Tensor: ...
 
 
 class NoisePrediction(Objective):
@@ -35,14 +30,24 @@ class NoisePrediction(Objective):
         unet: any network called by the keywords `sample`, `timestep` and, if its config has `num_class_embeds`,
             `class_labels`; returns `sample`. One class embedding more than the data set has classes is the null
             class, the last one.
-        loss: "huber" (delta = 1, as in the book) or "mse" (Ho et al. 2020, Eq. 14).
+        loss: "huber" (delta = 1, as in the book), "mse" (Ho et al. 2020, Eq. 14) or "mae".
+        timesteps: "uniform", drawn one by one, or "stratified", one in each of B equal parts of 0..T-1, so that every
+            batch meets all noise levels (Kingma et al. 2021, arXiv 2107.00630, App. I.1).
         label_dropout: probability of replacing a label by the null class (Ho & Salimans 2022, arXiv 2207.12598,
             Algorithm 1).
     """
 
-    def __init__(self, unet: ModelMixin, scheduler: NoiseScheduler, loss: str = "huber", label_dropout: float = 0.0):
-        if loss not in LOSSES:
-            raise ValueError(f"`loss` must be one of {', '.join(LOSSES)}, got {loss!r}.")
+    def __init__(
+        self,
+        unet: ModelMixin,
+        scheduler: NoiseSchedule,
+        loss: str = "huber",
+        timesteps: str = "uniform",
+        label_dropout: float = 0.0,
+    ):
+        for name, value, known in (("loss", loss, LOSSES), ("timesteps", timesteps, TIMESTEPS)):
+            if value not in known:
+                raise ValueError(f"`{name}` must be one of {', '.join(known)}, got {value!r}.")
         if not 0 <= label_dropout < 1:
             raise ValueError(f"`label_dropout` must lie in [0, 1), got {label_dropout}.")
         prediction_type = scheduler.config.get("prediction_type")
@@ -55,8 +60,8 @@ class NoisePrediction(Objective):
             raise ValueError("`label_dropout` must be 0 for a network without `num_class_embeds`.")
         self.modules = {"unet": unet}
         self.phases = (Phase("unet", self.denoising_loss),)
-        self.scheduler, self.prediction_type = scheduler, prediction_type
-        self.loss, self.label_dropout = LOSSES[loss], label_dropout
+        self.alphas_cumprod, self.prediction_type = scheduler.alphas_cumprod, prediction_type
+        self.loss, self.timesteps, self.label_dropout = LOSSES[loss], timesteps, label_dropout
 
     def check_labels(self, images) -> None:
         """Compares the network's classes with the labels, and requires a null class for `label_dropout`.
@@ -75,22 +80,22 @@ class NoisePrediction(Objective):
     def denoising_loss(self, batch: Batch, step: Step) -> Losses:
         """Returns L_simple (Ho et al. 2020, Eq. 14) with the chosen distance and target."""
         x_0 = batch["sample"]  # (B, C, H, W)
-        timesteps = step.random.randint(len(self.scheduler))  # (B,)
+        timesteps = self.draw_timesteps(step)  # (B,)
         eps = step.random.randn(*x_0.shape[1:])
-        x_t = self.scheduler.add_noise(x_0, eps, timesteps)
+        alpha, sigma = signal_and_noise(self.alphas_cumprod, timesteps, like=x_0)
+        x_t = alpha * x_0 + sigma * eps
 
         inputs = {"class_labels": self.drop_labels(batch["labels"], step)} if self.num_class_embeds else {}
         prediction = self.modules["unet"](sample=x_t, timestep=timesteps, **inputs).sample
 
-        return {"loss": self.loss(prediction.float(), self.target(x_0, eps, timesteps))}
+        return {"loss": self.loss(prediction.float(), target(x_0, eps, alpha, sigma, self.prediction_type))}
 
-    def target(self, x_0: torch.Tensor, eps: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
-        """Returns the correct prediction: eps, x_0 or the velocity (Salimans & Ho 2022, arXiv 2202.00512, Sec. 4)."""
-        if self.prediction_type == "epsilon":
-            return eps
-        if self.prediction_type == "sample":
-            return x_0
-        return self.scheduler.get_velocity(x_0, eps, timesteps)
+    def draw_timesteps(self, step: Step) -> torch.Tensor:
+        """Returns a timestep in 0..T-1 for each image, (B,)."""
+        count = len(self.alphas_cumprod)
+        if self.timesteps == "uniform":
+            return step.random.randint(count)
+        return ((step.random.permutation() + step.random.rand()) * (count / step.random.total)).long()
 
     def drop_labels(self, labels: torch.Tensor, step: Step) -> torch.Tensor:
         """Replaces labels (B,) by the null class with probability `label_dropout`."""

@@ -23,6 +23,7 @@ class CosineDDPMPipeline(DiffusionPipeline):
         num_inference_steps: number of steps if a call does not say.
         num_classes: number of real classes; all of `num_class_embeds` if not given. If the network has one more, that
             one, the last, is the null class, which stands for no class.
+        guidance_scale: of calls with `class_labels` that do not say.
     """
 
     model_cpu_offload_seq = "unet"
@@ -36,6 +37,7 @@ class CosineDDPMPipeline(DiffusionPipeline):
         scheduler: SchedulerMixin,
         num_inference_steps: int = 1000,
         num_classes: int | None = None,
+        guidance_scale: float = 1.0,
     ):
         super().__init__()
         embeds = unet.config.get("num_class_embeds")
@@ -46,8 +48,12 @@ class CosineDDPMPipeline(DiffusionPipeline):
             )
         self.register_modules(unet=unet, scheduler=scheduler)
         self.register_to_config(
-            num_inference_steps=num_inference_steps, num_classes=embeds if num_classes is None else num_classes
+            num_inference_steps=num_inference_steps,
+            num_classes=embeds if num_classes is None else num_classes,
+            guidance_scale=guidance_scale,
         )
+        if guidance_scale != 1 and not self.has_null_class:
+            raise ValueError(f"`guidance_scale` must be 1: the network has no null class, got {guidance_scale}.")
         self.image_processor = VaeImageProcessor(vae_scale_factor=1)
 
     @property
@@ -74,7 +80,7 @@ class CosineDDPMPipeline(DiffusionPipeline):
         num_inference_steps: int | None = None,
         timesteps: list[int] | None = None,
         class_labels: Labels = None,
-        guidance_scale: float = 1.0,
+        guidance_scale: float | None = None,
         latents: torch.Tensor | None = None,
         output_type: str = "pil",
         return_dict: bool = True,
@@ -84,9 +90,9 @@ class CosineDDPMPipeline(DiffusionPipeline):
         Args:
             generator: random source; a list of one per image makes each image a function of its own generator.
             timesteps: decreasing noise levels to visit, instead of `num_inference_steps`.
-            class_labels: class of each image, or one for all; None is the null class.
+            class_labels: class of each image, or one for all; None is the null class, without guidance.
             guidance_scale: extrapolates the prediction from the null class through the class (Ho & Salimans 2022,
-                arXiv 2207.12598, Eq. 6, where this is 1 + w); 1 is no guidance.
+                arXiv 2207.12598, Eq. 6, where this is 1 + w); 1 is no guidance. By default the pipeline's.
             latents: the initial noise, (N, C, H, W), instead of a draw from `generator`.
             output_type: "pil", "np" (N, H, W, C) in [0, 1], or "pt" (N, C, H, W) in [0, 1].
 
@@ -103,6 +109,8 @@ class CosineDDPMPipeline(DiffusionPipeline):
         shape = (batch_size, config["in_channels"], height, width)
         self._check(shape, generator, latents, output_type)
         classes = self._classes(class_labels, batch_size)
+        if guidance_scale is None:
+            guidance_scale = 1.0 if class_labels is None else self.config["guidance_scale"]
         self._check_guidance(guidance_scale, class_labels)
         self._set_timesteps(num_inference_steps, timesteps)
         if hasattr(self.scheduler, "set_begin_index"):  # else it looks for the first timestep, which may stand twice

@@ -17,7 +17,10 @@ class TrainingConfig:
         batch_size: images per optimizer step, over all processes and micro-batches.
         gradient_accumulation: number of micro-batches of each process in a step, to save memory.
         epochs: passes through the training images; `max_steps` or `max_minutes` may end training earlier.
-        mixed_precision: "no" (float32), "bf16" or "fp16".
+        max_minutes: time to train. In a recipe of one stage the schedules of genhub and an objective's progress then
+            follow the time, so that they end when it does.
+        replay: folder of an earlier run that went by time, whose share of it before each step to repeat.
+        mixed_precision: "no" (float32), "bf16", "fp16", or "auto": bf16 on a device that computes in it, else float32.
         max_grad_norm: norm to which gradients are clipped; None for no clipping.
         ema: component -> decay of the moving average of its weights, which are then the ones sampled and saved.
         compile: compile the networks with torch.compile, which takes a minute or two and needs a C++ compiler. Not
@@ -33,6 +36,7 @@ class TrainingConfig:
     epochs: float = 1.0
     max_steps: int | None = None
     max_minutes: float | None = None
+    replay: str | None = None
     mixed_precision: str = "no"
     max_grad_norm: float | None = None
     ema: dict[str, float] = field(default_factory=dict)
@@ -57,8 +61,10 @@ class TrainingConfig:
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise ValueError(f"`training.{name}` must be above 0, got {value}.")
-        if self.mixed_precision not in ("no", "bf16", "fp16"):
-            raise ValueError(f"`training.mixed_precision` must be no, bf16 or fp16, got {self.mixed_precision!r}.")
+        if self.mixed_precision not in ("auto", "no", "bf16", "fp16"):
+            raise ValueError(
+                f"`training.mixed_precision` must be auto, no, bf16 or fp16, got {self.mixed_precision!r}."
+            )
         for name, decay in self.ema.items():
             if not 0 <= decay < 1:
                 raise ValueError(f"`training.ema.{name}` must lie in [0, 1), got {decay}.")

@@ -15,8 +15,8 @@ Sections:
 - `reported`: metrics of the source that the experiment reproduces, by genhub's names
 
 A constructor's parameter that bears the name of a component receives that component. `in_channels`, `out_channels`,
-`sample_size` and `num_classes` come from the data where a recipe leaves them out, and `num_training_steps`,
-`total_steps` and `T_max` of a learning-rate schedule from the length of its stage.
+`sample_size`, `num_classes`, `data_mean` and `data_std` come from the data where a recipe leaves them out, and
+`num_training_steps`, `total_steps` and `T_max` of a learning-rate schedule from the length of its stage.
 """
 
 import inspect
@@ -39,7 +39,7 @@ from genhub.recipes.stages import read_stages
 from genhub.recipes.yaml import read_yaml, write_yaml
 from genhub.utils.spelling import did_you_mean
 
-FROM_DATA = ("in_channels", "out_channels", "sample_size", "num_classes")
+FROM_DATA = ("in_channels", "out_channels", "sample_size", "num_classes", "data_mean", "data_std")
 FIXED_ARGUMENTS = ("batch_size", "class_labels", "generator", "latents", "output_type", "return_dict")
 
 
@@ -130,8 +130,9 @@ class Recipe:
         spec, filled = self.components[name], {}
         if self._meets_data(name):
             size = shape.height if shape.height == shape.width else (shape.height, shape.width)
-            values = (shape.channels, shape.channels, size, shape.num_classes)
-            filled = {key: value for key, value in zip(FROM_DATA, values, strict=True) if value and spec.lacks(key)}
+            values = (shape.channels, shape.channels, size, shape.num_classes, shape.mean, shape.std)
+            found = {key: value for key, value in zip(FROM_DATA, values, strict=True) if value is not None}
+            filled = {key: value for key, value in found.items() if spec.lacks(key)}
         component = spec.build(**filled)
         for key, value in filled.items():
             self.sections["components"][name][key] = list(value) if isinstance(value, tuple) else value

@@ -26,6 +26,7 @@ class Experiment:
     Args:
         description: what is trained, after which paper.
         planned_steps: number of training steps that the recipe asks for.
+        planned_minutes: time that the recipe gives to training, if it does.
         overrides: dotted key -> value, over a published recipe; None for a recipe that is not published.
     """
 
@@ -33,6 +34,7 @@ class Experiment:
     batch_size: int
     mixed_precision: str
     planned_steps: int
+    planned_minutes: float | None = None
     overrides: Mapping[str, Any] | None = None
 
 

@@ -32,7 +32,7 @@ def make_accelerator(config: TrainingConfig, logs: Path) -> Accelerator:
     AcceleratorState._reset_state(reset_partial_state=True)
     try:
         accelerator = Accelerator(
-            mixed_precision=config.mixed_precision,
+            mixed_precision=find_precision() if config.mixed_precision == "auto" else config.mixed_precision,
             log_with=[*config.trackers] or None,
             kwargs_handlers=[InitProcessGroupKwargs(timeout=TIMEOUT)],
             project_config=ProjectConfiguration(project_dir=str(logs), logging_dir=str(logs)),
@@ -54,6 +54,16 @@ def make_accelerator(config: TrainingConfig, logs: Path) -> Accelerator:
     if config.mixed_precision == "fp16" and accelerator.device.type == "cpu":
         raise ValueError("`training.mixed_precision` must be bf16 or no on a CPU, got fp16.")
     return accelerator
+
+
+def find_precision() -> str:
+    """Returns "bf16" if the device computes in it, else "no": emulated, it is slower than float32."""
+    if torch.cuda.is_available():
+        has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        processor = torch.cpu.get_capabilities()
+        has_bf16 = any(processor.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    return "bf16" if has_bf16 else "no"
 
 
 def micro_batch_size(config: TrainingConfig, images: int, accelerator: Accelerator) -> int:

@@ -133,8 +133,9 @@ class Exporter:
         return card.Experiment(
             description="\n".join(line.lstrip("# ").rstrip() for line in recipe.comment.splitlines()),
             batch_size=recipe.training.batch_size,
-            mixed_precision=recipe.training.mixed_precision,
+            mixed_precision=self.accelerator.mixed_precision,
             planned_steps=sum(stage.training.steps(images) for stage in recipe.stages),
+            planned_minutes=recipe.training.max_minutes,
             overrides=recipe.overrides if recipe.is_published else None,
         )
 

@@ -7,7 +7,6 @@ import contextlib
 import functools
 import operator
 import signal
-import time
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -20,9 +19,11 @@ from tqdm.auto import tqdm
 from genhub.objectives.objective import Batch, Objective, Phase, Step
 from genhub.recipes.configs import TrainingConfig
 from genhub.training.callbacks import Callback, SaveCheckpoint
+from genhub.training.clock import Clock
 from genhub.training.distributed import StopSignal, TrainingStopped, all_reduce, average_buffers
 from genhub.training.ema import MovingAverage
 from genhub.training.guard import check_losses, check_weights
+from genhub.training.optimizers import LinearDecay
 from genhub.training.run_folder import RunFolder
 from genhub.training.state import Progress
 from genhub.training.trainable import trainable_parameters
@@ -40,6 +41,7 @@ class Loop:
         objective: its modules are prepared by `accelerator`.
         optimizers, schedules: by what they train, as phases name it; prepared too.
         averages: moving averages by component.
+        clock: says which share of the stage is done.
         callbacks: called every so many steps, on all processes; their time does not count as training.
         checkpoint: saves the state of the run.
     """
@@ -52,7 +54,7 @@ class Loop:
         schedules: dict[str, torch.optim.lr_scheduler.LRScheduler],
         averages: dict[str, MovingAverage],
         config: TrainingConfig,
-        progress: Progress,
+        clock: Clock,
         folder: RunFolder,
         stop: StopSignal,
         callbacks: Sequence[Callback],
@@ -60,7 +62,7 @@ class Loop:
     ):
         self.accelerator, self.objective, self.averages = accelerator, objective, averages
         self.optimizers, self.schedules, self.config = optimizers, schedules, config
-        self.progress, self.folder, self.stop = progress, folder, stop
+        self.progress, self.clock, self.folder, self.stop = clock.progress, clock, folder, stop
         self.callbacks, self.checkpoint = callbacks, checkpoint
         self.window, self.device = Window(), accelerator.device
         self.parameters = {phase.trains: trainable_parameters(phase, objective) for phase in objective.phases}
@@ -69,20 +71,19 @@ class Loop:
         for module in objective.modules.values():
             module.requires_grad_(False)
 
-    def run(self, batches: Iterator[Batch], steps: int, bar: tqdm):
-        """Trains from where `progress` is to `steps`, or until the time is up.
+    def run(self, batches: Iterator[Batch], bar: tqdm):
+        """Trains from where the clock is to its last step, or until the time is up.
 
         Raises:
             TrainingStopped: a loss or gradient is not finite, or a signal came.
         """
         progress, config, name = self.progress, self.config, device_name(self.device)
-        self.steps, self.start = steps, time.monotonic() - progress.seconds
-        self.is_out_of_time = self._agree(self._is_late())
+        steps = self.clock.steps
+        self.share, self.is_out_of_time = self._agree(self.clock.share()), self._agree(self.clock.is_over) > 0
         with attention_backend(self.device):
             while progress.step < steps and not self.is_out_of_time:
                 self.step([next(batches) for _ in range(config.gradient_accumulation)])
                 progress.advance(config.batch_size, name)
-                progress.seconds = time.monotonic() - self.start
                 bar.update()
                 if progress.total_steps % config.log_every == 0 or progress.step == steps:
                     self._log(bar)
@@ -98,6 +99,7 @@ class Loop:
         progress, objective = self.progress, self.objective
         key = (self.config.seed, progress.stage, progress.step)
         seed_global(seed_of("global", *key, self.accelerator.process_index), self.device)
+        self._follow_share()
         due = [(n, phase) for n, phase in enumerate(objective.phases) if progress.step % phase.every == 0]
         rows = [self.optimizer_step(number, phase, micro_batches) for number, phase in due]
         values = self._average([torch.stack([*row.values()]) for row in rows])
@@ -154,7 +156,7 @@ class Loop:
     def _steps_to_record(self) -> int:
         """Returns the steps to the next record, this one included: the last norm before it is logged."""
         progress, every = self.progress, self.config.log_every
-        return min(every - progress.total_steps % every, self.steps - progress.step)
+        return min(every - progress.total_steps % every, self.clock.steps - progress.step)
 
     def _step(self, phase: int, index: int, micro_batches: list[Batch]) -> Step:
         """Returns the step of one micro-batch, with its random numbers."""
@@ -162,8 +164,7 @@ class Loop:
         first = (index * self.accelerator.num_processes + self.accelerator.process_index) * size
         key = ("training", self.config.seed, self.progress.stage, self.progress.step, phase)
         random = BatchRandom(*key, rows=range(first, first + size), total=self.config.batch_size, device=self.device)
-        fraction = self.progress.step / self.steps
-        return Step(self.progress.step, fraction, random, len(micro_batches), averages=self.averages)
+        return Step(self.progress.step, self.share, random, len(micro_batches), averages=self.averages)
 
     def _clip(self, parameters: list[nn.Parameter]) -> Tensor:
         """Scales gradients down to `max_grad_norm`, without waiting for the device; returns their norm before."""
@@ -178,15 +179,19 @@ class Loop:
 
     def _average(self, rows: list[Tensor]) -> list[Tensor]:
         """Averages rows of values over all processes and agrees whether to stop, in one collective."""
-        self.is_stopping, self.is_out_of_time = self.stop.number is not None, self._is_late()
+        self.clock.tick()
+        self.is_stopping, self.is_out_of_time = self.stop.number is not None, self.clock.is_over
         if self.accelerator.num_processes == 1:
             return rows
-        flags = torch.tensor([float(self.is_stopping), float(self.is_out_of_time)], device=self.device)
+        flags = torch.tensor([self.is_stopping, self.is_out_of_time, self.clock.share()], device=self.device)
         row = all_reduce(torch.cat([*rows, flags]), self.accelerator, "mean")
         *rows, flags = row.split([*map(len, rows), len(flags)])
         # reading the flags waits for the device
         is_read = self.device.type == "cpu" or (self.progress.total_steps + 1) % self.config.log_every == 0
-        self.is_stopping, self.is_out_of_time = [flag > 0 for flag in flags.tolist()] if is_read else (False, False)
+        self.is_stopping = self.is_out_of_time = False
+        if is_read:
+            *stops, self.share = flags.tolist()
+            self.is_stopping, self.is_out_of_time = [flag > 0 for flag in stops]
         return rows
 
     def _log(self, bar: tqdm):
@@ -205,12 +210,9 @@ class Loop:
         if due:
             self._check_finite()
             self._check_weights()
-            paused = time.monotonic()
-            with sdpa_kernel(list(SAMPLING_BACKENDS)):
+            with self.clock.pause(), self.window.pause(), sdpa_kernel(list(SAMPLING_BACKENDS)):
                 for callback in due:
                     callback(self.progress)
-            self.start += time.monotonic() - paused
-            self.window.start += time.monotonic() - paused
 
     def _check_finite(self):
         """Stops if a loss since the last record is not finite."""
@@ -221,14 +223,21 @@ class Loop:
         """Stops if a weight is not finite, before it is saved or judged."""
         check_weights(self.parameters, self.progress.total_steps)
 
-    def _agree(self, flag: bool) -> bool:
-        """Returns whether `flag` is set in any process."""
+    def _agree(self, value: float) -> float:
+        """Returns the mean of a value over all processes."""
         if self.accelerator.num_processes == 1:
-            return flag
-        return all_reduce(torch.tensor(float(flag), device=self.device), self.accelerator, "sum").item() > 0
+            return value
+        return all_reduce(torch.tensor(float(value), device=self.device), self.accelerator, "mean").item()
 
-    def _is_late(self) -> bool:
-        return self.config.max_minutes is not None and self.progress.seconds > 60 * self.config.max_minutes
+    def _follow_share(self):
+        """Moves schedules to the share of training that is done, and records it if it is one of time."""
+        if self.accelerator.num_processes == 1 or not self.clock.is_timed:
+            self.share = self.clock.share()
+        if self.clock.is_timed:
+            self.progress.shares.append(self.share)
+        for schedule in self.schedules.values():
+            if isinstance(schedule, LinearDecay):
+                schedule.move_to(self.share)
 
     def _leave(self):
         """Saves a checkpoint and ends training, as a signal came to one of the processes."""

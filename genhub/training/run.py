@@ -17,6 +17,7 @@ from genhub.objectives.objective import Batch, Objective
 from genhub.recipes.recipe import Recipe
 from genhub.recipes.stages import FROM_LENGTH, Stage
 from genhub.repository.load import download_recipe
+from genhub.training.clock import Clock
 from genhub.training.callbacks import VALIDATION_BATCH, Callback, DrawSamples, MonitorQuality, SaveCheckpoint, Validate
 from genhub.training.components import ComponentBuilder
 from genhub.training.distributed import (
@@ -93,6 +94,7 @@ class Run:
         parts = (self.components, self.averages, self.images, self.held_out)
         self.exporter = Exporter(recipe, *parts, self.progress, self.accelerator)
         self.monitor = self._quality_monitor()
+        self.replay = self._shares_to_replay()
 
     def _load_data(self):
         """Loads the images and cuts batches into micro-batches."""
@@ -137,7 +139,7 @@ class Run:
             self.progress.load_state_dict(saved["progress"])
         self.compile_modules()
         bar = tqdm(
-            total=sum(self.lengths),
+            total=None if self.config.max_minutes else sum(self.lengths),
             initial=self.progress.total_steps,
             desc=self.recipe.name,
             unit="step",
@@ -167,7 +169,7 @@ class Run:
         loop, batches = self.prepare_stage(number, saved)
         objective, unwrap = loop.objective, self.accelerator.unwrap_model
         try:
-            loop.run(batches, self.lengths[number], bar)
+            loop.run(batches, bar)
         finally:  # unwrap DDP: its hooks must not fire in the next stage
             objective.modules = {name: unwrap(module) for name, module in objective.modules.items()}
             self.accelerator.free_memory()
@@ -203,13 +205,25 @@ class Run:
             schedules=schedules,
             averages=self.averages,
             config=stage.training,
-            progress=self.progress,
+            clock=self._clock(number),
             folder=self.folder,
             stop=self.stop,
             callbacks=self._callbacks(objective, state),
             checkpoint=SaveCheckpoint(stage.training.checkpoint_every, state, self.folder),
         )
         return loop, self.train_data.batches(size, start, stride, self.config.seed, accelerator.device)
+
+    def _clock(self, number: int) -> Clock:
+        """Returns the clock of a stage; one of several goes by steps, and `max_minutes` only ends the run."""
+        return Clock(self.progress, self.lengths[number], self.config.max_minutes, len(self.lengths) == 1, self.replay)
+
+    def _shares_to_replay(self) -> list[float] | None:
+        """Returns the shares of time that `training.replay` names."""
+        if self.config.replay is None:
+            return None
+        if self.config.max_minutes is None or len(self.lengths) > 1:
+            raise ValueError("`training.replay` must be left out: the recipe does not go by `training.max_minutes`.")
+        return self.folder.read_shares(Path(self.config.replay))
 
     def _prepare(self, module: nn.Module) -> nn.Module:
         """Prepares a module that is trained; DDP refuses one without gradients."""
@@ -283,6 +297,7 @@ class Run:
     def _finish(self, loop: Loop) -> Path:
         """Saves the trained pipeline with its card; the last checkpoint stays, so that training can go on."""
         loop.checkpoint(self.progress)
+        self.folder.save_shares(self.progress.shares)
         results = self.validate(self.progress) if self.validate else {}
         if self.accelerator.is_main_process:
             row = {"split": "val", "images": len(self.held_out or ()), "seeds": 1}

@@ -1,10 +1,12 @@
 """A run's folder: the exported repository and `training/` (checkpoints, log, samples)."""
 
 import contextlib
+import io
 import json
 import os
 from pathlib import Path
 
+import numpy as np
 from accelerate import Accelerator
 
 from genhub.recipes.checks import as_mapping
@@ -16,6 +18,7 @@ from genhub.training.state import Progress, State
 from genhub.utils.files import atomic_write
 
 STATE = "training"
+SHARES = "shares.npy"  # under STATE
 RECORDS = 1000  # newest records that diagnostics read
 
 
@@ -77,6 +80,29 @@ class RunFolder:
         path = self.logs / "samples" / f"step-{step:08d}.png"
         path.parent.mkdir(exist_ok=True)
         atomic_write(path, picture)
+
+    def save_shares(self, shares: list[float]):
+        """Writes the shares of time of a run that goes by time, one a step, so that it can be replayed."""
+        if shares and self.accelerator.is_main_process:
+            file = io.BytesIO()
+            np.save(file, np.array(shares))
+            atomic_write(self.logs / SHARES, file.getvalue())
+
+    @staticmethod
+    def read_shares(path: Path) -> list[float]:
+        """Returns the shares of a run's folder, or of a file that `save_shares` wrote.
+
+        Raises:
+            ValueError: there is no such file, or it does not hold rising shares.
+        """
+        file = path / STATE / SHARES if path.is_dir() else path
+        try:
+            shares = np.load(file)
+        except (OSError, ValueError) as error:
+            raise ValueError(f"`training.replay` must be a run that went by time, got {path}: {error}") from error
+        if shares.ndim != 1 or not len(shares) or (np.diff(shares) < 0).any() or not 0 <= shares[0] <= shares[-1] <= 1:
+            raise ValueError(f"`training.replay` must hold shares that rise from 0 to 1, got {file}.")
+        return shares.tolist()
 
     def _check(self, resume: bool):
         """Refuses a folder that cannot be written or holds something else, before any work."""

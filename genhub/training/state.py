@@ -27,7 +27,8 @@ class State(dict):
 
 @dataclass
 class Progress:
-    """How far training is: the step 0..`steps` of a stage, totals over all stages, and the steps of each device."""
+    """How far training is: the step 0..`steps` of a stage, totals over all stages, the steps of each device and, of
+    training by time, the share of it that was done before each step."""
 
     stage: int = 0
     step: int = 0
@@ -35,6 +36,7 @@ class Progress:
     images: int = 0
     seconds: float = 0.0
     steps_on: dict[str, int] = field(default_factory=dict)  # by device name
+    shares: list[float] = field(default_factory=list)
 
     def advance(self, images: int, device: str):
         """Counts one step on a batch of `images`."""

@@ -1,6 +1,8 @@
 """Means of logged values between two records, kept on the device until they are read."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -38,6 +40,15 @@ class Window:
         """Counts a step."""
         self.steps += 1
         self.images += images
+
+    @contextmanager
+    def pause(self) -> Iterator[None]:
+        """Stops the clock of images per second for as long as the block lasts."""
+        paused = time.monotonic()
+        try:
+            yield
+        finally:
+            self.start += time.monotonic() - paused
 
     def read(self) -> dict[str, float]:
         """Returns the mean of each value over the steps that had it."""

@@ -55,5 +55,9 @@ class BatchRandom:
         """Draws uniform integers in 0..high-1, (B, *shape)."""
         return self._own_rows(torch.randint(high, (self.total, *shape), generator=self.generator, device=self.device))
 
+    def permutation(self) -> torch.Tensor:
+        """Draws a permutation of 0..total-1, (B,): each number occurs once in the global batch."""
+        return self._own_rows(torch.randperm(self.total, generator=self.generator, device=self.device))
+
     def _own_rows(self, drawn: torch.Tensor) -> torch.Tensor:
         return drawn[self.rows.start : self.rows.stop]

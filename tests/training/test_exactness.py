@@ -47,8 +47,7 @@ GAME = {
 
 def game(tiny: dict) -> dict:
     """Returns overrides that turn the tiny recipe into a game of two networks."""
-    kept = {key: value for key, value in tiny.items() if not key.startswith("pipeline.")}
-    return kept | GAME
+    return tiny | GAME
 
 
 def plain_game(tiny: dict) -> dict:
