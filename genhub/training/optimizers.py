@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.adamw import adamw
 from torch.optim.lr_scheduler import LRScheduler
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic iteration (Jordan et al. 2024)
@@ -97,7 +98,7 @@ class Muon(Optimizer):
                     "exp_avg_sq": torch.zeros_like(parameter, **like),
                 }
         states = [self.state[parameter] for parameter in parameters]
-        torch.optim.adamw.adamw(
+        adamw(
             parameters,
             [parameter.grad for parameter in parameters],
             [state["exp_avg"] for state in states],
