@@ -154,6 +154,8 @@ class CosineDDPMScheduler(SchedulerMixin, ConfigMixin):
         optional = [name for name, p in inspect.signature(cls).parameters.items() if p.default is None]
         config: dict[str, Any] = {k: v for k, v in config_dict.items() if v is not None or k in optional}
         defaults = config.pop("_use_default_values", ())
+        for key in {"sigma_max", "sigma_min"} & {*defaults}:  # the other scheduler's, of other noise levels
+            config.pop(key, None)
         if kwargs.keys() & {"num_train_timesteps", "s", "beta_max"}:  # the noise levels change
             config["trained_betas"] = None
         init_dict, unused_kwargs, hidden_dict = super().extract_init_dict(config, **kwargs)
