@@ -1,11 +1,13 @@
 """A class and its arguments, as a recipe names them: checked before any work, called later."""
 
+import inspect
 from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
 
 from genhub.recipes.arguments import check_arguments, parameters_of
 from genhub.recipes.imports import import_class
+from genhub.utils.schedulers import register_undeclared, undeclared_options
 
 
 class Spec:
@@ -40,6 +42,8 @@ class Spec:
         self.parameters = parameters_of(self.config_class or self.cls)
         self.given = tuple(name for name in given if name in self.parameters)
         arguments = {name: value for name, value in entry.items() if name != "class"}
+        undeclared = undeclared_options(self.cls) if inspect.isclass(self.cls) else ()
+        self.undeclared = {name: arguments.pop(name) for name in undeclared if name in arguments}
         self.arguments = check_arguments(section, self.config_class or self.cls, arguments, skip=self.given)
 
     def missing(self, filled: tuple[str, ...] = ()) -> list[str]:
@@ -67,7 +71,10 @@ class Spec:
         try:
             if self.config_class is not None:
                 return self.cls(self.config_class(**arguments))
-            return self.cls(*positional, **arguments)
+            built = self.cls(*positional, **arguments)
+            if self.undeclared:
+                register_undeclared(built, self.undeclared)
+            return built
         except (TypeError, NotImplementedError, AssertionError, ArithmeticError, RuntimeError) as error:
             raise ValueError(f"`{self.section}` cannot be built: {error}") from error
         except (ValueError, StrictDataclassError) as error:

@@ -23,6 +23,7 @@ from genhub.repository.format import (
     read_json,
 )
 from genhub.utils.files import sha256
+from genhub.utils.spelling import did_you_mean
 
 logger = logging.getLogger(__name__)
 DOWNLOAD_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token", "revision")
@@ -146,7 +147,8 @@ def find_class(name: str, kind: type | tuple[type, ...]) -> type:
     cls = getattr(genhub, name) if name in genhub.__all__ else getattr(diffusers, name, None)
     if not (inspect.isclass(cls) and issubclass(cls, kind)):
         raise RepositoryError(
-            f"Neither genhub {genhub.__version__} nor diffusers {diffusers.__version__} has such a class: {name}."
+            f"Neither genhub {genhub.__version__} nor diffusers {diffusers.__version__} has such a class: "
+            f"{name}{did_you_mean(name, [*genhub.__all__, *dir(diffusers)])}."
         )
     return cls
 

@@ -30,6 +30,7 @@ CHOICES = {
     "timestep_spacing": ("leading", "trailing", "linspace"),
     "beta_schedule": ("squaredcos_cap_v2",),
 }
+OWN_DEFAULTS = ("beta_max", "s", "sigma_max", "sigma_min")  # defaults that other schedulers do not share
 
 
 @dataclass
@@ -67,6 +68,11 @@ class CosineDDPMScheduler(SchedulerMixin, ConfigMixin):
         timestep_spacing: "leading", "trailing" or "linspace" (Lin et al. 2023, Table 2).
         trained_betas: the betas, in place of the formula. The constructor sets them if `s` or `beta_max` are not the
             defaults, so that `from_config` of another scheduler uses the same noise levels.
+        use_exponential_sigmas, sigma_min, sigma_max: not for these steps, but for the solvers made from this config
+            (`DPMSolverMultistepScheduler` and the like): steps uniform in ln sigma, sigma^2 = 1 / alpha_bar - 1, from
+            `sigma_max` to `sigma_min`. At T = 4000 the largest sigma is 8e4, so without `sigma_max` solvers waste most
+            of their steps.
+        thresholding, sample_max_value: True and 1.0 are what solvers call `clip_sample` with a range of 1.
     """
 
     _compatibles = [e.name for e in KarrasDiffusionSchedulers]
@@ -86,6 +92,11 @@ class CosineDDPMScheduler(SchedulerMixin, ConfigMixin):
         steps_offset: int = 0,
         beta_schedule: str = "squaredcos_cap_v2",
         trained_betas: list[float] | None = None,
+        use_exponential_sigmas: bool = False,
+        sigma_min: float | None = None,
+        sigma_max: float | None = None,
+        thresholding: bool = False,
+        sample_max_value: float = 1.0,
     ):
         if num_train_timesteps < 1:
             raise ValueError(f"`num_train_timesteps` must be at least 1, got {num_train_timesteps}.")
@@ -95,6 +106,13 @@ class CosineDDPMScheduler(SchedulerMixin, ConfigMixin):
             raise ValueError(f"`beta_max` must lie between 0 and 1, got {beta_max}.")
         if clip_sample_range <= 0:
             raise ValueError(f"`clip_sample_range` must be above 0, got {clip_sample_range}.")
+        if None not in (sigma_min, sigma_max) and not 0 < sigma_min < sigma_max:
+            raise ValueError(f"`sigma_min` must lie between 0 and `sigma_max`, got {sigma_min} and {sigma_max}.")
+        if thresholding and (clip_sample, clip_sample_range, sample_max_value) != (True, 1.0, 1.0):
+            raise ValueError(
+                "`thresholding` must be off, or equal `clip_sample` with `clip_sample_range` and `sample_max_value` 1, "
+                f"got {clip_sample}, {clip_sample_range} and {sample_max_value}."
+            )
         for name, choices in CHOICES.items():
             if self.config[name] not in choices:
                 raise ValueError(f"`{name}` must be one of {', '.join(choices)}, got {self.config[name]!r}.")
@@ -106,7 +124,7 @@ class CosineDDPMScheduler(SchedulerMixin, ConfigMixin):
 
         # Another scheduler that reads this config must not replace these values by its own defaults
         if "_use_default_values" in self.config:
-            ours = sorted({"s", "beta_max"} & set(self.config["_use_default_values"]))
+            ours = sorted({*OWN_DEFAULTS} & set(self.config["_use_default_values"]))
             self.register_to_config(_use_default_values=ours)
 
         self.init_noise_sigma = 1.0
@@ -131,16 +149,18 @@ class CosineDDPMScheduler(SchedulerMixin, ConfigMixin):
         Raises:
             ValueError: the config has an option that this scheduler lacks.
         """
-        for key in ("rescale_betas_zero_snr", "thresholding"):
-            if config_dict.get(key):
-                raise ValueError(f"`{key}` must be off: CosineDDPMScheduler has no such option.")
-        config: dict[str, Any] = {k: v for k, v in config_dict.items() if v is not None or k == "trained_betas"}
+        if config_dict.get("rescale_betas_zero_snr"):
+            raise ValueError("`rescale_betas_zero_snr` must be off: CosineDDPMScheduler has no such option.")
+        optional = [name for name, p in inspect.signature(cls).parameters.items() if p.default is None]
+        config: dict[str, Any] = {k: v for k, v in config_dict.items() if v is not None or k in optional}
         defaults = config.pop("_use_default_values", ())
+        for key in {"sigma_max", "sigma_min"} & {*defaults}:  # the other scheduler's, of other noise levels
+            config.pop(key, None)
         if kwargs.keys() & {"num_train_timesteps", "s", "beta_max"}:  # the noise levels change
             config["trained_betas"] = None
         init_dict, unused_kwargs, hidden_dict = super().extract_init_dict(config, **kwargs)
         if "_use_default_values" in config_dict:
-            ours = [k for k in ("beta_max", "s") if k in defaults or k not in config]
+            ours = [k for k in OWN_DEFAULTS if k in defaults or k not in config]
             hidden_dict["_use_default_values"] = ours
         return init_dict, unused_kwargs, hidden_dict
 

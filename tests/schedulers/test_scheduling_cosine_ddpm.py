@@ -395,7 +395,9 @@ def read(**config):
         ("`timestep` must be one of", lambda: [c := cosine(), c.set_timesteps(9), c.step(randn(1), 9, randn(2))]),
         ("`beta_schedule` must be .*, got 'linear'", lambda: read(beta_schedule="linear")),
         ("`variance_type` must be .*, got 'learned_range'", lambda: read(variance_type="learned_range")),
-        ("`thresholding` must be off", lambda: read(thresholding=True)),
+        ("`thresholding` must be off", lambda: read(thresholding=True, sample_max_value=2.0)),
+        ("`thresholding` must be off", lambda: cosine(thresholding=True, clip_sample=False)),
+        ("`sigma_min` must lie between 0 and `sigma_max`, got 9 and 2", lambda: cosine(sigma_min=9, sigma_max=2)),
         ("`rescale_betas_zero_snr` must be off", lambda: read(rescale_betas_zero_snr=True)),
     ],
 )
