@@ -80,15 +80,15 @@ class NoisePrediction(Objective):
     def denoising_loss(self, batch: Batch, step: Step) -> Losses:
         """Returns L_simple (Ho et al. 2020, Eq. 14) with the chosen distance and target."""
         x_0 = batch["sample"]  # (B, C, H, W)
-        timesteps = self.draw_timesteps(step)  # (B,)
-        eps = step.random.randn(*x_0.shape[1:])
+        timesteps, eps = self.draw_timesteps(step), self.draw_noise(x_0, step)  # (B,), (B, C, H, W)
         alpha, sigma = signal_and_noise(self.alphas_cumprod, timesteps, like=x_0)
-        x_t = alpha * x_0 + sigma * eps
+        prediction = self.predict(alpha * x_0 + sigma * eps, timesteps, batch, step)
+        return {"loss": self.loss(prediction, target(x_0, eps, alpha, sigma, self.prediction_type))}
 
+    def predict(self, x_t: torch.Tensor, timesteps: torch.Tensor, batch: Batch, step: Step) -> torch.Tensor:
+        """Returns the network's prediction (B, C, H, W), of which a share does not know its class."""
         inputs = {"class_labels": self.drop_labels(batch["labels"], step)} if self.num_class_embeds else {}
-        prediction = self.modules["unet"](sample=x_t, timestep=timesteps, **inputs).sample
-
-        return {"loss": self.loss(prediction.float(), target(x_0, eps, alpha, sigma, self.prediction_type))}
+        return self.modules["unet"](sample=x_t, timestep=timesteps, **inputs).sample.float()
 
     def draw_timesteps(self, step: Step) -> torch.Tensor:
         """Returns a timestep in 0..T-1 for each image, (B,)."""
@@ -96,6 +96,10 @@ class NoisePrediction(Objective):
         if self.timesteps == "uniform":
             return step.random.randint(count)
         return ((step.random.permutation() + step.random.rand()) * (count / step.random.total)).long()
+
+    def draw_noise(self, x_0: torch.Tensor, step: Step) -> torch.Tensor:
+        """Returns eps, shaped like x_0."""
+        return step.random.randn(*x_0.shape[1:])
 
     def drop_labels(self, labels: torch.Tensor, step: Step) -> torch.Tensor:
         """Replaces labels (B,) by the null class with probability `label_dropout`."""
