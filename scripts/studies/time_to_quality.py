@@ -1,0 +1,138 @@
+"""How good is a diffusion model after so many minutes of one processor? Writes docs/time-to-quality.
+
+    python scripts/studies/time_to_quality.py FASHION_MNIST docs/time-to-quality --minutes 1 2 6 20 60
+
+Trains `conditional-ddpm` and, on the same machine in the same run, the recipe of diffusers'
+`examples/unconditional_image_generation/train_unconditional.py` with its defaults (a U-Net of 113 M parameters at 32 x 32
+pixels, batches of 16, AdamW 1e-4 with 500 steps of warm-up, moving average, noise prediction, linear schedule). Each
+budget is a training run of its own. What is measured already is not measured again.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from ablations import QUIET, Judge
+from datasets import Dataset, Features, Image
+from PIL import Image as Picture
+
+from genhub.data import DataConfig, Images, load
+from genhub.evaluation.protocol import PADDING
+from genhub.evaluation.sampling import set_scheduler
+from genhub.training.clock import Clock
+from genhub.training.run import train
+from genhub.utils.environment import device_name, versions
+from genhub.utils.files import atomic_write
+
+DIFFUSERS: dict[str, Any] = {
+    "components": {
+        "unet": {
+            "class": "diffusers.UNet2DModel",
+            "layers_per_block": 2,
+            "block_out_channels": [128, 128, 256, 256, 512, 512],
+            "down_block_types": [*["DownBlock2D"] * 4, "AttnDownBlock2D", "DownBlock2D"],
+            "up_block_types": ["UpBlock2D", "AttnUpBlock2D", *["UpBlock2D"] * 4],
+        },
+        "scheduler": {"class": "diffusers.DDPMScheduler", "num_train_timesteps": 1000, "beta_schedule": "linear"},
+    },
+    "objective": {"class": "genhub.objectives.NoisePrediction", "loss": "mse"},
+    "optimizers": {
+        "unet": {
+            "class": "torch.optim.AdamW",
+            "lr": 1e-4,
+            "betas": [0.95, 0.999],
+            "weight_decay": 1e-6,
+            "schedule": {"class": "diffusers.optimization.get_cosine_schedule_with_warmup", "num_warmup_steps": 500},
+        }
+    },
+    "pipeline": {"class": "genhub.CosineDDPMPipeline", "num_inference_steps": 20},
+    "training.batch_size": 16,
+    "training.epochs": 100,
+    "training.ema": {"unet": 0.9999},
+}
+CONTESTANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "genhub, `conditional-ddpm`": ("conditional-ddpm", {}),
+    "diffusers, `train_unconditional.py`": ("ddpm-best", DIFFUSERS),
+}
+SOLVER = {"DDPMScheduler": "DPMSolverMultistepScheduler"}  # 1000 steps of 113 M parameters would take days
+
+
+def write_report(source: str, folder: Path, minutes: list[float], count: int, runs: Path) -> dict[str, Any]:
+    """Measures what is missing in report.json in `folder`, and writes it and README.md after each run.
+
+    Args:
+        minutes: budgets, of one thread.
+        count: number of generated images.
+    """
+    Clock.now = staticmethod(time.process_time)  # other work on the machine costs a run nothing
+    torch.set_num_threads(1)
+    path = folder / "report.json"
+    folder.mkdir(parents=True, exist_ok=True)
+    report = json.loads(path.read_text()) if path.is_file() else {"count": count, "rows": {}}
+    if report["count"] != count:
+        raise ValueError(f"{path} was measured with {report['count']} images, got {count}.")
+    report |= {"device": device_name(torch.device("cpu")), "versions": versions()}
+    judge = Judge(source)
+    for budget in minutes:
+        for name, (recipe, overrides) in CONTESTANTS.items():
+            rows = report["rows"].setdefault(name, {})
+            if f"{budget:g}" in rows:
+                continue
+            data = padded(source, runs / "padded") if recipe == "ddpm-best" else source
+            repository = runs / f"{recipe}-{budget:g}"
+            if not (repository / "model_index.json").is_file():
+                limits = {"data.source": str(data), "training.max_minutes": budget}
+                train(recipe, repository, overrides=QUIET | limits | overrides)
+            rows[f"{budget:g}"] = judge(repository, count)
+            print(name, budget, rows[f"{budget:g}"], flush=True)
+            atomic_write(path, json.dumps(report, indent=1) + "\n")
+            atomic_write(folder / "README.md", markdown(report))
+    return report
+
+
+def padded(source: str, folder: Path) -> Path:
+    """Writes the training images with black edges, 32 x 32 pixels, which six levels can halve; returns the folder."""
+    if not folder.is_dir():
+        images = load(DataConfig(source=source), "train")
+        assert isinstance(images, Images)
+        pixels = F.pad(images.images, [PADDING] * 4)[:, 0].numpy()
+        rows = {"image": [Picture.fromarray(image) for image in pixels]}
+        folder.mkdir(parents=True)
+        Dataset.from_dict(rows, features=Features({"image": Image()})).to_parquet(folder / "train.parquet")
+    return folder
+
+
+def markdown(report: dict[str, Any]) -> str:
+    """Renders the report."""
+    budgets = sorted({budget for rows in report["rows"].values() for budget in rows}, key=float)
+    lines = [
+        "# Quality against minutes",
+        "",
+        f"FD-FM of {report['count']:,} images to the 5,000 held-out images of Fashion MNIST after so many minutes of one",
+        f"thread of an {report['device']}, in brackets the images seen; one seed. genhub's model samples in its 10 calls",
+        "with guidance, that of diffusers in 20 calls of DPM-Solver++. Written by `scripts/studies/time_to_quality.py`.",
+        "",
+        f"| recipe | {' | '.join(f'{budget} min' for budget in budgets)} |",
+        "|---" * (len(budgets) + 1) + "|",
+    ]
+    for name, rows in report["rows"].items():
+        cells = [
+            f"{[*rows[b]['distances'].values()][-1]:.2f} ({rows[b]['images']:,})" if b in rows else "" for b in budgets
+        ]
+        lines.append(f"| {' | '.join([name, *cells])} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("source", help="Fashion MNIST, as data.source of a recipe")
+    parser.add_argument("output", type=Path, help="folder of the report")
+    parser.add_argument("--minutes", type=float, nargs="+", default=[1.0, 2.0, 6.0, 20.0, 60.0])
+    parser.add_argument("--count", type=int, default=1000)
+    parser.add_argument("--runs", type=Path, default=Path("runs/time-to-quality"))
+    options = parser.parse_args()
+    write_report(options.source, options.output, options.minutes, options.count, options.runs)
