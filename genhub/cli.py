@@ -121,6 +121,7 @@ def _generate(options: argparse.Namespace, overrides: dict[str, object]) -> int:
         output=options.output,
         folder=options.folder,
         device=options.device,
+        dtype=options.dtype,
         **_sampling(options, overrides),
     )
     print(f"Wrote {path}")

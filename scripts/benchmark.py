@@ -20,7 +20,7 @@ PARTS = ("data", "evaluation", "example", "generation", "loop")
 def main():
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--recipe", default="ddpm-quick", help="of the example and of the evaluation")
+    parser.add_argument("--recipe", default="ddpm-quick", help="of the example, of the evaluation and of diffusion")
     parser.add_argument("--loop", nargs="+", default=RECIPES, help="recipes whose loop is measured")
     parser.add_argument("--data", default="sample", help="data set to train on and to decode")
     parser.add_argument("--rounds", type=int, default=9, help="how often each contestant runs (medians are printed)")
@@ -32,7 +32,7 @@ def main():
     print(f"{device_name(torch.device('cpu'))}, {torch.get_num_threads()} thread(s), torch {torch.__version__}")
     parts = {
         "data": lambda: benchmark_data(options.data, options.rounds),
-        "generation": lambda: benchmark_generation(options.rounds),
+        "generation": lambda: benchmark_generation(options.rounds, options.recipe),
         "evaluation": lambda: benchmark_evaluation(options.data, options.recipe, options.rounds),
         "loop": lambda: benchmark_loop(options.data, options.rounds, tuple(options.loop)),
         "example": lambda: benchmark_example(options.data, options.recipe, options.rounds, options.steps),

@@ -14,6 +14,8 @@ from genhub.repository.capabilities import capabilities_of
 from genhub.repository.load import AutoPipeline
 from genhub.utils.environment import best_device
 
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
 
 def generate(
     repo: str,
@@ -28,6 +30,7 @@ def generate(
     output: str | None = None,
     folder: str | None = None,
     device: str | None = None,
+    dtype: str = "fp32",
 ) -> Path:
     """Generates images with the pipeline of `repo` and writes them as one grid; returns its path.
 
@@ -42,6 +45,7 @@ def generate(
         arguments: further arguments of the pipeline's call, such as `num_inference_steps` or `truncation`.
         output: file of the grid; `generated.png` in a local repository, or in the working directory.
         folder: write each image as a PNG file here, too.
+        dtype: of the networks: fp32, bf16, or fp16, which a CPU does not offer.
 
     Raises:
         ValueError: there is no such repository, or the pipeline does not take these arguments.
@@ -53,7 +57,8 @@ def generate(
         raise ValueError(f"`count` and `batch_size` must be at least 1, got {count} and {batch_size}.")
     labels, texts = (_one_each(name, values, count) for name, values in conditions.items())
     path = _grid_path(repo, output)
-    pipeline = AutoPipeline.from_pretrained(repo).to(_device(device))
+    place = _device(device)
+    pipeline = AutoPipeline.from_pretrained(repo).to(place, _dtype(dtype, place))
     _check(pipeline, class_labels, prompts)
     arguments = arguments or {}
     check_sampling_arguments(pipeline, arguments)
@@ -88,6 +93,13 @@ def _device(name: str | None) -> torch.device:
         return torch.empty(0, device=name or best_device()).device
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"`device` must be one that this PyTorch and this machine have, got {name!r}.") from error
+
+
+def _dtype(name: str, device: torch.device) -> torch.dtype:
+    known = [known for known in DTYPES if known != "fp16" or device.type != "cpu"]
+    if name not in known:
+        raise ValueError(f"`dtype` must be one of {', '.join(known)} on {device.type}, got {name!r}.")
+    return DTYPES[name]
 
 
 def _check(pipeline: DiffusionPipeline, class_labels: Sequence[int] | None, prompts: Sequence[str] | None) -> None:

@@ -81,6 +81,7 @@ def _generate_options(add: Callable) -> None:
     add("--output", help="file of the grid (default: generated.png in the folder, or here)")
     add("--folder", help="also write each image to a PNG file in this folder")
     add("--device", help="cpu, cuda, cuda:1, mps (default: the best available)")
+    add("--dtype", default="fp32", help="of the networks: fp32, bf16, or fp16 but on a CPU (default: fp32)")
 
 
 def _evaluate_options(add: Callable) -> None:

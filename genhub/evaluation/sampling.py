@@ -139,7 +139,9 @@ def _kind_of(scheduler: SchedulerMixin) -> tuple[bool, bool, list[str]]:
 
 def _has_noise_levels_of(old: SchedulerMixin, new: SchedulerMixin) -> bool:
     levels = getattr(new, "alphas_cumprod", None)
-    return levels is not None and levels.shape == old.alphas_cumprod.shape and torch.allclose(levels, old.alphas_cumprod)
+    return (
+        levels is not None and levels.shape == old.alphas_cumprod.shape and torch.allclose(levels, old.alphas_cumprod)
+    )
 
 
 @dataclass

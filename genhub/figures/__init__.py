@@ -21,6 +21,7 @@ FIGURES: dict[str, str] = {  # name -> module:function, imported on use
     "prior-samples": "genhub.figures.samples:prior_samples",
     "progress": "genhub.figures.training:progress",
     "reconstructions": "genhub.figures.autoencoders:reconstructions",
+    "samplers": "genhub.figures.evaluation:samplers",
     "sampling-time": "genhub.figures.evaluation:sampling_time",
     "style-mixing": "genhub.figures.gan:style_mixing",
     "training-time": "genhub.figures.training:training_time",

@@ -1,4 +1,4 @@
-"""What evaluations measured: `sampling-time`."""
+"""What evaluations measured: `sampling-time` and `samplers`."""
 
 import json
 import math
@@ -52,6 +52,49 @@ def distance_panels(repo: str, text: str | None) -> tuple[list[plotting.Panel], 
         log_y=True,
     )
     return [panel], describe_chart(lines, newest, len(evaluations) - len(comparable))
+
+
+def samplers(repo: str) -> bytes:
+    """Draws the Fréchet distance of each sampler against the calls of the network.
+
+    They are read from samplers.json, which scripts/studies/sampler_study.py writes.
+    """
+    return plotting.chart_png(plotting.chart(*sampler_panels(repo, read_text(repo, "samplers.json"))))
+
+
+def sampler_panels(repo: str, text: str | None) -> tuple[list[plotting.Panel], str]:
+    """Returns the panel and the title of `samplers`.
+
+    Args:
+        text: of samplers.json.
+
+    Raises:
+        ValueError: there is no such file, or nothing is measured yet.
+    """
+    study = json.loads(text or "{}")
+    if not study.get("cells"):
+        raise ValueError(
+            f"{repo} has no samplers.json to draw: run `python scripts/studies/sampler_study.py {repo} --data DATA` "
+            "first."
+        )
+    by_sampler: dict[str, list[dict]] = {}
+    for cell in sorted(study["cells"], key=lambda cell: cell["calls"]):
+        by_sampler.setdefault(cell["sampler"], []).append(cell)
+    lines = [
+        plotting.Line(
+            name,
+            x=[cell["calls"] for cell in cells],
+            y=[cell["FD"] for cell in cells],
+            spread=[cell["spread"] for cell in cells],
+        )
+        for name, cells in by_sampler.items()
+    ]
+    panel = plotting.Panel(lines, "calls of the network", "FD (clf), lower is better", log_x=True, log_y=True)
+    title = (
+        f"Samplers, from the same initial noise\n{study['images']:,} images against {study['reference_images']:,} of "
+        f"{study['data']}, test; error bars: sd over halves"
+    )
+    return [panel], title
 
 
 def distance_line(name: str, evaluations: list[dict]) -> plotting.Line:

@@ -46,6 +46,12 @@ class CosineDDPMPipeline(DiffusionPipeline):
                 f"`num_classes` must be the network's `num_class_embeds`, {embeds}, or one less if the last one is a "
                 f"null class, got {num_classes}."
             )
+        for name in ("num_train_timesteps", "beta_schedule"):
+            trained = unet.config.get(name)
+            if trained is not None and scheduler.config.get(name) != trained:
+                raise ValueError(
+                    f"`scheduler.{name}` must be that of the network, {trained}, got {scheduler.config.get(name)}."
+                )
         self.register_modules(unet=unet, scheduler=scheduler)
         self.register_to_config(
             num_inference_steps=num_inference_steps,
@@ -119,17 +125,19 @@ class CosineDDPMPipeline(DiffusionPipeline):
         # x_T
         sample = latents
         if sample is None:
-            sample = randn_tensor(shape, generator=generator, device=self._execution_device, dtype=self.unet.dtype)
-        sample = sample.to(self._execution_device, self.unet.dtype) * self.scheduler.init_noise_sigma
+            sample = randn_tensor(shape, generator=generator, device=self._execution_device)
+        sample = sample.to(self._execution_device, torch.float32) * self.scheduler.init_noise_sigma
 
         # x_T -> x_0
         is_random = "generator" in inspect.signature(self.scheduler.step).parameters
         random_source = {"generator": generator} if is_random else {}
-        for t in self.progress_bar(self.scheduler.timesteps):  # pyright: ignore
-            prediction = self._predict(self.scheduler.scale_model_input(sample, t), t, classes, guidance_scale)
-            sample = self.scheduler.step(prediction, t, sample, **random_source).prev_sample
+        timesteps_on_device = self.scheduler.timesteps.to(self._execution_device)
+        for i, t in enumerate(self.progress_bar(self.scheduler.timesteps)):  # pyright: ignore
+            x_t = self.scheduler.scale_model_input(sample, t).to(self.unet.dtype)
+            prediction = self._predict(x_t, timesteps_on_device[i], classes, guidance_scale)
+            sample = self.scheduler.step(prediction.float(), t, sample, **random_source).prev_sample
 
-        return self._output(sample.float(), output_type, return_dict)
+        return self._output(sample, output_type, return_dict)
 
     def _predict(
         self, sample: torch.Tensor, t: torch.Tensor, classes: torch.Tensor | None, guidance_scale: float
@@ -173,18 +181,21 @@ class CosineDDPMPipeline(DiffusionPipeline):
         self._check_output_type(output_type)
 
     def _set_timesteps(self, count: int | None, timesteps: list[int] | None):
+        """Sets the timesteps, on the CPU: schedulers read them, and a GPU would have to wait in every step."""
         total = self.scheduler.config.num_train_timesteps
         if timesteps is not None:
             if count is not None:
                 raise ValueError("Pass at most one of `num_inference_steps` and `timesteps`.")
             if "timesteps" not in inspect.signature(self.scheduler.set_timesteps).parameters:
                 raise ValueError(f"`timesteps` must be unset: {type(self.scheduler).__name__} chooses its own.")
-            self.scheduler.set_timesteps(timesteps=timesteps, device=self._execution_device)
+            if not timesteps or min(timesteps) < 0 or max(timesteps) >= total:
+                raise ValueError(f"`timesteps` must fall strictly within {total - 1}..0, got {list(timesteps)}.")
+            self.scheduler.set_timesteps(timesteps=timesteps)
             return
         count = self.config["num_inference_steps"] if count is None else count
         if not isinstance(count, int) or not 1 <= count <= total:
             raise ValueError(f"`num_inference_steps` must lie between 1 and {total}, got {count}.")
-        self.scheduler.set_timesteps(count, device=self._execution_device)
+        self.scheduler.set_timesteps(count)
 
     # Same as genhub.pipelines.pipeline_vae.VAEPipeline._expand_labels
     def _expand_labels(self, labels: Labels, count: int, num_classes: int) -> torch.Tensor:

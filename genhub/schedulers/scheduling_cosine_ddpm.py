@@ -110,7 +110,7 @@ class CosineDDPMScheduler(SchedulerMixin, ConfigMixin):
             raise ValueError(f"`sigma_min` must lie between 0 and `sigma_max`, got {sigma_min} and {sigma_max}.")
         if thresholding and (clip_sample, clip_sample_range, sample_max_value) != (True, 1.0, 1.0):
             raise ValueError(
-                "`thresholding` must be off, or equal `clip_sample` with `clip_sample_range` and `sample_max_value` 1, "
+                "`thresholding` must be off, or be `clip_sample` with `clip_sample_range` and `sample_max_value` 1, "
                 f"got {clip_sample}, {clip_sample_range} and {sample_max_value}."
             )
         for name, choices in CHOICES.items():

@@ -60,8 +60,10 @@ def test_the_table_can_be_read_without_importing_anything():
     assert FIGURES.keys() >= ANIMATED
 
 
-def test_every_figure_is_drawn_here_but_one_that_needs_an_evaluation():
-    assert {name for names in DRAWN.values() for name in names} == FIGURES.keys() - {"sampling-time"}
+def test_every_figure_is_drawn_here_but_those_that_need_an_evaluation():
+    drawn = {name for names in DRAWN.values() for name in names}
+
+    assert drawn == FIGURES.keys() - {"sampling-time", "samplers"}
 
 
 @pytest.mark.parametrize(("recipe", "name"), [(recipe, name) for recipe in DRAWN for name in DRAWN[recipe]])
