@@ -61,7 +61,7 @@ def evaluate_diffusion_likelihood(
 
 
 def choose_timesteps(sigmas: torch.Tensor, steps: int = STEPS) -> torch.Tensor:
-    """Returns ascending timesteps from 0 to the last with a sigma (T,) of at most `MAX_SIGMA`: those nearest to `steps`
+    """Returns ascending timesteps from 0 to the last with a sigma (T,) up to `MAX_SIGMA`: those nearest to `steps`
     equal steps in ln sigma, fewer where the schedule is coarser."""
     check_at_least("steps", steps, 1)
     logs = sigmas[sigmas <= MAX_SIGMA].log()

@@ -112,7 +112,7 @@ def test_the_flow_of_correlated_pixels_has_their_density_on_average_over_probes(
     found = flow_log_density(denoiser, pixels.expand(64, *SHAPE), every, choose_timesteps(denoiser.sigmas, 150))
 
     assert found.std() > 0.1
-    assert found.mean().item() == pytest.approx(log_density(denoiser, pixels).item(), abs=0.01)
+    assert found.mean().item() == pytest.approx(log_density(denoiser, pixels).item(), abs=0.03)
 
 
 def test_half_a_step_makes_a_quarter_of_the_error():
