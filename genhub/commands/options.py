@@ -92,6 +92,8 @@ def _evaluate_options(add: Callable) -> None:
     add("--feature_net", "--feature-net", help="a trained feature-classifier, for other data sets")
     text = "also train classifiers on N images (50,000 if not given) of a conditional model"
     add("--cas", type=int, nargs="?", default=0, const=50_000, metavar="N", help=text)
+    text = "also measure the likelihood of N test images (500 if not given) under a diffusion model"
+    add("--likelihood", type=int, nargs="?", default=0, const=500, metavar="N", help=text)
     add("--output", help="folder of the results (default: the repository, or evaluation-<name>)")
 
 
