@@ -36,6 +36,7 @@ evaluation can be repeated cheaply. --pipeline.KEY VALUE and --scheduler.KEY VAL
   genhub figure classes runs/ddpm-quick                    samples of each class
   genhub figure sampling-time runs/ddpm-quick              quality against seconds per image, after `genhub evaluate`
   genhub figure training-time runs/ddpm-quick --output curve.png
+  genhub figure trajectory runs/ddpm-quick --output trajectory.gif
   genhub figure codes runs/stacked-ae --count 1000         the codes of 1,000 images on a plane
 
 figures:
