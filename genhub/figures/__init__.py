@@ -2,7 +2,8 @@
 `genhub.plotting` draws.
 
 A function takes the repository and any of `count`, `seed`, `steps` and `against`. It returns a PNG file, or a GIF file
-if it is among `ANIMATED`; one of `CAN_ANIMATE` returns either, as `is_animated` says. The first sentence of its docstring is its help line.
+if it is among `ANIMATED`; one of `CAN_ANIMATE` returns either, as `is_animated` says. The first sentence of its
+docstring is its help line.
 """
 
 FIGURES: dict[str, str] = {  # name -> module:function, imported on use

@@ -153,9 +153,9 @@ def forward_process(repo: str, seed: int = 0, count: int = 3) -> bytes:
         names.append(f"image {index}" if images.labels is None else class_of(images, index))
     captions = [[]] * (len(rows) - 1) + [["image", *(f"t = {timestep}" for timestep in timesteps)]]
     title = (
-        f"{subject.name}: {SPLITS[subject.held_out]} images with the noise of timestep t of 0 to {len(alpha_bars) - 1}, "
-        f"the same eps in a row; seed {seed}"
+        f"{subject.name}: {SPLITS[subject.held_out]} images and their x_t, t from 0 to {len(alpha_bars) - 1}, with "
     )
+    title += f"the same noise eps along a row; seed {seed}"
     scale = scale_for(rows[0], 56)
     return plotting.png(plotting.image_rows(rows, names, len(timesteps) + 1, title, scale, captions))
 
@@ -167,9 +167,9 @@ def add_noise(x_0: torch.Tensor, eps: torch.Tensor, alpha_bars: torch.Tensor) ->
 
 
 def noise_schedule(repo: str) -> bytes:
-    """Draws alpha_bar_t and beta_t against t / T, with the linear schedule of the first DDPM beside them.
+    """Draws alpha_bar_t and beta_t against t / T, and those of the first DDPM.
 
-    The linear one has T = 1000 and a beta from 1e-4 to 0.02 (Ho et al. 2020, arXiv 2006.11239, Sec. 4).
+    Those are linear, with T = 1000 and a beta from 1e-4 to 0.02 (Ho et al. 2020, arXiv 2006.11239, Sec. 4).
     """
     subject = load_diffusion(repo)
     schedules = {subject.name: subject.pipeline.scheduler, "linear (Ho et al. 2020)": DDPMScheduler()}

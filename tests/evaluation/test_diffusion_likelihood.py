@@ -9,7 +9,7 @@ from diffusers.configuration_utils import register_to_config
 from diffusers.models.unets.unet_2d import UNet2DOutput
 from scipy.stats import norm
 from tiny_pipelines import PIPELINES
-from torch.distributions import MultivariateNormal
+from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal, Normal
 from torch.testing import assert_close
 
 from genhub import CosineDDPMPipeline, CosineDDPMScheduler
@@ -66,6 +66,28 @@ class PerfectDenoiser(ModelMixin, ConfigMixin):
         return UNet2DOutput(sample=predictions[self.config["prediction_type"]])
 
 
+class Mixture(torch.nn.Module):
+    """E[x_0 | x_t] of independent pixels, each of one of two levels with equal probability, and noise about it."""
+
+    means, deviation = torch.tensor([-0.5, 0.4], dtype=torch.double), 0.1
+
+    def __init__(self, scheduler):
+        super().__init__()
+        self.alpha_bars = scheduler.alphas_cumprod.double()
+
+    def noisy(self, variance):
+        """The density of a pixel with noise of `variance`."""
+        scale = (self.deviation**2 + variance) ** 0.5
+        return MixtureSameFamily(Categorical(torch.ones(2)), Normal(self.means, scale))
+
+    def forward(self, sample, timestep):
+        alpha_bar = self.alpha_bars[timestep].reshape(-1, 1, 1, 1, 1)
+        y, variance = (sample / alpha_bar[..., 0] ** 0.5)[..., None], 1 / alpha_bar - 1
+        gain = self.deviation**2 / (self.deviation**2 + variance)
+        responsibility = (-((y - self.means) ** 2) / 2 / (self.deviation**2 + variance)).softmax(-1)
+        return UNet2DOutput(sample=(responsibility * (self.means + gain * (y - self.means))).sum(-1))
+
+
 def perfect(scheduler=LINEAR, correlated=True, prediction_type="v_prediction"):
     unet = PerfectDenoiser(correlated, prediction_type)
     unet.alpha_bars = scheduler.alphas_cumprod.double()
@@ -113,6 +135,18 @@ def test_the_flow_of_correlated_pixels_has_their_density_on_average_over_probes(
 
     assert found.std() > 0.1
     assert found.mean().item() == pytest.approx(log_density(denoiser, pixels).item(), abs=0.03)
+
+
+def test_the_flow_of_pixels_of_two_levels_has_their_density():
+    mixture = Mixture(COSINE)  # not linear: the Jacobian varies along the flow
+    denoiser = Denoiser(mixture, CosineDDPMScheduler(prediction_type="sample"))
+    pixels = torch.linspace(-0.9, 0.8, 240, dtype=torch.double).reshape(40, *SHAPE)
+
+    found = flow_log_density(denoiser, pixels, torch.ones_like(pixels), choose_timesteps(denoiser.sigmas, 200))
+
+    exact = mixture.noisy(denoiser.sigmas[0] ** 2).log_prob(pixels).flatten(1).sum(1)
+    assert exact.max() - exact.min() > 20
+    assert_close(found, exact, rtol=0, atol=0.05)
 
 
 def test_half_a_step_makes_a_quarter_of_the_error():
