@@ -142,6 +142,7 @@ def _evaluate(options: argparse.Namespace, overrides: dict[str, object]) -> int:
             seed=options.seed,
             feature_net=options.feature_net,
             cas=options.cas,
+            likelihood=options.likelihood,
             output=options.output,
             **_sampling(options, overrides),
         )

@@ -9,6 +9,8 @@ from diffusers import DiffusionPipeline
 from genhub import recipes
 from genhub.commands.evaluation import MIN_IMAGES, Evaluation
 from genhub.evaluation import protocol
+from genhub.evaluation.denoiser import check_likelihood
+from genhub.evaluation.diffusion_likelihood import evaluate_diffusion_likelihood
 from genhub.evaluation.sampling import check_sampling_arguments, set_scheduler
 from genhub.recipes.configs import TrainingConfig
 from genhub.recipes.recipe import Recipe
@@ -29,6 +31,7 @@ def evaluate(
     arguments: dict[str, Any] | None = None,
     feature_net: str | None = None,
     cas: int = 0,
+    likelihood: int = 0,
     output: str | None = None,
 ) -> Path:
     """Evaluates the pipeline of `repo`; returns the folder with `metrics.json`, the card and the closest pairs.
@@ -45,6 +48,8 @@ def evaluate(
         feature_net: folder or repository of a `feature-classifier`, for data other than Fashion MNIST; by default one
             is trained, once.
         cas: number of images to train classifiers on, for the classification accuracy score of a conditional model; 0
+            for none.
+        likelihood: number of test images to measure the likelihood of, in bits a dimension, under a diffusion model; 0
             for none.
         output: folder of the results; by default the repository if it is a folder, else `evaluation-<name>`.
 
@@ -64,12 +69,17 @@ def evaluate(
     set_scheduler(pipeline, scheduler, scheduler_arguments)
     _check(repo, pipeline, arguments, cas, accelerator)
     evaluation = Evaluation(pipeline, folder, recipe, _output_folder(repo, folder, output), data_source, accelerator)
+    if likelihood:
+        check_likelihood(pipeline, evaluation.test, likelihood)
     capabilities = capabilities_of(pipeline)
     if capabilities.can("generate"):
         seed = protocol.SEED + recipe.training.seed if seed is None else seed
         evaluation.evaluate_samples(count, seed, batch_size, arguments, scheduler_arguments, feature_net)
     if capabilities.can("reconstruct"):
         evaluation.evaluate_reconstructions()
+    if likelihood and accelerator.is_main_process:
+        metrics = evaluate_diffusion_likelihood(pipeline, evaluation.test, likelihood, evaluation.tell)
+        evaluation.result["figures"] += [metric.to_dict() for metric in metrics]
     evaluation.write()
     if cas:
         evaluation.evaluate_cas(cas)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from genhub.figures import ANIMATED, FIGURES
+from genhub.figures import ANIMATED, CAN_ANIMATE, FIGURES
 from genhub.repository.card_results import with_figure
 from genhub.repository.save import finish_save
 from genhub.utils.files import atomic_write
@@ -28,8 +28,8 @@ def figure(
     its card.
 
     Args:
-        output: a PNG file, or a GIF file for an animation; `<name>.png` or `<name>.gif` in a local repository, or in
-            the working directory, if None.
+        output: a PNG file, or a GIF file for an animation; `<name>.png`, or `<name>.gif` of a figure that is always
+            one, in a local repository, or in the working directory, if None.
         steps: sampling steps, for a figure that shows samples.
         seed: of random numbers, for a figure that draws any.
         count: number of images, rows or pairs, as the figure says.
@@ -47,6 +47,8 @@ def figure(
     options = {"steps": steps, "seed": seed, "count": count, "against": against}
     options = {key: value for key, value in options.items() if value is not None}
     _check_options(name, draw, options)
+    if name in CAN_ANIMATE:
+        options["is_animated"] = path.suffix.lower() == ".gif"
     atomic_write(path, draw(repo, **options))
     card = path.parent / "README.md"
     is_of_repo = path.parent.resolve() == Path(repo).expanduser().resolve()
@@ -61,19 +63,22 @@ def _output_path(name: str, repo: str, output: str | None) -> Path:
     Raises:
         ValueError: its folder does not exist, or it is of another kind than the figure.
     """
-    suffix = ".gif" if name in ANIMATED else ".png"
+    suffixes = [".gif"] if name in ANIMATED else [".png"]
+    if name in CAN_ANIMATE:
+        suffixes.append(".gif")
     folder = Path(repo).expanduser()
-    path = Path(output) if output else (folder if folder.is_dir() else Path()) / f"{name}{suffix}"
+    path = Path(output) if output else (folder if folder.is_dir() else Path()) / f"{name}{suffixes[0]}"
     if not path.parent.is_dir():
         raise ValueError(f"`output` must lie in an existing folder, got {path}.")
-    if path.suffix.lower() != suffix:
-        raise ValueError(f"`output` must be a {suffix} file, got {path}.")
+    if path.suffix.lower() not in suffixes:
+        raise ValueError(f"`output` must be a {' or '.join(suffixes)} file, got {path}.")
     return path
 
 
 def _check_options(name: str, draw: Callable[..., bytes], options: dict[str, Any]) -> None:
     """Refuses options that the figure does not take, and values out of range."""
-    known = list(inspect.signature(draw).parameters)[1:]
+    parameters = list(inspect.signature(draw).parameters.values())[1:]
+    known = [parameter.name for parameter in parameters if parameter.kind is not parameter.KEYWORD_ONLY]
     takes = f"takes {' and '.join(f'`{option}`' for option in known)}" if known else "takes no options"
     for key, value in options.items():
         if key not in known:

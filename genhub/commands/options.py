@@ -36,6 +36,7 @@ evaluation can be repeated cheaply. --pipeline.KEY VALUE and --scheduler.KEY VAL
   genhub figure classes runs/ddpm-quick                    samples of each class
   genhub figure sampling-time runs/ddpm-quick              quality against seconds per image, after `genhub evaluate`
   genhub figure training-time runs/ddpm-quick --output curve.png
+  genhub figure trajectory runs/ddpm-quick --output trajectory.gif
   genhub figure codes runs/stacked-ae --count 1000         the codes of 1,000 images on a plane
 
 figures:
@@ -93,6 +94,8 @@ def _evaluate_options(add: Callable) -> None:
     add("--feature_net", "--feature-net", help="a trained feature-classifier, for other data sets")
     text = "also train classifiers on N images (50,000 if not given) of a conditional model"
     add("--cas", type=int, nargs="?", default=0, const=50_000, metavar="N", help=text)
+    text = "also measure the likelihood of N test images (500 if not given) under a diffusion model"
+    add("--likelihood", type=int, nargs="?", default=0, const=500, metavar="N", help=text)
     add("--output", help="folder of the results (default: the repository, or evaluation-<name>)")
 
 

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 
 SETTINGS = ("protocol", "samples", "reference", "spaces", "repository")  # equal: the same evaluation, repeated
 STANDARD_ERROR = "standard error over images"
+ON_DEMAND = ("CAS", "bits/dim")  # how the names of metrics begin that are measured only if asked for
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,13 @@ class Metric:
 def merge_evaluation(evaluations: Sequence[dict], new: dict) -> list[dict]:
     """Returns `evaluations` followed by `new`, which replaces earlier ones of the same settings.
 
-    The classification accuracy score of a replaced evaluation is kept if `new` has none: it takes hours.
+    Metrics on demand of a replaced evaluation are kept if `new` has none: they take long.
     """
     replaced = [evaluation for evaluation in evaluations if _settings(evaluation) == _settings(new)]
     metrics = list(new["figures"])
-    if not any(map(_is_cas, metrics)):
-        metrics += [metric for evaluation in replaced for metric in evaluation["figures"] if _is_cas(metric)]
+    for prefix in ON_DEMAND:
+        if not _named(metrics, prefix):
+            metrics += [metric for evaluation in replaced for metric in _named(evaluation["figures"], prefix)]
     kept = [evaluation for evaluation in evaluations if evaluation not in replaced]
     return [*kept, new | {"figures": metrics}]
 
@@ -46,5 +48,5 @@ def _settings(evaluation: dict) -> list:
     return [evaluation[key] for key in SETTINGS]
 
 
-def _is_cas(metric: dict) -> bool:
-    return metric["name"].startswith("CAS")
+def _named(metrics: Sequence[dict], prefix: str) -> list[dict]:
+    return [metric for metric in metrics if metric["name"].startswith(prefix)]

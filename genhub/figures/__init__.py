@@ -2,7 +2,8 @@
 `genhub.plotting` draws.
 
 A function takes the repository and any of `count`, `seed`, `steps` and `against`. It returns a PNG file, or a GIF file
-if it is among `ANIMATED`. The first sentence of its docstring is its help line.
+if it is among `ANIMATED`; one of `CAN_ANIMATE` returns either, as `is_animated` says. The first sentence of its
+docstring is its help line.
 """
 
 FIGURES: dict[str, str] = {  # name -> module:function, imported on use
@@ -11,6 +12,7 @@ FIGURES: dict[str, str] = {  # name -> module:function, imported on use
     "classes": "genhub.figures.samples:classes",
     "codes": "genhub.figures.autoencoders:codes",
     "denoising": "genhub.figures.autoencoders:denoising",
+    "forward-process": "genhub.figures.diffusion:forward_process",
     "game": "genhub.figures.training:game",
     "growth": "genhub.figures.gan:growth",
     "interpolation": "genhub.figures.vae:interpolation",
@@ -18,6 +20,7 @@ FIGURES: dict[str, str] = {  # name -> module:function, imported on use
     "manifold": "genhub.figures.vae:manifold",
     "milestones": "genhub.figures.training:milestones",
     "neighbours": "genhub.figures.autoencoders:neighbours",
+    "noise-schedule": "genhub.figures.diffusion:noise_schedule",
     "prior-samples": "genhub.figures.samples:prior_samples",
     "progress": "genhub.figures.training:progress",
     "reconstructions": "genhub.figures.autoencoders:reconstructions",
@@ -25,6 +28,8 @@ FIGURES: dict[str, str] = {  # name -> module:function, imported on use
     "sampling-time": "genhub.figures.evaluation:sampling_time",
     "style-mixing": "genhub.figures.gan:style_mixing",
     "training-time": "genhub.figures.training:training_time",
+    "trajectory": "genhub.figures.diffusion:trajectory",
     "units": "genhub.figures.autoencoders:units",
 }
 ANIMATED = {"progress"}
+CAN_ANIMATE = {"trajectory"}

@@ -1,10 +1,12 @@
 """Denoising diffusion (Ho et al. 2020, arXiv 2006.11239, Algorithm 2) with classifier-free guidance."""
 
 import inspect
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from diffusers import DDPMPipeline, DDPMScheduler, DiffusionPipeline, ModelMixin, SchedulerMixin
+from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
 from diffusers.image_processor import VaeImageProcessor
 from diffusers.pipelines.pipeline_utils import ImagePipelineOutput
 from diffusers.utils.torch_utils import randn_tensor
@@ -30,6 +32,7 @@ class CosineDDPMPipeline(DiffusionPipeline):
     tasks = ("generate",)
     inputs = ("class_labels",)
     sampling_arguments = ("guidance_scale", "num_inference_steps", "timesteps")
+    _callback_tensor_inputs = ("latents", "pred_original_sample")
 
     def __init__(
         self,
@@ -90,6 +93,8 @@ class CosineDDPMPipeline(DiffusionPipeline):
         latents: torch.Tensor | None = None,
         output_type: str = "pil",
         return_dict: bool = True,
+        callback_on_step_end: Callable[..., dict] | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
     ) -> ImagePipelineOutput | tuple:
         """Generates `batch_size` images; if not given, one for each of `class_labels`, or one.
 
@@ -101,6 +106,10 @@ class CosineDDPMPipeline(DiffusionPipeline):
                 arXiv 2207.12598, Eq. 6, where this is 1 + w); 1 is no guidance. By default the pipeline's.
             latents: the initial noise, (N, C, H, W), instead of a draw from `generator`.
             output_type: "pil", "np" (N, H, W, C) in [0, 1], or "pt" (N, C, H, W) in [0, 1].
+            callback_on_step_end: called after each step as `callback(pipeline, step, timestep, tensors)`, as in all of
+                diffusers; "latents" in the dictionary that it returns replace the sample.
+            callback_on_step_end_tensor_inputs: `tensors` of these names: "latents", the sample after the step, and
+                "pred_original_sample", the x_0 predicted in it, both (N, C, H, W).
 
         Raises:
             ValueError: labels are out of range or given to an unconditional network, or missing for one without a null
@@ -114,6 +123,7 @@ class CosineDDPMPipeline(DiffusionPipeline):
         height, width = (size, size) if isinstance(size, int) else size
         shape = (batch_size, config["in_channels"], height, width)
         self._check(shape, generator, latents, output_type)
+        shown = self._callback_names(callback_on_step_end, callback_on_step_end_tensor_inputs)
         classes = self._classes(class_labels, batch_size)
         if guidance_scale is None:
             guidance_scale = 1.0 if class_labels is None else self.config["guidance_scale"]
@@ -132,10 +142,15 @@ class CosineDDPMPipeline(DiffusionPipeline):
         is_random = "generator" in inspect.signature(self.scheduler.step).parameters
         random_source = {"generator": generator} if is_random else {}
         timesteps_on_device = self.scheduler.timesteps.to(self._execution_device)
-        for i, t in enumerate(self.progress_bar(self.scheduler.timesteps)):  # pyright: ignore
+        for step, t in enumerate(self.progress_bar(self.scheduler.timesteps)):  # pyright: ignore
             x_t = self.scheduler.scale_model_input(sample, t).to(self.unet.dtype)
-            prediction = self._predict(x_t, timesteps_on_device[i], classes, guidance_scale)
-            sample = self.scheduler.step(prediction.float(), t, sample, **random_source).prev_sample
+            prediction = self._predict(x_t, timesteps_on_device[step], classes, guidance_scale).float()
+            sample = self.scheduler.step(prediction, t, sample, **random_source).prev_sample
+            if callback_on_step_end is not None:
+                tensors = {"latents": sample} if "latents" in shown else {}
+                if "pred_original_sample" in shown:
+                    tensors["pred_original_sample"] = self._predict_x_0(prediction, t, x_t.float())
+                sample = callback_on_step_end(self, step, t, tensors).pop("latents", sample)
 
         return self._output(sample, output_type, return_dict)
 
@@ -151,6 +166,30 @@ class CosineDDPMPipeline(DiffusionPipeline):
         both = self.unet(torch.cat([sample, sample]), t, class_labels=torch.cat([classes, no_class])).sample
         conditional, unconditional = both.chunk(2)
         return unconditional + guidance_scale * (conditional - unconditional)
+
+    def _predict_x_0(self, prediction: torch.Tensor, t: torch.Tensor, x_t: torch.Tensor) -> torch.Tensor:
+        """Returns the x_0 that a prediction means (Salimans & Ho 2022, arXiv 2202.00512, Sec. 4); some schedulers ask
+        for a `t` between two timesteps."""
+        alpha_bars, before = self.scheduler.alphas_cumprod.double().cpu(), int(t)
+        after = min(before + 1, len(alpha_bars) - 1)
+        alpha_bar = float(torch.lerp(alpha_bars[before], alpha_bars[after], float(t) - before))
+        signal, noise = alpha_bar**0.5, (1 - alpha_bar) ** 0.5
+        if self.scheduler.config["prediction_type"] == "epsilon":
+            return ((x_t.float() - noise * prediction.float()) / signal).to(x_t.dtype)
+        is_velocity = self.scheduler.config["prediction_type"] == "v_prediction"
+        return signal * x_t - noise * prediction if is_velocity else prediction
+
+    def _callback_names(self, callback: Callable[..., dict] | None, names: Sequence[str]) -> Sequence[str]:
+        """Returns the names of the tensors that a callback gets."""
+        if isinstance(callback, PipelineCallback | MultiPipelineCallbacks):
+            names = callback.tensor_inputs
+        if not set(names) <= set(self._callback_tensor_inputs):
+            known = ", ".join(self._callback_tensor_inputs)
+            raise ValueError(f"`callback_on_step_end_tensor_inputs` must be among {known}, got {list(names)}.")
+        if "pred_original_sample" in names and not hasattr(self.scheduler, "alphas_cumprod"):
+            scheduler = type(self.scheduler).__name__
+            raise ValueError(f"`pred_original_sample` needs a scheduler with `alphas_cumprod`, got {scheduler}.")
+        return names
 
     def _classes(self, labels: Labels, count: int) -> torch.Tensor | None:
         """Returns the class of each of `count` images, (N,); None for an unconditional network."""

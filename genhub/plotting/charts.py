@@ -55,7 +55,7 @@ def draw_panel(axes: "Axes", panel: Panel) -> None:
     """Draws the lines and levels of a panel, and scales its axes."""
     for number, line in enumerate(panel.lines):
         spread = None if line.spread is None else [math.nan if s is None else s for s in line.spread]
-        colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
+        colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)] if line.has_markers else ""
         axes.errorbar(line.x, line.y, spread, label=line.name, color=colour, marker=marker, capsize=3, elinewidth=1.2)
     for name, level in panel.levels.items():
         axes.axhline(level, color="0.25", linestyle="--", linewidth=1.3, label=name)

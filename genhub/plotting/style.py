@@ -35,6 +35,7 @@ class Line:
     Args:
         spread: half the length of each point's error bar; None where it is unknown.
         labels: text at each point, "" for none.
+        has_markers: show each point.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Line:
     y: Sequence[float]
     spread: Sequence[float | None] | None = None
     labels: Sequence[str] | None = None
+    has_markers: bool = True
 
 
 @dataclass(frozen=True)

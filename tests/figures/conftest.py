@@ -13,6 +13,7 @@ import genhub
 from genhub import GANPipeline, data, plotting, recipes, train
 
 RECIPES = Path(genhub.__file__).parent / "recipes"
+DIFFUSION = ("ddpm-quick",)  # saved at tiny size
 TRAINED = ("stacked-ae", "vae")  # with a training folder; the others are saved with random weights
 GENERATORS = {  # recipe -> class, variant and changes of the generator that its repository holds here
     "gan": ("DenseGenerator", "plain", {}),
@@ -70,7 +71,7 @@ def repos(tmp_path_factory, tiny_always):
             elif name in TRAINED:
                 train(name, folder, overrides=overrides | training)
             else:
-                save_untrained(name, folder, overrides)
+                save_untrained(name, folder, tiny_always if name in DIFFUSION else overrides)
         return folder
 
     return repo

@@ -15,6 +15,7 @@ from genhub import figures as package
 from genhub.figures import ANIMATED, FIGURES
 
 DRAWN = {  # recipe -> figures of its repository
+    "ddpm-quick": ["trajectory", "forward-process", "noise-schedule"],
     "stacked-ae": ["reconstructions", "codes", "units", "activations", "progress", "training-time"],
     "denoising-ae": ["denoising"],
     "denoising-gaussian-ae": ["denoising"],
@@ -77,7 +78,9 @@ def test_a_figure_is_a_picture_and_the_same_one_every_time(recipe, name, repos, 
 
     assert Image.open(files[0]).format == suffix.upper()
     assert files[0].read_bytes() == files[1].read_bytes()
-    if name in ("latent-interpolation", "arithmetic", "style-mixing", "growth", "prior-samples", "classes"):
+    if name in (
+        *("latent-interpolation", "arithmetic", "style-mixing", "growth", "prior-samples", "classes", "trajectory"),
+    ):
         assert re.search("seed 0, (otherwise )?uncurated", drawing["image_rows"]["title"])
 
 
@@ -141,6 +144,17 @@ def test_a_diffusion_model_has_no_figures_of_other_families(name, task, tiny_rep
         ("progressive-gan", "style-mixing", {}, "the task `mix`, such as .*, got .* with ProgressiveGenerator"),
         ("dcgan", "growth", {}, "a generator that grows, such as ProgressiveGenerator, got DCGANGenerator"),
         ("dcgan", "arithmetic", {"count": 3}, "`count` must be unset: the figure arithmetic takes `seed`, got 3"),
+        ("dcgan", "trajectory", {}, "`repo` must hold a diffusion pipeline, CosineDDPMPipeline, got GANPipeline"),
+        ("vae", "forward-process", {}, "`repo` must hold a diffusion pipeline, CosineDDPMPipeline, got VAEPipeline"),
+        ("gan", "noise-schedule", {}, "`repo` must hold a diffusion pipeline, CosineDDPMPipeline, got GANPipeline"),
+        ("ddpm-quick", "trajectory", {"output": "x.jpg"}, "`output` must be a .png or .gif file, got x.jpg"),
+        ("ddpm-quick", "trajectory", {"steps": 21}, "`num_inference_steps` must lie between 1 and 20, got 21"),
+        (
+            "ddpm-quick",
+            "trajectory",
+            {"against": "x"},
+            "figure trajectory takes `steps` and `seed` and `count`, got x",
+        ),
         ("dcgan", "game", {"seed": 3}, "`seed` must be unset: the figure game takes no options, got 3"),
     ],
 )

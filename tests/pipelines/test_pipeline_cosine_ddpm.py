@@ -14,6 +14,7 @@ from diffusers import (
     ModelMixin,
     UniPCMultistepScheduler,
 )
+from diffusers.callbacks import PipelineCallback
 from diffusers.configuration_utils import register_to_config
 from diffusers.models.unets.unet_2d import UNet2DOutput
 from tiny import tiny_model
@@ -236,6 +237,83 @@ def test_plain_diffusers_gets_nothing_where_it_lacks_a_part(unet, options):
     assert CosineDDPMPipeline(unet, CosineDDPMScheduler(**options)).to_diffusers() is None
 
 
+def steps_of(pipe, seed=0, names=("latents", "pred_original_sample"), **arguments):
+    """The images of a call, and what its callback got in each step."""
+    seen = []
+
+    def callback(pipeline, step, timestep, tensors):
+        seen.append((step, float(timestep), dict(tensors)))
+        return tensors
+
+    images = sample(
+        pipe, seed, **arguments, callback_on_step_end=callback, callback_on_step_end_tensor_inputs=list(names)
+    )
+    return images, seen
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+@every_scheduler
+def test_in_each_step_the_perfect_network_predicts_the_data_and_the_last_sample_is_the_image(
+    scheduler, prediction_type
+):
+    pipe = pipeline(Memory(in_channels=3, prediction_type=prediction_type), scheduler, prediction_type=prediction_type)
+
+    images, seen = steps_of(pipe, batch_size=2, num_inference_steps=5)
+
+    assert [(step, timestep) for step, timestep, _ in seen] == list(enumerate(pipe.scheduler.timesteps.tolist()))
+    for _, timestep, tensors in seen:
+        atol = 2e-3 if timestep < 3990 or prediction_type != "epsilon" else 0.05  # divided by sqrt(alpha_bar)
+        assert_close(tensors["pred_original_sample"], pipe.unet.images.expand(2, -1, -1, -1), rtol=0, atol=atol)
+    assert torch.equal((seen[-1][2]["latents"] / 2 + 0.5).clamp(0, 1), images)
+
+
+@every_scheduler
+def test_watching_changes_nothing_and_costs_no_call_of_the_network(scheduler):
+    pipe = tiny_pipeline(scheduler=scheduler)
+    unwatched = sample(pipe, 0)
+    calls = rows_seen(pipe)
+    unwatched_calls = len(pipe.scheduler.timesteps)
+
+    images, seen = steps_of(pipe)
+
+    assert torch.equal(images, unwatched)
+    assert (len(seen), len(calls)) == (unwatched_calls, unwatched_calls)
+
+
+def test_a_guided_prediction_is_shown_guided():
+    pipe = pipeline(Memory(num_class_embeds=4, prediction_type="sample"), num_classes=3, prediction_type="sample")
+    data = pipe.unet.images
+
+    _, seen = steps_of(pipe, class_labels=[0, 2], guidance_scale=2.0)
+
+    expected = data[3] + 2 * (data[[0, 2]] - data[3])
+    assert_close(seen[-1][2]["pred_original_sample"], expected, rtol=0, atol=2e-3)
+
+
+def test_what_a_callback_returns_takes_the_place_of_the_sample():
+    pipe = tiny_pipeline()
+
+    images = sample(pipe, 0, callback_on_step_end=lambda pipe, step, t, tensors: {"latents": 0 * tensors["latents"]})
+
+    assert torch.equal(images, torch.full_like(images, 0.5))
+
+
+def test_a_callback_of_diffusers_names_its_own_tensors():
+    class Watch(PipelineCallback):
+        tensor_inputs = ["pred_original_sample"]  # noqa: RUF012
+
+        def callback_fn(self, pipeline, step_index, timestep, callback_kwargs):
+            assert callback_kwargs.keys() == {"pred_original_sample"}
+            seen.append(step_index)
+            return callback_kwargs
+
+    seen = []
+
+    sample(tiny_pipeline(), 0, callback_on_step_end=Watch(cutoff_step_ratio=None, cutoff_step_index=1))
+
+    assert seen == [0, 1, 2, 3]
+
+
 def test_a_pipeline_in_bf16_gives_nearly_the_same_images():
     pipe = tiny_pipeline()
     exact = sample(pipe, 0, timesteps=[2000, 1000, 100])
@@ -262,6 +340,11 @@ def test_a_pipeline_in_bf16_gives_nearly_the_same_images():
         ("plain", {"batch_size": 2, "generator": generators(0)}, "`generator` must be one generator or 2 .*, got 1"),
         ("plain", {"latents": torch.zeros(2, 1, 8, 8)}, r"`latents` .*\(1, 1, 8, 8\), got \(2, 1, 8, 8\)"),
         ("plain", {"output_type": "latent"}, "`output_type` must be pil, np or pt, got 'latent'"),
+        (
+            "plain",
+            {"callback_on_step_end_tensor_inputs": ["latents", "x"]},
+            r"`callback_on_step_end_tensor_inputs` must be among latents, pred_original_sample, got .*'x'",
+        ),
         ("plain", {"class_labels": 0}, "`class_labels` must be unset: the network is unconditional"),
         ("plain", {"guidance_scale": 2.0}, "`guidance_scale` must be 1: the network has no null class, got 2.0"),
         ("conditional", {}, r"`class_labels` must be given, in 0\.\.3"),
