@@ -71,9 +71,7 @@ class ConsistencyTuning(NoisePrediction):
         self.guidance_scale, self.huber_constant = guidance_scale, huber_constant
         self.log_sigma_mean, self.log_sigma_std, self.q, self.stages = log_sigma_mean, log_sigma_std, q, stages
         alpha_bar = scheduler.alphas_cumprod
-        self.sigmas = torch.cat(
-            [torch.zeros(1), ((1 - alpha_bar) / alpha_bar).sqrt()]
-        )  # (T + 1,): sigma of t at t + 1
+        self.sigmas = torch.cat([torch.zeros(1), ((1 - alpha_bar) / alpha_bar).sqrt()])  # (T + 1,); of t at t + 1
 
     def consistency_loss(self, batch: Batch, step: Step) -> Losses:
         """Returns the mean of |f(x_t, t) - f(x_r, r)| / (sigma_t - sigma_r), without gradient through the second f."""
@@ -106,8 +104,8 @@ class ConsistencyTuning(NoisePrediction):
         return t, r, sigmas[t + 1] - sigmas[r + 1]
 
     def earlier_sigma(self, sigma: torch.Tensor, progress: float) -> torch.Tensor:
-        """Returns sigma_r = sigma_t (1 - n(sigma_t) / q^(stage + 1)), n(sigma) = 1 + 8 sigmoid(-sigma), or 0 if that is
-        negative."""
+        """Returns sigma_r = sigma_t (1 - n(sigma_t) / q^(stage + 1)), n(sigma) = 1 + 8 sigmoid(-sigma), or 0 if that
+        is negative."""
         stage = min(int(self.stages * progress), self.stages - 1)
         n = 1 + 8 * torch.sigmoid(-sigma)
         return (sigma * (1 - n / self.q ** (stage + 1))).clamp(min=0)
