@@ -4,11 +4,13 @@
 Noise levels are sigma = sqrt((1 - alpha_bar) / alpha_bar) of x_t / alpha_t = x_0 + sigma_t eps.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from diffusers import ModelMixin
 
-from genhub.objectives.diffusion import NoisePrediction, NoiseScheduler
+from genhub.objectives.diffusion import NoisePrediction
 from genhub.objectives.noising import predicted_x_0, signal_and_noise
 from genhub.objectives.objective import Batch, Losses, Phase, Step
 
@@ -26,6 +28,7 @@ class ConsistencyTuning(NoisePrediction):
 
     Args:
         unet: as in `NoisePrediction`; it starts from the weights of a diffusion model.
+        scheduler: any one of diffusers with `alphas_cumprod` whose `prediction_type` is v_prediction or epsilon.
         teacher: frozen diffusion network of the same kind; None for none.
         guidance_scale: of the teacher; 1 is no guidance, and dropped labels have none.
         log_sigma_mean, log_sigma_std: of ln sigma_t, which is normal. The mean of the paper, -1.1, is for images of
@@ -40,7 +43,7 @@ class ConsistencyTuning(NoisePrediction):
     def __init__(
         self,
         unet: ModelMixin,
-        scheduler: NoiseScheduler,
+        scheduler: Any,
         teacher: ModelMixin | None = None,
         guidance_scale: float = 1.0,
         log_sigma_mean: float = -0.75,
@@ -70,22 +73,23 @@ class ConsistencyTuning(NoisePrediction):
         self.phases = (Phase("unet", self.consistency_loss),)
         self.guidance_scale, self.huber_constant = guidance_scale, huber_constant
         self.log_sigma_mean, self.log_sigma_std, self.q, self.stages = log_sigma_mean, log_sigma_std, q, stages
-        alpha_bar = scheduler.alphas_cumprod
-        self.sigmas = torch.cat([torch.zeros(1), ((1 - alpha_bar) / alpha_bar).sqrt()])  # (T + 1,); of t at t + 1
+        self.alphas_cumprod: torch.Tensor = scheduler.alphas_cumprod  # (T,)
+        sigmas = ((1 - self.alphas_cumprod) / self.alphas_cumprod).sqrt()
+        self.sigmas = torch.cat([torch.zeros(1), sigmas])  # (T + 1,); that of timestep t at t + 1
 
     def consistency_loss(self, batch: Batch, step: Step) -> Losses:
         """Returns the mean of |f(x_t, t) - f(x_r, r)| / (sigma_t - sigma_r), without gradient through the second f."""
         x_0 = batch["sample"]  # (B, C, H, W)
-        t, r, gap = self.draw_timesteps(step)  # (B,) each
+        t, r, gap = self.draw_pairs(step)  # (B,) each
         eps = step.random.randn(*x_0.shape[1:])
         labels = self.drop_labels(batch["labels"], step) if self.num_class_embeds else None
-        alpha, sigma = signal_and_noise(self.scheduler.alphas_cumprod, t, x_0)
+        alpha, sigma = signal_and_noise(self.alphas_cumprod, t, x_0)
         x_t = alpha * x_0 + sigma * eps
 
         with torch.no_grad():
             clean = self.guided_x_0(x_t, t, labels) if "teacher" in self.modules else x_0
             eps = (x_t - alpha * clean) / sigma
-            alpha, sigma = signal_and_noise(self.scheduler.alphas_cumprod, r.clamp(min=0), x_0)
+            alpha, sigma = signal_and_noise(self.alphas_cumprod, r.clamp(min=0), x_0)
             earlier = self.predict_x_0("unet", alpha * clean + sigma * eps, r.clamp(min=0), labels)
             target = torch.where(r.view(-1, 1, 1, 1) < 0, clean, earlier)
         error = (self.predict_x_0("unet", x_t, t, labels) - target).flatten(1)  # (B, C H W)
@@ -94,7 +98,7 @@ class ConsistencyTuning(NoisePrediction):
         distance = torch.linalg.vector_norm(F.pad(error, (0, 1), value=c), dim=1) - c  # (B,)
         return {"loss": (distance / gap).mean()}
 
-    def draw_timesteps(self, step: Step) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def draw_pairs(self, step: Step) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Draws t, and for it r < t and sigma_t - sigma_r, (B,) each; r = -1 is the clean image, of sigma 0."""
         drawn = (self.log_sigma_mean + self.log_sigma_std * step.random.randn()).exp()  # (B,)
         sigmas = self.sigmas.to(drawn.device)
@@ -124,5 +128,5 @@ class ConsistencyTuning(NoisePrediction):
         """Returns the x_0 that the module `name` predicts at x_t, float (B, C, H, W)."""
         inputs = {} if labels is None else {"class_labels": labels}
         prediction = self.modules[name](sample=x_t, timestep=t, **inputs).sample.float()
-        alpha, sigma = signal_and_noise(self.scheduler.alphas_cumprod, t, x_t)
+        alpha, sigma = signal_and_noise(self.alphas_cumprod, t, x_t)
         return predicted_x_0(prediction, x_t, alpha, sigma, self.prediction_type)

@@ -1,4 +1,4 @@
-"""The noisy image x_t = alpha_t x_0 + sigma_t eps of a diffusion process, and x_0 from what a network predicts."""
+"""The forward process of diffusion, and the ways to say what a network predicts of it."""
 
 import torch
 
@@ -8,33 +8,26 @@ PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
 def signal_and_noise(
     alphas_cumprod: torch.Tensor, timesteps: torch.Tensor, like: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Returns alpha_t = sqrt(alpha_bar_t) and sigma_t = sqrt(1 - alpha_bar_t) (Ho et al. 2020, arXiv 2006.11239,
-    Eq. 4), each (B, 1, ..., 1), on the device and in the type of `like` (B, ...)."""
-    alpha_bar = alphas_cumprod.to(timesteps.device)[timesteps].view(-1, *[1] * (like.ndim - 1))
-    return alpha_bar.sqrt().to(like), (1 - alpha_bar).sqrt().to(like)
+    """Returns alpha = sqrt(alpha_bar_t) and sigma = sqrt(1 - alpha_bar_t), each (B, 1, ..., 1) like `like`, so that
+    x_t = alpha x_0 + sigma eps (Ho et al. 2020, arXiv 2006.11239, Eq. 4)."""
+    alpha_bar = alphas_cumprod.to(like.device)[timesteps].reshape(-1, *[1] * (like.ndim - 1))
+    return alpha_bar.sqrt().to(like.dtype), (1 - alpha_bar).sqrt().to(like.dtype)
+
+
+def target(
+    x_0: torch.Tensor, eps: torch.Tensor, alpha: torch.Tensor, sigma: torch.Tensor, prediction_type: str
+) -> torch.Tensor:
+    """Returns the correct prediction: eps, x_0, or v = alpha eps - sigma x_0 (Salimans & Ho 2022, arXiv 2202.00512,
+    Sec. 4)."""
+    if prediction_type == "epsilon":
+        return eps
+    return x_0 if prediction_type == "sample" else alpha * eps - sigma * x_0
 
 
 def predicted_x_0(
     prediction: torch.Tensor, x_t: torch.Tensor, alpha: torch.Tensor, sigma: torch.Tensor, prediction_type: str
 ) -> torch.Tensor:
-    """Returns the x_0 that a prediction of eps, v or x_0 at x_t implies (Salimans & Ho 2022, arXiv 2202.00512,
-    Sec. 4)."""
+    """Returns the x_0 that a prediction of eps, x_0 or v at x_t means."""
     if prediction_type == "epsilon":
         return (x_t - sigma * prediction) / alpha
-    if prediction_type == "v_prediction":
-        return alpha * x_t - sigma * prediction
-    return prediction
-
-
-def prediction_type_of(scheduler) -> str:
-    """Returns what a network predicts for `scheduler`.
-
-    Raises:
-        ValueError: its `prediction_type` is none of `PREDICTION_TYPES`.
-    """
-    prediction_type = scheduler.config.get("prediction_type")
-    if prediction_type not in PREDICTION_TYPES:
-        raise ValueError(
-            f"`scheduler.prediction_type` must be one of {', '.join(PREDICTION_TYPES)}, got {prediction_type!r}."
-        )
-    return prediction_type
+    return prediction if prediction_type == "sample" else alpha * x_t - sigma * prediction

@@ -167,7 +167,7 @@ def test_noise_levels_are_log_normal_and_the_gap_is_the_one_of_the_paper_up_to_t
     sigmas, ratios = torch.cat([torch.zeros(1), SIGMAS]), []
 
     for stage in range(8):
-        t, r, gap = objective.draw_timesteps(step(20_000, (stage + 0.5) / 8, stage))
+        t, r, gap = objective.draw_pairs(step(20_000, (stage + 0.5) / 8, stage))
 
         logs, sigma_t, sigma_r = SIGMAS[t].log(), sigmas[t + 1], sigmas[r + 1]
         assert abs(logs.mean() + 0.5) < 0.05
