@@ -2,6 +2,7 @@
 
 from genhub.objectives.autoencoder import LayerwiseReconstruction, Reconstruction, SparseReconstruction
 from genhub.objectives.classification import Classification
+from genhub.objectives.consistency import ConsistencyTuning
 from genhub.objectives.diffusion import NoisePrediction
 from genhub.objectives.gan import AdversarialGame
 from genhub.objectives.gan_growing import GrowingGame
@@ -12,6 +13,7 @@ __all__ = [
     "AdversarialGame",
     "Batch",
     "Classification",
+    "ConsistencyTuning",
     "EvidenceLowerBound",
     "GrowingGame",
     "LayerwiseReconstruction",
