@@ -399,8 +399,8 @@ MODELS = {
             ({"sample_size": 10}, "`sample_size` must be divisible by 4 .*, got 10"),
             ({"sample_size": [8, 10]}, r"`sample_size` must be divisible by 4 .*, got \[8, 10\]"),
             ({"layers_per_block": [1]}, r"`layers_per_block` must have one number for each of 2 levels, got \[1\]"),
-            ({"data_std": 0.0}, r"`data_std` must lie in \(0, 1\], got 0.0"),
-            ({"data_std": 1.5}, r"`data_std` must lie in \(0, 1\], got 1.5"),
+            ({"data_std": 0.0}, "`data_std` must be above 0, got 0.0"),
+            ({"data_std": float("nan")}, "`data_std` must be above 0, got nan"),
         ),
     ),
     # A class of diffusers that recipes name

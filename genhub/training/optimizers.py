@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.adamw import adamw
 from torch.optim.lr_scheduler import LRScheduler
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic iteration (Jordan et al. 2024)
@@ -44,12 +45,17 @@ class Muon(Optimizer):
                 raise ValueError(f"`{name}` must be at least 0, got {value}.")
         if not 0 <= momentum < 1:
             raise ValueError(f"`momentum` must lie in [0, 1), got {momentum}.")
+        if not all(0 <= beta < 1 for beta in adamw_betas):
+            raise ValueError(f"`adamw_betas` must lie in [0, 1), got {adamw_betas}.")
+        if ns_steps < 1:
+            raise ValueError(f"`ns_steps` must be at least 1, got {ns_steps}.")
         self.ns_steps = ns_steps
         groups = {True: [], False: []}
         for parameter in params:
             groups[is_matrix(parameter, min_channels)].append(parameter)
         orthogonal = {"params": groups[True], "lr": lr, "orthogonal": True}
         adamw = {"params": groups[False], "lr": adamw_lr, "orthogonal": False}
+        adamw["fused"] = True  # then `load_state_dict` keeps the count of steps on the device of its parameter
         defaults = {"momentum": momentum, "weight_decay": weight_decay, "betas": adamw_betas, "eps": 1e-8}
         super().__init__([group for group in (orthogonal, adamw) if group["params"]], defaults)
 
@@ -97,7 +103,7 @@ class Muon(Optimizer):
                     "exp_avg_sq": torch.zeros_like(parameter, **like),
                 }
         states = [self.state[parameter] for parameter in parameters]
-        torch.optim.adamw.adamw(
+        adamw(
             parameters,
             [parameter.grad for parameter in parameters],
             [state["exp_avg"] for state in states],
@@ -121,7 +127,7 @@ def is_matrix(parameter: Tensor, min_channels: int) -> bool:
 
 
 def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
-    """Moves the singular values of matrices (N, R, C) to about 1, by a Newton-Schulz iteration (Jordan et al. 2024)."""
+    """Moves the singular values of matrices (N, R, C) to about 1 by Newton-Schulz iterations (Jordan et al. 2024)."""
     a, b, c = COEFFICIENTS
     is_tall = matrices.shape[-2] > matrices.shape[-1]
     x = matrices.mT if is_tall else matrices

@@ -17,16 +17,11 @@ from genhub.objectives.objective import Batch, Objective
 from genhub.recipes.recipe import Recipe
 from genhub.recipes.stages import FROM_LENGTH, Stage
 from genhub.repository.load import download_recipe
-from genhub.training.clock import Clock
+from genhub.training.arithmetic import flush_denormals
 from genhub.training.callbacks import VALIDATION_BATCH, Callback, DrawSamples, MonitorQuality, SaveCheckpoint, Validate
+from genhub.training.clock import Clock
 from genhub.training.components import ComponentBuilder
-from genhub.training.distributed import (
-    StopSignal,
-    TrainingStopped,
-    flush_denormals,
-    make_accelerator,
-    micro_batch_size,
-)
+from genhub.training.distributed import StopSignal, TrainingStopped, make_accelerator, micro_batch_size
 from genhub.training.ema import MovingAverage
 from genhub.training.export import Exporter
 from genhub.training.loop import Loop

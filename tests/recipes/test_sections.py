@@ -40,7 +40,7 @@ def test_an_override_may_name_what_the_recipe_leaves_out_and_one_entry_of_a_list
     recipe = recipes.load(QUICK, new)
 
     assert (recipe.training.max_steps, recipe.training.ema) == (3, {"unet": 0.5})
-    assert recipe.components["unet"].arguments["block_out_channels"] == (32, 128)
+    assert recipe.components["unet"].arguments["block_out_channels"] == (32, 96)
 
 
 @pytest.mark.parametrize(

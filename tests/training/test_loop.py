@@ -14,8 +14,9 @@ from worlds import run, weights
 
 import genhub
 from genhub.training import run_folder
+from genhub.training.arithmetic import flush_denormals
 from genhub.training.checkpoint import CheckpointError, list_checkpoints
-from genhub.training.distributed import TrainingStopped, flush_denormals
+from genhub.training.distributed import TrainingStopped
 from genhub.training.state import ObjectiveState
 from genhub.training.window import Window
 
@@ -429,7 +430,7 @@ def test_numbers_below_the_normal_ones_are_0_while_a_thread_trains():
 def test_threads_that_training_starts_take_them_for_0_too():
     code = """
 import torch
-from genhub.training.distributed import flush_denormals
+from genhub.training.arithmetic import flush_denormals
 torch.set_num_threads(2)
 with flush_denormals():
     print(bool((torch.full((400_000,), 1e-38) / 10).any()))
