@@ -408,6 +408,15 @@ MODELS = {
 }
 
 
+PATCH_UNET = {  # as a recipe writes it; none of its layers starts at 0
+    "class": "genhub.PatchUNet2DModel",
+    "block_out_channels": [8, 8],
+    "layers_per_block": 1,
+    "attention_head_dim": 8,
+    "norm_num_groups": 4,
+}
+
+
 @dataclass(frozen=True)
 class TinyScheduler:
     """How to build a scheduler class with few noise levels.

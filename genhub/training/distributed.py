@@ -12,7 +12,7 @@ from typing import cast
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
-from accelerate.utils import DistributedType, ProjectConfiguration
+from accelerate.utils import DistributedType, ProjectConfiguration, parse_flag_from_env
 from torch import nn
 
 from genhub.recipes.configs import TrainingConfig
@@ -31,7 +31,7 @@ def make_accelerator(config: TrainingConfig, logs: Path) -> Accelerator:
     launched = int(os.environ.get("WORLD_SIZE", 1))
     # Without this a second run in one process would keep the first one's precision
     AcceleratorState._reset_state(reset_partial_state=True)
-    device = PartialState(timeout=TIMEOUT).device
+    device = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"), timeout=TIMEOUT).device
     try:
         accelerator = Accelerator(
             mixed_precision=best_precision(device) if config.mixed_precision == "auto" else config.mixed_precision,
