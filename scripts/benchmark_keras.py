@@ -23,7 +23,7 @@ import genhub
 from genhub import recipes
 from genhub.data import DataConfig, load
 from genhub.data.images import Images, Shape
-from genhub.training.distributed import flush_denormals
+from genhub.training.arithmetic import flush_denormals
 from genhub.utils.environment import device_name
 
 BATCH_SIZE = 32

@@ -101,7 +101,9 @@ def test_a_block_is_one_that_can_be_executed_or_says_why_it_is_not():
 
 def small(recipe: str, tiny: dict) -> dict:
     """Overrides that make a recipe of the README train in a second."""
-    network = {key: value for key, value in tiny.items() if key.split(".")[0] in ("components", "pipeline")}
+    network = {
+        key: value for key, value in tiny.items() if key.split(".")[0] in ("components", "objective", "pipeline")
+    }
     rest = {key: value for key, value in tiny.items() if key.startswith("training.") or key == "data.val_size"}
     return rest | (network if recipe == "ddpm-quick" else {})
 

@@ -399,12 +399,21 @@ MODELS = {
             ({"sample_size": 10}, "`sample_size` must be divisible by 4 .*, got 10"),
             ({"sample_size": [8, 10]}, r"`sample_size` must be divisible by 4 .*, got \[8, 10\]"),
             ({"layers_per_block": [1]}, r"`layers_per_block` must have one number for each of 2 levels, got \[1\]"),
-            ({"data_std": 0.0}, r"`data_std` must lie in \(0, 1\], got 0.0"),
-            ({"data_std": 1.5}, r"`data_std` must lie in \(0, 1\], got 1.5"),
+            ({"data_std": 0.0}, "`data_std` must be above 0, got 0.0"),
+            ({"data_std": float("nan")}, "`data_std` must be above 0, got nan"),
         ),
     ),
     # A class of diffusers that recipes name
     "UNet2DModel": Tiny(DENOISER | {"out_channels": 1}, denoiser_inputs, denoiser_shapes),
+}
+
+
+PATCH_UNET = {  # as a recipe writes it; none of its layers starts at 0
+    "class": "genhub.PatchUNet2DModel",
+    "block_out_channels": [8, 8],
+    "layers_per_block": 1,
+    "attention_head_dim": 8,
+    "norm_num_groups": 4,
 }
 
 

@@ -271,16 +271,14 @@ def sampling_record(sampler: Sampler, count: int, scheduler_arguments: dict[str,
     """Returns how images are sampled, as `metrics.json` stores it; further arguments appear only if given."""
     pipeline, others = sampler.pipeline, dict(sampler.arguments)
     guidance = pipeline.config.get("guidance_scale") if capabilities_of(pipeline).has_null_class else None
-    steps = others.pop("num_inference_steps", None)
-    if steps is None:
-        steps = len(others["timesteps"]) if "timesteps" in others else pipeline.config.get("num_inference_steps")
+    steps = len(others["timesteps"]) if "timesteps" in others else pipeline.config.get("num_inference_steps")
     record = {
         "images": count,
         "seed": sampler.seed,
         "batch_size": sampler.batch_size,
         "classes": sampler.classes,
         "sampler": type(pipeline.scheduler).__name__ if "scheduler" in pipeline.components else None,
-        "steps": steps,
+        "steps": others.pop("num_inference_steps", None) or steps,
         "guidance_scale": others.pop("guidance_scale", guidance),
         "dtype": str(pipeline.dtype).removeprefix("torch."),
     }

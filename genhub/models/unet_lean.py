@@ -24,6 +24,8 @@ its arithmetic on dense 3 x 3 convolutions, which run at the full rate of any pr
   so that v of Salimans & Ho (2022, arXiv 2202.00512) is well conditioned at both ends of the schedule.
 """
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from diffusers import ConfigMixin, DDPMScheduler, ModelMixin
@@ -33,7 +35,7 @@ from torch import nn
 
 
 class NoiseLevelEmbedding(nn.Module):
-    """Maps ln sigma (B,) to an embedding (B, E): sines and cosines of 16 frequencies from 1/4 to 16, then two layers."""
+    """Maps ln sigma (B,) to an embedding (B, E): waves of 16 frequencies from 1/4 to 16, then two layers."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -78,12 +80,12 @@ class LeanUNet2DModel(ModelMixin, ConfigMixin):
             has one more in the middle.
         embedding_channels: of the noise level and the class.
         num_class_embeds: number of classes, with the null class if there is one; None for an unconditional network.
-        data_mean, data_std: of the pixels in [-1, 1], over all channels.
-        num_train_timesteps, beta_schedule: of the scheduler, by which a timestep means a noise level; the schedules are
-            those of `diffusers.DDPMScheduler`.
+        data_mean, data_std: of the pixels in [-1, 1], or of the latents, over all channels.
+        num_train_timesteps, beta_schedule: of the scheduler, by which a timestep means a noise level; the schedules
+            are those of `diffusers.DDPMScheduler`.
 
     Raises:
-        ValueError: a size that does not fit the levels, or statistics that no image has.
+        ValueError: a size that does not fit the levels, or a `data_std` that is not above 0.
     """
 
     _supports_gradient_checkpointing = False
@@ -104,21 +106,7 @@ class LeanUNet2DModel(ModelMixin, ConfigMixin):
         beta_schedule: str = "squaredcos_cap_v2",
     ):
         super().__init__()
-        if patch_size < 1:
-            raise ValueError(f"`patch_size` must be at least 1, got {patch_size}.")
-        if len(layers_per_block) != len(block_out_channels):
-            raise ValueError(
-                f"`layers_per_block` must have one number for each of {len(block_out_channels)} levels, got "
-                f"{list(layers_per_block)}."
-            )
-        height, width = (sample_size, sample_size) if isinstance(sample_size, int) else sample_size
-        coarsest = patch_size * 2 ** (len(block_out_channels) - 1)
-        if min(height, width) < 1 or height % coarsest or width % coarsest:
-            raise ValueError(
-                f"`sample_size` must be divisible by {coarsest} (patches, then levels), got {sample_size}."
-            )
-        if not 0 < data_std <= 1:  # of values in [-1, 1]
-            raise ValueError(f"`data_std` must lie in (0, 1], got {data_std}.")
+        self._check_config()
         schedule = DDPMScheduler(num_train_timesteps=num_train_timesteps, beta_schedule=beta_schedule)
         self.alphas_cumprod = schedule.alphas_cumprod  # (T,); no buffer, so that it stays float32
 
@@ -129,13 +117,31 @@ class LeanUNet2DModel(ModelMixin, ConfigMixin):
         levels = [*zip(widths, layers_per_block, strict=True)]
         self.conv_in = nn.Conv2d(pixels, widths[0], 3, padding=1)
         self.down_blocks = nn.ModuleList(self._make_blocks(width, count) for width, count in levels)
-        self.downsamplers = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in zip(widths, widths[1:]))
+        self.downsamplers = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in pairwise(widths))
         self.mid_block = LeanBlock(widths[-1], embedding_channels)
         self.skips = nn.ModuleList(nn.Conv2d(width, width, 1, bias=False) for width in widths)
         self.up_blocks = nn.ModuleList(self._make_blocks(width, count) for width, count in levels)
-        self.upsamplers = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, stride=2) for a, b in zip(widths, widths[1:]))
+        self.upsamplers = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, stride=2) for a, b in pairwise(widths))
         self.conv_out = nn.Conv2d(widths[0], pixels, 3, padding=1)
         self._initialise()
+
+    def _check_config(self):
+        """Checks the arguments of the constructor."""
+        config, levels = self.config, len(self.config["block_out_channels"])
+        patch_size, sample_size = config["patch_size"], config["sample_size"]
+        if patch_size < 1:
+            raise ValueError(f"`patch_size` must be at least 1, got {patch_size}.")
+        if len(config["layers_per_block"]) != levels:
+            got = list(config["layers_per_block"])
+            raise ValueError(f"`layers_per_block` must have one number for each of {levels} levels, got {got}.")
+        height, width = (sample_size, sample_size) if isinstance(sample_size, int) else sample_size
+        coarsest = patch_size * 2 ** (levels - 1)
+        if min(height, width) < 1 or height % coarsest or width % coarsest:
+            raise ValueError(
+                f"`sample_size` must be divisible by {coarsest} (patches, then levels), got {sample_size}."
+            )
+        if not 0 < config["data_std"] < float("inf"):
+            raise ValueError(f"`data_std` must be above 0, got {config['data_std']}.")
 
     def _make_blocks(self, channels: int, count: int) -> nn.ModuleList:
         return nn.ModuleList(LeanBlock(channels, self.config["embedding_channels"]) for _ in range(count))

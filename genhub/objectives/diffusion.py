@@ -93,9 +93,10 @@ class NoisePrediction(Objective):
     def draw_timesteps(self, step: Step) -> torch.Tensor:
         """Returns a timestep in 0..T-1 for each image, (B,)."""
         count = len(self.alphas_cumprod)
-        if self.timesteps == "uniform":
-            return step.random.randint(count)
-        return ((step.random.permutation() + step.random.rand()) * (count / step.random.total)).long()
+        timesteps = step.random.randint(count)
+        if self.timesteps == "stratified":  # in integers: rounded up, the last part's would be T
+            timesteps = (step.random.permutation() * count + timesteps) // step.random.total
+        return timesteps
 
     def draw_noise(self, x_0: torch.Tensor, step: Step) -> torch.Tensor:
         """Returns eps, shaped like x_0."""

@@ -125,9 +125,7 @@ class CosineDDPMPipeline(DiffusionPipeline):
         self._check(shape, generator, latents, output_type)
         shown = self._callback_names(callback_on_step_end, callback_on_step_end_tensor_inputs)
         classes = self._classes(class_labels, batch_size)
-        if guidance_scale is None:
-            guidance_scale = 1.0 if class_labels is None else self.config["guidance_scale"]
-        self._check_guidance(guidance_scale, class_labels)
+        guidance_scale = self._guidance(guidance_scale, class_labels)
         self._set_timesteps(num_inference_steps, timesteps)
         if hasattr(self.scheduler, "set_begin_index"):  # else it looks for the first timestep, which may stand twice
             self.scheduler.set_begin_index(0)
@@ -204,11 +202,15 @@ class CosineDDPMPipeline(DiffusionPipeline):
             raise ValueError(f"`class_labels` must be given, in 0..{num_classes - 1}: the network has no null class.")
         return torch.full((count,), num_classes, device=self._execution_device)
 
-    def _check_guidance(self, guidance_scale: float, labels: Labels):
+    def _guidance(self, guidance_scale: float | None, labels: Labels) -> float:
+        """Returns the scale of a call, by default the pipeline's if there are labels."""
+        if guidance_scale is None:
+            return 1.0 if labels is None else self.config["guidance_scale"]
         if guidance_scale != 1 and not self.has_null_class:
             raise ValueError(f"`guidance_scale` must be 1: the network has no null class, got {guidance_scale}.")
         if guidance_scale != 1 and labels is None:
             raise ValueError(f"`guidance_scale` must be 1 without `class_labels`, got {guidance_scale}.")
+        return guidance_scale
 
     def _check(self, shape: tuple[int, ...], generator: Generators, latents: torch.Tensor | None, output_type: str):
         """Checks arguments before the network is called."""

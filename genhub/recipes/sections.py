@@ -48,7 +48,7 @@ def merge(base: dict, changes: dict) -> dict:
 
 
 def override(sections: dict, dotted: str, value: object):
-    """Sets one value in place, by its dotted key; a number is an index of a list.
+    """Sets one value in place, by its dotted key, to a copy of `value`; a number is an index of a list.
 
     Raises:
         ValueError: there is no such section, component, optimizer, config field or list entry, or the key leads
@@ -67,9 +67,9 @@ def override(sections: dict, dotted: str, value: object):
             raise ValueError(f"`{'.'.join(keys[: depth + 1])}` is a value, so `{dotted}` does not exist.")
     if isinstance(node, list):
         _entry(node, parents, last)
-        node[int(last)] = value
+        node[int(last)] = copy.deepcopy(value)
     else:
-        node[last] = value
+        node[last] = copy.deepcopy(value)
 
 
 def resume_conflicts(saved: dict, current: dict) -> list[str]:

@@ -26,7 +26,7 @@ class Experiment:
     Args:
         description: what is trained, after which paper.
         planned_steps: number of training steps that the recipe asks for.
-        planned_minutes: time that the recipe gives to training, if it does.
+        planned_minutes: time that training took its schedules from, if it did.
         overrides: dotted key -> value, over a published recipe; None for a recipe that is not published.
     """
 

@@ -1,5 +1,6 @@
 """The share of a stage's training that is done: by its steps, or by the time that it may take."""
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,7 +33,7 @@ class Clock:
     ):
         self.progress, self.steps, self.replay = progress, steps, replay
         self.is_timed = by_time and max_minutes is not None
-        self.budget = None if max_minutes is None else 60 * max_minutes
+        self.budget = math.inf if max_minutes is None else 60 * max_minutes
         self.start = self.now() - progress.seconds
 
     def tick(self):
@@ -48,19 +49,24 @@ class Clock:
         finally:
             self.start += self.now() - paused
 
-    def share(self) -> float:
-        """Returns the share that is done, as this process sees it."""
-        by_steps = self.progress.step / self.steps
+    @property
+    def is_measured(self) -> bool:
+        """Whether the share depends on the time that this process measures."""
+        return self.is_timed and self.replay is None
+
+    def share(self, taken: int = 0) -> float:
+        """Returns the share that is done after `taken` steps more than `progress` has counted, as this process sees
+        it."""
+        by_steps = (self.progress.step + taken) / self.steps
         if not self.is_timed:
             return by_steps
         if self.replay is not None:
-            step = self.progress.total_steps
+            step = self.progress.total_steps + taken
             return self.replay[step] if step < len(self.replay) else 1.0
         return min(max(by_steps, self.progress.seconds / self.budget), 1.0)
 
-    @property
-    def is_over(self) -> bool:
-        """Whether the time is up."""
+    def is_over(self, taken: int = 0) -> bool:
+        """Returns whether the time is up after `taken` steps more than `progress` has counted."""
         if self.replay is not None:
-            return self.progress.total_steps + 1 >= len(self.replay)  # the step in hand is not counted yet
-        return self.budget is not None and self.progress.seconds > self.budget
+            return self.progress.total_steps + taken >= len(self.replay)
+        return self.progress.seconds > self.budget

@@ -11,11 +11,12 @@ from typing import cast
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedType, InitProcessGroupKwargs, ProjectConfiguration
+from accelerate.state import AcceleratorState, PartialState
+from accelerate.utils import DistributedType, ProjectConfiguration, parse_flag_from_env
 from torch import nn
 
 from genhub.recipes.configs import TrainingConfig
+from genhub.training.arithmetic import best_precision
 
 TIMEOUT = timedelta(hours=6)  # of processes that wait while the main one samples and measures
 SUPPORTED = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU, DistributedType.MULTI_XPU)
@@ -30,11 +31,11 @@ def make_accelerator(config: TrainingConfig, logs: Path) -> Accelerator:
     launched = int(os.environ.get("WORLD_SIZE", 1))
     # Without this a second run in one process would keep the first one's precision
     AcceleratorState._reset_state(reset_partial_state=True)
+    device = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"), timeout=TIMEOUT).device
     try:
         accelerator = Accelerator(
-            mixed_precision=find_precision() if config.mixed_precision == "auto" else config.mixed_precision,
+            mixed_precision=best_precision(device) if config.mixed_precision == "auto" else config.mixed_precision,
             log_with=[*config.trackers] or None,
-            kwargs_handlers=[InitProcessGroupKwargs(timeout=TIMEOUT)],
             project_config=ProjectConfiguration(project_dir=str(logs), logging_dir=str(logs)),
         )
     except (ValueError, ImportError) as error:
@@ -54,16 +55,6 @@ def make_accelerator(config: TrainingConfig, logs: Path) -> Accelerator:
     if config.mixed_precision == "fp16" and accelerator.device.type == "cpu":
         raise ValueError("`training.mixed_precision` must be bf16 or no on a CPU, got fp16.")
     return accelerator
-
-
-def find_precision() -> str:
-    """Returns "bf16" if the device computes in it, else "no": emulated, it is slower than float32."""
-    if torch.cuda.is_available():
-        has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        processor = torch.cpu.get_capabilities()
-        has_bf16 = any(processor.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
-    return "bf16" if has_bf16 else "no"
 
 
 def micro_batch_size(config: TrainingConfig, images: int, accelerator: Accelerator) -> int:
@@ -136,15 +127,3 @@ class StopSignal:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
         self.number = number
-
-
-@contextmanager
-def flush_denormals() -> Iterator[None]:
-    """Flushes denormals to zero for as long as the block lasts: each costs some hundred cycles, and the momentum of a
-    weight at an always black pixel is one. Only threads started inside the block inherit the setting."""
-    was_on = (torch.tensor(1e-38) / 10).item() == 0  # PyTorch has no getter
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(was_on)

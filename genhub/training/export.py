@@ -135,7 +135,7 @@ class Exporter:
             batch_size=recipe.training.batch_size,
             mixed_precision=self.accelerator.mixed_precision,
             planned_steps=sum(stage.training.steps(images) for stage in recipe.stages),
-            planned_minutes=recipe.training.max_minutes,
+            planned_minutes=recipe.training.max_minutes if self.progress.shares else None,
             overrides=recipe.overrides if recipe.is_published else None,
         )
 

@@ -13,11 +13,11 @@ import torch
 from accelerate import Accelerator
 from accelerate.optimizer import AcceleratedOptimizer
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm.auto import tqdm
 
 from genhub.objectives.objective import Batch, Objective, Phase, Step
 from genhub.recipes.configs import TrainingConfig
+from genhub.training.arithmetic import sampling_attention, training_attention
 from genhub.training.callbacks import Callback, SaveCheckpoint
 from genhub.training.clock import Clock
 from genhub.training.distributed import StopSignal, TrainingStopped, all_reduce, average_buffers
@@ -25,13 +25,10 @@ from genhub.training.ema import MovingAverage
 from genhub.training.guard import check_losses, check_weights
 from genhub.training.optimizers import LinearDecay
 from genhub.training.run_folder import RunFolder
-from genhub.training.state import Progress
 from genhub.training.trainable import trainable_parameters
 from genhub.training.window import Window
 from genhub.utils.environment import device_name
 from genhub.utils.randomness import BatchRandom, seed_global, seed_of
-
-SAMPLING_BACKENDS = (SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH)
 
 
 class Loop:
@@ -79,8 +76,8 @@ class Loop:
         """
         progress, config, name = self.progress, self.config, device_name(self.device)
         steps = self.clock.steps
-        self.share, self.is_out_of_time = self._agree(self.clock.share()), self._agree(self.clock.is_over) > 0
-        with attention_backend(self.device):
+        self.share, self.is_out_of_time = self._agree(self.clock.share()), self._agree(self.clock.is_over()) > 0
+        with training_attention(self.device):
             while progress.step < steps and not self.is_out_of_time:
                 self.step([next(batches) for _ in range(config.gradient_accumulation)])
                 progress.advance(config.batch_size, name)
@@ -180,12 +177,12 @@ class Loop:
     def _average(self, rows: list[Tensor]) -> list[Tensor]:
         """Averages rows of values over all processes and agrees whether to stop, in one collective."""
         self.clock.tick()
-        self.is_stopping, self.is_out_of_time = self.stop.number is not None, self.clock.is_over
+        self.is_stopping, self.is_out_of_time = self.stop.number is not None, self.clock.is_over(taken=1)
         if self.accelerator.num_processes == 1:
             return rows
-        flags = torch.tensor([self.is_stopping, self.is_out_of_time, self.clock.share()], device=self.device)
-        row = all_reduce(torch.cat([*rows, flags]), self.accelerator, "mean")
-        *rows, flags = row.split([*map(len, rows), len(flags)])
+        flags = [self.is_stopping, self.is_out_of_time, self.clock.share(taken=1)]
+        row = torch.cat([*rows, torch.tensor(flags, device=self.device)])
+        *rows, flags = all_reduce(row, self.accelerator, "mean").split([*map(len, rows), len(flags)])
         # reading the flags waits for the device
         is_read = self.device.type == "cpu" or (self.progress.total_steps + 1) % self.config.log_every == 0
         self.is_stopping = self.is_out_of_time = False
@@ -210,7 +207,7 @@ class Loop:
         if due:
             self._check_finite()
             self._check_weights()
-            with self.clock.pause(), self.window.pause(), sdpa_kernel(list(SAMPLING_BACKENDS)):
+            with self.clock.pause(), self.window.pause(), sampling_attention():
                 for callback in due:
                     callback(self.progress)
 
@@ -231,7 +228,7 @@ class Loop:
 
     def _follow_share(self):
         """Moves schedules to the share of training that is done, and records it if it is one of time."""
-        if self.accelerator.num_processes == 1 or not self.clock.is_timed:
+        if self.accelerator.num_processes == 1 or not self.clock.is_measured:
             self.share = self.clock.share()
         if self.clock.is_timed:
             self.progress.shares.append(self.share)
@@ -249,9 +246,3 @@ class Loop:
             "Go on with --resume.",
             128 + number,
         )
-
-
-def attention_backend(device: torch.device) -> contextlib.AbstractContextManager:
-    """Selects plain products on CPUs, where the backward pass of PyTorch's fused attention is slow (half of a bf16
-    step)."""
-    return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else contextlib.nullcontext()

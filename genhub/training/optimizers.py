@@ -47,6 +47,10 @@ class Muon(Optimizer):
                 raise ValueError(f"`{name}` must be at least 0, got {value}.")
         if not 0 <= momentum < 1:
             raise ValueError(f"`momentum` must lie in [0, 1), got {momentum}.")
+        if not all(0 <= beta < 1 for beta in adamw_betas):
+            raise ValueError(f"`adamw_betas` must lie in [0, 1), got {adamw_betas}.")
+        if ns_steps < 1:
+            raise ValueError(f"`ns_steps` must be at least 1, got {ns_steps}.")
         self.ns_steps = ns_steps
         groups = {True: [], False: []}
         for parameter in params:
@@ -54,6 +58,7 @@ class Muon(Optimizer):
             groups[is_wide and (linear or parameter.ndim > 2)].append(parameter)
         orthogonal = {"params": groups[True], "lr": lr, "orthogonal": True}
         adamw = {"params": groups[False], "lr": adamw_lr, "orthogonal": False}
+        adamw["fused"] = True  # then `load_state_dict` keeps the count of steps on the device of its parameter
         defaults = {"momentum": momentum, "weight_decay": weight_decay, "betas": adamw_betas, "eps": 1e-8}
         super().__init__([group for group in (orthogonal, adamw) if group["params"]], defaults)
 

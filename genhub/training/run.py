@@ -17,16 +17,11 @@ from genhub.objectives.objective import Batch, Objective
 from genhub.recipes.recipe import Recipe
 from genhub.recipes.stages import FROM_LENGTH, Stage
 from genhub.repository.load import download_recipe
-from genhub.training.clock import Clock
+from genhub.training.arithmetic import flush_denormals
 from genhub.training.callbacks import VALIDATION_BATCH, Callback, DrawSamples, MonitorQuality, SaveCheckpoint, Validate
+from genhub.training.clock import Clock
 from genhub.training.components import ComponentBuilder
-from genhub.training.distributed import (
-    StopSignal,
-    TrainingStopped,
-    flush_denormals,
-    make_accelerator,
-    micro_batch_size,
-)
+from genhub.training.distributed import StopSignal, TrainingStopped, make_accelerator, micro_batch_size
 from genhub.training.ema import MovingAverage
 from genhub.training.export import Exporter
 from genhub.training.loop import Loop
@@ -81,6 +76,7 @@ class Run:
         self.recipe, self.config = recipe, recipe.training
         self.frozen = recipe.frozen
         self.folder = RunFolder(folder, recipe, resume)
+        self.replay = self._shares_to_replay()
         self.accelerator = make_accelerator(self.config, self.folder.logs)
         self._load_data()
         self._build_components()
@@ -94,7 +90,6 @@ class Run:
         parts = (self.components, self.averages, self.images, self.held_out)
         self.exporter = Exporter(recipe, *parts, self.progress, self.accelerator)
         self.monitor = self._quality_monitor()
-        self.replay = self._shares_to_replay()
 
     def _load_data(self):
         """Loads the images and cuts batches into micro-batches."""
@@ -215,13 +210,14 @@ class Run:
 
     def _clock(self, number: int) -> Clock:
         """Returns the clock of a stage; one of several goes by steps, and `max_minutes` only ends the run."""
-        return Clock(self.progress, self.lengths[number], self.config.max_minutes, len(self.lengths) == 1, self.replay)
+        by_time = len(self.recipe.stages) == 1
+        return Clock(self.progress, self.lengths[number], self.config.max_minutes, by_time, self.replay)
 
     def _shares_to_replay(self) -> list[float] | None:
         """Returns the shares of time that `training.replay` names."""
         if self.config.replay is None:
             return None
-        if self.config.max_minutes is None or len(self.lengths) > 1:
+        if self.config.max_minutes is None or len(self.recipe.stages) > 1:
             raise ValueError("`training.replay` must be left out: the recipe does not go by `training.max_minutes`.")
         return self.folder.read_shares(Path(self.config.replay))
 

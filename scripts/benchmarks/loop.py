@@ -12,8 +12,7 @@ from tqdm.auto import tqdm
 
 from genhub import recipes
 from genhub.objectives.objective import Step
-from genhub.training.distributed import flush_denormals
-from genhub.training.loop import attention_backend
+from genhub.training.arithmetic import flush_denormals, training_attention
 from genhub.training.run import Run
 from genhub.utils.randomness import BatchRandom
 
@@ -39,8 +38,9 @@ class Contestant:
     def by_loop(self) -> float:
         """Trains by genhub's loop: keyed randomness, records, checks, averages."""
         start = time.perf_counter()
+        self.loop.clock.steps = self.loop.progress.step + self.steps
         with flush_denormals():
-            self.loop.run(self.batches, self.loop.progress.step + self.steps, self.bar)
+            self.loop.run(self.batches, self.bar)
         return (time.perf_counter() - start) / self.steps
 
     def bare(self) -> float:
@@ -48,7 +48,7 @@ class Contestant:
         objective, limit = self.loop.objective, self.loop.config.max_grad_norm
         optimizers = {name: optimizer.optimizer for name, optimizer in self.loop.optimizers.items()}
         start = time.perf_counter()
-        with flush_denormals(), attention_backend(self.loop.device):
+        with flush_denormals(), training_attention(self.loop.device):
             for index in range(self.steps):
                 batch = next(self.batches)
                 for number, phase in enumerate(objective.phases):

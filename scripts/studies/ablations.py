@@ -151,18 +151,18 @@ def markdown(report: dict[str, Any]) -> str:
     """Renders the report."""
     best = report["rows"].get("as it is", {"distances": {}})["distances"]
     guidances = [*best] or ["1"]
+    head = ["change", "parameters", "images seen", "held-out loss", *(f"FD-FM, guidance {g}" for g in guidances)]
     lines = [
         "# What the choices of `ddpm-quick` are worth",
         "",
-        f"The recipe with one change, trained for {report['minutes']:g} minutes of one thread of an {report['device']} on the",
-        f"bundled sample, one seed. FD-FM of {report['count']:,} images in the pipeline's 10 steps to the 5,000 held-out images of",
-        "Fashion MNIST: not comparable with FD-FM of 10,000 images. Without repeats, trust no difference below a tenth.",
-        "The held-out loss is comparable only between rows with the same loss. Written by `scripts/studies/ablations.py`.",
+        f"The recipe with one change, trained for {report['minutes']:g} minutes of one thread of an {report['device']}",
+        f"on the bundled sample, one seed. FD-FM of {report['count']:,} images in the pipeline's 10 steps to the 5,000",
+        "held-out images of Fashion MNIST: not comparable with FD-FM of 10,000 images. Without repeats, trust no",
+        "difference below a tenth. The held-out loss is comparable only between rows with the same loss. Written by",
+        "`scripts/studies/ablations.py`.",
         "",
-        "| change | parameters | images seen | held-out loss | "
-        + " | ".join(f"FD-FM, guidance {guidance}" for guidance in guidances)
-        + " |",
-        "|---" * (4 + len(guidances)) + "|",
+        f"| {' | '.join(head)} |",
+        "|---" * len(head) + "|",
     ]
     for name, row in report["rows"].items():
         cells = [name, f"{row['parameters']:,}", f"{row['images']:,}", f"{row['val_loss']:.4f}"]

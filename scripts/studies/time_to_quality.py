@@ -3,9 +3,9 @@
     python scripts/studies/time_to_quality.py FASHION_MNIST docs/time-to-quality --minutes 1 2 6 20 60
 
 Trains `conditional-ddpm` and, on the same machine in the same run, the recipe of diffusers'
-`examples/unconditional_image_generation/train_unconditional.py` with its defaults (a U-Net of 113 M parameters at 32 x 32
-pixels, batches of 16, AdamW 1e-4 with 500 steps of warm-up, moving average, noise prediction, linear schedule). Each
-budget is a training run of its own. What is measured already is not measured again.
+`examples/unconditional_image_generation/train_unconditional.py` with its defaults (a U-Net of 113 M parameters at
+32 x 32 pixels, batches of 16, AdamW 1e-4 with 500 steps of warm-up, moving average, noise prediction, linear schedule).
+Each budget is a training run of its own. What is measured already is not measured again.
 """
 
 import argparse
@@ -22,7 +22,6 @@ from PIL import Image as Picture
 
 from genhub.data import DataConfig, Images, load
 from genhub.evaluation.protocol import PADDING
-from genhub.evaluation.sampling import set_scheduler
 from genhub.training.clock import Clock
 from genhub.training.run import train
 from genhub.utils.environment import device_name, versions
@@ -58,7 +57,6 @@ CONTESTANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "genhub, `conditional-ddpm`": ("conditional-ddpm", {}),
     "diffusers, `train_unconditional.py`": ("ddpm-best", DIFFUSERS),
 }
-SOLVER = {"DDPMScheduler": "DPMSolverMultistepScheduler"}  # 1000 steps of 113 M parameters would take days
 
 
 def write_report(source: str, folder: Path, minutes: list[float], count: int, runs: Path) -> dict[str, Any]:
@@ -112,9 +110,10 @@ def markdown(report: dict[str, Any]) -> str:
     lines = [
         "# Quality against minutes",
         "",
-        f"FD-FM of {report['count']:,} images to the 5,000 held-out images of Fashion MNIST after so many minutes of one",
-        f"thread of an {report['device']}, in brackets the images seen; one seed. genhub's model samples in its 10 calls",
-        "with guidance, that of diffusers in 20 calls of DPM-Solver++. Written by `scripts/studies/time_to_quality.py`.",
+        f"FD-FM of {report['count']:,} images to the 5,000 held-out images of Fashion MNIST after so many minutes of",
+        f"one thread of an {report['device']}, in brackets the images seen; one seed. genhub's model",
+        "samples in its 10 calls with guidance, that of diffusers in 20 calls of DPM-Solver++. Written by",
+        "`scripts/studies/time_to_quality.py`.",
         "",
         f"| recipe | {' | '.join(f'{budget} min' for budget in budgets)} |",
         "|---" * (len(budgets) + 1) + "|",

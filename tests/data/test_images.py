@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from genhub.data import Images, Latents, Order, Points, to_model_range
+from genhub.data import Images, Latents, Order, Points, Shape, to_model_range
 
 LENGTH = 7
 
@@ -53,6 +53,25 @@ def test_the_batches_of_all_ranks_are_the_global_batch(ranks, labelled):
         assert expected.keys() == ({"sample", "labels"} if labelled else {"sample"})
         for name, value in expected.items():
             assert torch.equal(torch.cat([batch[name] for batch in batches]), value)
+
+
+@pytest.mark.parametrize("count", [1, 300, 1000, 1001, 2500])
+def test_the_mean_and_deviation_are_those_of_at_most_1000_images_from_everywhere(count):
+    pixels = torch.randint(256, (count, 3, 2, 2), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    pixels[count // 2 :] //= 2  # a set whose ends differ
+
+    shape = Images(pixels).shape
+
+    met = to_model_range(pixels)
+    tolerance = 5e-4 if count <= 1000 else 0.03  # they are rounded to 3 digits
+    assert (shape.mean, shape.std) == pytest.approx((met.mean().item(), met.std(correction=0).item()), abs=tolerance)
+    assert shape == Shape(3, 2, 2, mean=0.5, std=0.5)  # not what a model has to fit
+
+
+def test_latents_have_a_mean_and_deviation_too():
+    shape = Latents(torch.tensor([-1.0, 3.0]).view(2, 1, 1, 1)).shape
+
+    assert (shape.mean, shape.std) == (1, 2)
 
 
 @pytest.mark.parametrize("values", [torch.rand(2, 1, 2, 2), torch.zeros(2, 1, 2, 2, dtype=torch.int64)])

@@ -38,7 +38,7 @@ def test_a_watched_run_ends_in_the_same_bits_and_logs_a_figure_at_each_turn(tiny
 
 
 def test_the_best_weights_so_far_are_a_repository_of_their_own(tiny, tmp_path):
-    overrides = tiny | WATCHED | {"evaluation.keep_best": True, "optimizers.unet.lr": 0.05}
+    overrides = tiny | WATCHED | {"evaluation.keep_best": True, "optimizers.unet.adamw_lr": 0.05}
 
     folder = train("ddpm-quick", tmp_path / "run", overrides=overrides)
 

@@ -15,7 +15,11 @@ DEVICE = "cuda"
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")]
 
 STEPS = 8
-RATE = {"optimizers.unet.lr": 0.01, "optimizers.unet.schedule": None}  # a step that is lost or doubled shows
+RATE = {  # a step that is lost or doubled shows
+    **dict.fromkeys(("optimizers.unet.lr", "optimizers.unet.adamw_lr"), 0.01),
+    "optimizers.unet.min_channels": 8,
+    "optimizers.unet.schedule": None,
+}
 GAME = {
     "components.generator.block_out_channels": [8, 4],
     "components.generator.latent_channels": 4,

@@ -1,9 +1,12 @@
 """The objective of denoising diffusion against its equations: the network's inputs and its targets."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler
 from diffusers.models.unets.unet_2d import UNet2DOutput
+from scipy import stats
 from tiny import tiny_model
 from torch import nn
 from torch.testing import assert_close
@@ -63,13 +66,57 @@ def test_the_network_sees_standard_noise_at_uniform_levels(make):
     assert (torch.bincount(t, minlength=100) - torch.full((100,), 200)).abs().max() < 5 * 200**0.5
 
 
-@pytest.mark.parametrize("kind", ["mse", "huber"])
+def timesteps(total, count, index=0, rows=None, kind="stratified"):
+    """Returns the timesteps of `rows` of a batch of `count` images, of 0..total-1."""
+    objective = NoisePrediction(Network(), CosineDDPMScheduler(total), timesteps=kind)
+    random = BatchRandom("test", index, rows=range(count) if rows is None else rows, total=count)
+    return objective.draw_timesteps(Step(index, 0.0, random))
+
+
+@pytest.mark.parametrize(("total", "count"), [(4000, 64), (100, 20), (10, 4), (10, 50), (7, 7), (5, 1)])
+def test_stratified_timesteps_meet_each_equal_part_once(total, count):
+    for index in range(20):
+        drawn = timesteps(total, count, index).sort().values
+
+        part = torch.arange(count)
+        assert (drawn >= part * total // count).all()
+        assert (drawn <= ((part + 1) * total - 1) // count).all()
+    assert not torch.equal(timesteps(4000, 64, 0), timesteps(4000, 64, 1))
+
+
+@pytest.mark.parametrize(("total", "count"), [(10, 4), (10, 50), (7, 3)])
+def test_stratified_timesteps_of_an_image_are_uniform_and_reach_both_ends(total, count):
+    drawn = torch.stack([timesteps(total, count, index) for index in range(2000)])  # (2000, B)
+
+    for image in drawn.T[:: max(1, count // 4)]:
+        assert stats.chisquare(torch.bincount(image, minlength=total).numpy()).pvalue > 1e-4
+    assert len(torch.bincount(drawn.flatten())) == total
+
+
+def test_the_last_number_of_the_last_part_is_the_last_timestep():
+    last = SimpleNamespace(total=64, permutation=lambda: torch.tensor([63]), randint=lambda n: torch.tensor([n - 1]))
+    objective = NoisePrediction(Network(), CosineDDPMScheduler(4000), timesteps="stratified")
+
+    assert objective.draw_timesteps(SimpleNamespace(random=last)).item() == 3999
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+@pytest.mark.parametrize("kind", ["uniform", "stratified"])
+def test_the_timesteps_of_a_batch_are_those_of_its_parts(kind, parts):
+    rows = [range(start, start + 16 // parts) for start in range(0, 16, 16 // parts)]
+
+    drawn = [timesteps(4000, 16, rows=part, kind=kind) for part in rows]
+
+    assert torch.equal(torch.cat(drawn), timesteps(4000, 16, kind=kind))
+
+
+@pytest.mark.parametrize("kind", ["mse", "huber", "mae"])
 @pytest.mark.parametrize("prediction_type", PREDICTIONS)
 def test_a_perfect_network_has_no_loss(prediction_type, kind):
     x_0, scheduler = images(64), CosineDDPMScheduler(prediction_type=prediction_type)
     perfect = Network(lambda x_t, t: targets(scheduler, x_0, x_t, t)[prediction_type])
 
-    assert loss(perfect, {"sample": x_0}, scheduler=scheduler, loss=kind) < 1e-8
+    assert loss(perfect, {"sample": x_0}, scheduler=scheduler, loss=kind) < (1e-4 if kind == "mae" else 1e-8)
 
 
 @pytest.mark.parametrize("prediction_type", PREDICTIONS)
@@ -92,6 +139,7 @@ def test_huber_is_half_the_square_up_to_one_and_a_line_beyond(error, huber):
 
     assert loss(network, **arguments).item() == pytest.approx(huber)  # the default
     assert loss(network, **arguments, loss="mse").item() == pytest.approx(error**2)
+    assert loss(network, **arguments, loss="mae").item() == pytest.approx(abs(error))
 
 
 def test_the_loss_of_a_batch_is_the_mean_of_the_losses_of_its_parts():
@@ -152,7 +200,8 @@ def test_a_few_steps_on_eight_images_lower_the_loss(prediction_type, variant):
 @pytest.mark.parametrize(
     ("num_class_embeds", "arguments", "message"),
     [
-        (None, {"loss": "l1"}, "`loss` must be one of huber, mse, got 'l1'"),
+        (None, {"loss": "l1"}, "`loss` must be one of huber, mse, mae, got 'l1'"),
+        (None, {"timesteps": "even"}, "`timesteps` must be one of uniform, stratified, got 'even'"),
         (11, {"label_dropout": 1.0}, r"`label_dropout` must lie in \[0, 1\), got 1.0"),
         (11, {"label_dropout": -0.1}, r"`label_dropout` must lie in \[0, 1\), got -0.1"),
         (None, {"label_dropout": 0.1}, "`label_dropout` must be 0 for a network without `num_class_embeds`"),

@@ -55,8 +55,9 @@ def generators(*seeds):
     return [torch.Generator().manual_seed(seed) for seed in seeds]
 
 
-def pipeline(unet, scheduler=CosineDDPMScheduler, num_classes=None, **options):
-    pipe = CosineDDPMPipeline(unet, scheduler.from_config(CosineDDPMScheduler(**options).config), 4, num_classes)
+def pipeline(unet, scheduler=CosineDDPMScheduler, num_classes=None, guidance_scale=1.0, **options):
+    scheduler = scheduler.from_config(CosineDDPMScheduler(**options).config)
+    pipe = CosineDDPMPipeline(unet, scheduler, 4, num_classes, guidance_scale)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
@@ -184,6 +185,42 @@ def test_without_guidance_the_network_is_asked_about_the_class_only():
     sample(pipe, 0, class_labels=[0, 1], guidance_scale=1.5)
 
     assert seen == [2] * 4 + [4] * 4
+
+
+def test_a_call_with_labels_is_guided_as_the_pipeline_says_unless_it_says_itself():
+    guided, plain = (tiny_pipeline("conditional", num_classes=3, guidance_scale=scale) for scale in (1.5, 1.0))
+    labels = {"class_labels": [0, 1]}
+
+    assert torch.equal(sample(guided, 0, **labels), sample(plain, 0, **labels, guidance_scale=1.5))
+    assert torch.equal(sample(guided, 0, **labels, guidance_scale=1), sample(plain, 0, **labels))  # 1 is none
+    assert not torch.allclose(sample(guided, 0, **labels), sample(plain, 0, **labels), atol=1e-3)
+
+
+def test_a_call_without_labels_is_not_guided_whatever_the_pipeline_says():
+    guided, plain = (tiny_pipeline("conditional", num_classes=3, guidance_scale=scale) for scale in (1.5, 1.0))
+    seen = rows_seen(guided)
+
+    images = sample(guided, 0, batch_size=2)
+
+    assert seen == [2] * 4
+    assert torch.equal(images, sample(plain, 0, batch_size=2))
+
+
+@pytest.mark.parametrize("num_classes", [None, 4])
+def test_a_pipeline_without_a_null_class_has_no_guidance_by_default(num_classes):
+    with pytest.raises(ValueError, match="`guidance_scale` must be 1: the network has no null class, got 1.5"):
+        tiny_pipeline("conditional" if num_classes else "plain", num_classes=num_classes, guidance_scale=1.5)
+
+
+def test_the_guidance_of_a_pipeline_is_saved_with_it(tmp_path):
+    pipe = pipeline(tiny_model("UNet2DModel", num_class_embeds=4), num_classes=3, guidance_scale=1.5)
+    pipe.save_pretrained(tmp_path)
+
+    again = CosineDDPMPipeline.from_pretrained(tmp_path)
+
+    assert again.config.guidance_scale == 1.5
+    again.set_progress_bar_config(disable=True)
+    assert torch.equal(sample(again, 0, class_labels=[0, 1]), sample(pipe, 0, class_labels=[0, 1]))
 
 
 def test_without_labels_images_are_of_the_null_class_where_there_is_one():

@@ -14,7 +14,7 @@ from genhub.recipes.yaml import read_yaml
 
 SHAPE = Shape(1, 8, 8, tuple("0123456789"), num_classes=10)
 LATENTS = Shape(4, 4, 4, SHAPE.class_names, num_classes=10)
-UNET = {key: value for key, value in MODELS["PatchUNet2DModel"].arguments.items() if key not in FROM_DATA}
+UNET = {key: value for key, value in MODELS["LeanUNet2DModel"].arguments.items() if key not in FROM_DATA}
 SMALL_VAE = {"block_out_channels": [4], "norm_num_groups": 2, "latent_channels": 4}
 TEXT_TO_IMAGE = """
 data: {encode: vae}
@@ -39,7 +39,9 @@ pipeline: {class: diffusers.StableDiffusionPipeline, requires_safety_checker: fa
 
 def latent(vae, **changes):
     """A diffusion recipe with a variational autoencoder between the images and the network."""
-    sections = recipes.load("ddpm-quick", {f"components.unet.{key}": value for key, value in UNET.items()}).sections
+    unconditional = {"components.unet.num_class_embeds": None, "objective.label_dropout": 0.0}
+    tiny = {f"components.unet.{key}": value for key, value in UNET.items()}
+    sections = recipes.load("ddpm-quick", tiny | unconditional).sections
     sections |= {"pipeline": {"class": "diffusers.LDMPipeline"}, "data": {"encode": "vqvae"}}
     sections["components"] = {"vqvae": vae} | sections["components"]
     return Recipe(merge(sections, changes), "mine")

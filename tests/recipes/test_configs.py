@@ -31,7 +31,11 @@ from genhub.recipes.configs import TrainingConfig, read_config
         ("training", {"epochs": 0}, "`training.epochs` must be above 0, got 0"),
         ("training", {"epochs": float("nan")}, "`training.epochs` must be above 0, got nan"),
         ("training", {"max_minutes": float("inf")}, "`training.max_minutes` must be above 0, got inf"),
-        ("training", {"mixed_precision": "fp8"}, "`training.mixed_precision` must be no, bf16 or fp16, got 'fp8'"),
+        (
+            "training",
+            {"mixed_precision": "fp8"},
+            "`training.mixed_precision` must be auto, no, bf16 or fp16, got 'fp8'",
+        ),
         ("training", {"ema": {"unet": 1.0}}, r"`training.ema.unet` must lie in \[0, 1\), got 1.0"),
         ("evaluation", {"every": -1}, "`evaluation.every` must be at least 0, got -1"),
         ("evaluation", {"count": 1}, "`evaluation.count` must be at least 2, got 1"),

@@ -147,7 +147,7 @@ def test_an_argument_is_never_imported(path, arguments):
 @pytest.fixture
 def own_module(tmp_path, monkeypatch):
     (tmp_path / "my_models.py").write_text(
-        "import genhub\nfrom os import system\nclass Mine(genhub.PatchUNet2DModel): pass\nclass Other: pass\n"
+        "import genhub\nfrom os import system\nclass Mine(genhub.LeanUNet2DModel): pass\nclass Other: pass\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     yield

@@ -8,6 +8,7 @@ from tiny import MODELS
 from genhub import recipes
 from genhub.data import Images, Shape
 from genhub.recipes.recipe import FROM_DATA, Recipe
+from genhub.recipes.sections import merge
 
 QUICK = "ddpm-quick"
 SHAPE = Shape(1, 8, 8, tuple("0123456789"), num_classes=10)
@@ -26,8 +27,17 @@ def tiny(name, **changes):
     return recipes.load(name, {f"components.{part}.{key}": value for key, value in arguments.items()})
 
 
+def unconditional(recipe):
+    """The same experiment without classes."""
+    changes = {"components": {"unet": {"num_class_embeds": None}}, "objective": {"label_dropout": 0.0}}
+    sections = merge(recipe.sections, changes)
+    for key in ("num_classes", "guidance_scale"):
+        sections["pipeline"].pop(key, None)
+    return Recipe(sections, "mine")
+
+
 def test_a_number_may_be_written_as_yaml_1_1_does_not_know_it(tmp_path):
-    (tmp_path / "mine.yaml").write_text(recipes.load(QUICK).text.replace("lr: 0.001", "lr: 1e-4"))
+    (tmp_path / "mine.yaml").write_text(recipes.load(QUICK).text.replace("lr: 0.008", "lr: 1e-4"))
 
     ((optimizer, _),) = recipes.load(tmp_path / "mine.yaml").stages[0].optimizers.values()
 
@@ -100,7 +110,7 @@ def test_a_file_that_is_no_recipe_is_refused(text, message, tmp_path):
         ("feature-classifier", {"in_channels": 3}, "`components.classifier.in_channels` is 3, the images have 1"),
         ("feature-classifier", {"num_classes": 9}, "`components.classifier.num_classes` is 9, .* has 10 classes"),
         (QUICK, {"patch_size": 3}, "`components.unet`: `sample_size` must be divisible by 6"),
-        (QUICK, {"norm_num_groups": 3}, "`components.unet`"),
+        ("ddpm", {"norm_num_groups": 3}, "`components.unet`"),
     ],
 )
 def test_a_part_that_does_not_fit_the_images_is_refused_and_both_are_named(recipe, changes, message):
@@ -117,14 +127,15 @@ def test_a_part_that_does_not_fit_the_images_is_refused_and_both_are_named(recip
         build_and_check()
 
 
-@pytest.mark.parametrize(("shape", "size"), [(Shape(3, 8, 8), 8), (Shape(1, 8, 16), [8, 16])])
+@pytest.mark.parametrize(("shape", "size"), [(Shape(3, 8, 8, mean=-0.1, std=0.3), 8), (Shape(1, 8, 16), [8, 16])])
 def test_what_the_data_decide_is_filled_in_and_written_down(shape, size):
-    recipe = tiny(QUICK)
+    recipe = unconditional(tiny(QUICK))
 
     unet = recipe.build_components(shape)["unet"]
 
     written = yaml.safe_load(recipe.text)["components"]["unet"]
     assert (written["in_channels"], written["sample_size"]) == (shape.channels, size)
+    assert (written.get("data_mean"), written.get("data_std")) == (shape.mean, shape.std)
     assert unet(torch.zeros(1, shape.channels, shape.height, shape.width), 0).sample.shape[1] == shape.channels
 
 
@@ -146,7 +157,8 @@ def test_the_pipeline_of_a_conditional_network_is_told_the_number_of_classes(
 ):
     (tmp_path / "own_pipeline.py").write_text(OWN_PIPELINE)
     monkeypatch.syspath_prepend(tmp_path)
-    sections = tiny(QUICK, num_class_embeds=num_class_embeds).sections
+    sections = unconditional(tiny(QUICK)).sections
+    sections["components"]["unet"]["num_class_embeds"] = num_class_embeds
     sections["pipeline"] = {"class": "own_pipeline.Pipeline"} | written
     recipe = Recipe(sections, "mine", trust_code=True)
 

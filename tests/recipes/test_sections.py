@@ -3,6 +3,7 @@
 import pytest
 
 from genhub import recipes
+from genhub.data import Shape
 from genhub.recipes.sections import merge, override, resume_conflicts
 
 QUICK = "ddpm-quick"
@@ -40,7 +41,19 @@ def test_an_override_may_name_what_the_recipe_leaves_out_and_one_entry_of_a_list
     recipe = recipes.load(QUICK, new)
 
     assert (recipe.training.max_steps, recipe.training.ema) == (3, {"unet": 0.5})
-    assert recipe.components["unet"].arguments["block_out_channels"] == (32, 128)
+    assert recipe.components["unet"].arguments["block_out_channels"] == (32, 96)
+
+
+def test_what_a_recipe_fills_in_leaves_the_overrides_as_they_were():
+    pipeline = {"class": "genhub.CosineDDPMPipeline"}
+
+    recipe = recipes.load(
+        QUICK, {"pipeline": pipeline, f"{UNET}.num_class_embeds": 10, "objective.label_dropout": 0.0}
+    )
+    recipe.build_components(Shape(1, 28, 28, num_classes=10))
+
+    assert recipe.sections["pipeline"]["num_classes"] == 10
+    assert pipeline == {"class": "genhub.CosineDDPMPipeline"}
 
 
 @pytest.mark.parametrize(

@@ -53,18 +53,23 @@ def test_a_schedule_takes_its_arguments_and_its_length_where_the_recipe_leaves_i
 def test_stages_override_level_by_level_and_another_class_starts_afresh():
     stages = [
         {"training": {"epochs": 1}, "objective": {"loss": "huber"}},
-        {"training": {"max_steps": 9}, "optimizers": {"unet": {"lr": 0.5}}},
+        {"training": {"epochs": 6, "max_steps": 9}, "optimizers": {"unet": {"lr": 0.5}}},
         {"optimizers": {"unet": {"class": "torch.optim.SGD", "lr": 0.1}}},
     ]
 
-    recipe = quick("stages", stages)
+    recipe = recipes.load(QUICK, {"stages": stages, "optimizers.unet.weight_decay": 0.02})
+    whole = recipes.load(QUICK).training
 
     trainings = [stage.training for stage in recipe.stages]
-    assert [(training.epochs, training.max_steps) for training in trainings] == [(1, None), (6, 9), (6, None)]
+    assert [(training.epochs, training.max_steps) for training in trainings] == [
+        (1, None),
+        (6, 9),
+        (whole.epochs, None),
+    ]
     assert [stage.objective.arguments["loss"] for stage in recipe.stages] == ["huber", "mse", "mse"]
     optimizers = [stage.optimizers["unet"] for stage in recipe.stages]
-    kept = {"weight_decay": 0.01}
-    assert [spec.arguments for spec, _ in optimizers] == [{"lr": 1e-3} | kept, {"lr": 0.5} | kept, {"lr": 0.1}]
+    kept = {"weight_decay": 0.02}
+    assert [spec.arguments for spec, _ in optimizers] == [{"lr": 8e-3} | kept, {"lr": 0.5} | kept, {"lr": 0.1}]
     assert [schedule is None for _, schedule in optimizers] == [False, False, True]
     assert [stage.training for stage in recipes.load(QUICK).stages] == [recipes.load(QUICK).training]
 

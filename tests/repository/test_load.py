@@ -49,7 +49,7 @@ def test_no_code_of_a_folder_is_run(load, folder):
     pipeline = getattr(genhub, load).from_pretrained(folder)
 
     assert type(pipeline) is genhub.CosineDDPMPipeline
-    assert type(pipeline.unet) is genhub.PatchUNet2DModel
+    assert type(pipeline.unet) is genhub.LeanUNet2DModel
     assert type(pipeline.scheduler) is genhub.CosineDDPMScheduler
 
 
@@ -83,9 +83,9 @@ def test_damaged_weights_are_refused(folder, damage, digests):
         path.write_bytes(content)
     elif damage in ("wrong shape", "missing tensor"):
         tensors = load_file(path)
-        del tensors["unet.conv_in.weight"]
+        del tensors["conv_in.weight"]
         if damage == "wrong shape":
-            tensors["unet.conv_in.weight"] = torch.zeros(3)
+            tensors["conv_in.weight"] = torch.zeros(3)
         save_file(tensors, path, {"format": "pt"})
     else:
         path.unlink()
@@ -144,7 +144,7 @@ def test_a_newer_config_is_refused(folder):
     config = json.loads((folder / "unet/config.json").read_text())
     (folder / "unet/config.json").write_text(json.dumps(config | {"holographic": True}))
 
-    with pytest.raises(RepositoryError, match="sets holographic, which PatchUNet2DModel as installed does not know"):
+    with pytest.raises(RepositoryError, match="sets holographic, which LeanUNet2DModel as installed does not know"):
         genhub.AutoPipeline.from_pretrained(folder)
 
 

@@ -99,7 +99,7 @@ def test_a_repository_holds_what_the_design_names_and_no_pickle(tiny_repo):
     assert repo_files(tiny_repo) == [
         *("README.md", "metrics.json", "model_index.json", "pipeline_cosine_ddpm.py", "recipe.yaml", "samples.png"),
         *("scheduler/scheduler_config.json", "scheduler/scheduling_cosine_ddpm.py"),
-        *("unet/config.json", "unet/diffusion_pytorch_model.safetensors", "unet/unet_patch.py"),
+        *("unet/config.json", "unet/diffusion_pytorch_model.safetensors", "unet/unet_lean.py"),
     ]
 
 

@@ -8,8 +8,10 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 import torch
+from tiny import PATCH_UNET
 from worlds import kill, run, same_bits, start, wait, weights
 
 from genhub.training.checkpoint import list_checkpoints
@@ -30,8 +32,8 @@ def training(folder, tiny, **more):
 
 
 GAME = {
-    "components.critic": {"class": "genhub.PatchUNet2DModel", "block_out_channels": [8, 8], "layers_per_block": 1}
-    | {"attention_head_dim": 8, "norm_num_groups": 4},
+    "components.unet": PATCH_UNET,
+    "components.critic": PATCH_UNET,
     "objective": {"class": "games.TinyGame", "critic_every": 2},
     "optimizers": {
         "critic": {"class": "torch.optim.Adam", "lr": 0.001},
@@ -59,10 +61,10 @@ def plain_game(tiny: dict) -> dict:
 @pytest.mark.parametrize(
     ("family", "processes", "kills"),
     [
-        *(("diffusion", 2, 2), ("game", 1, 2), ("stages", 2, 2)),
+        *(("diffusion", 2, 2), ("game", 1, 2), ("stages", 2, 2), ("replay", 1, 2)),
         *(
-            pytest.param(family, processes, 8, marks=pytest.mark.slow)  # 24 moments for one process and 24 for two
-            for family in ("diffusion", "game", "stages")
+            pytest.param(family, processes, 8, marks=pytest.mark.slow)  # 32 moments for one process and 32 for two
+            for family in ("diffusion", "game", "stages", "replay")
             for processes in (1, 2)
         ),
     ],
@@ -77,6 +79,9 @@ def test_a_run_killed_at_random_moments_ends_in_the_same_bits(tmp_path, tiny, fa
                 "optimizers": {"unet": {"class": "torch.optim.SGD", "lr": 0.1}},
             },
         ]
+    if family == "replay":
+        np.save(tmp_path / "shares.npy", [0.0, 0.2, 0.25, 0.5, 0.7, 0.9])
+        overrides |= {"training.max_minutes": 9.0, "training.replay": str(tmp_path / "shares.npy")}
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     began = time.monotonic()
     assert run(training(whole, overrides), processes, tmp_path / "log") == [0] * processes, (
@@ -155,8 +160,11 @@ def test_the_average_of_the_weights_is_their_recurrence(tmp_path, tiny, processe
         averages = list(state["averages"]["unet"]["averaged"].values())
         for average, value in zip(averages, expected, strict=True):
             torch.testing.assert_close(average, value)
-    assert not torch.equal(expected[0], now[0])
-    assert torch.equal(weights(tmp_path / "run")["unet.unet.conv_in.weight"], averages[0])
+    assert not any(torch.equal(*pair) for pair in zip(expected, now, strict=True))
+    saved = weights(tmp_path / "run")
+    assert all(
+        torch.equal(saved[f"unet.{name}"], value) for name, value in state["averages"]["unet"]["averaged"].items()
+    )
 
 
 def command(*words: object):

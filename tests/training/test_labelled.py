@@ -4,6 +4,7 @@ from functools import partial
 
 import pytest
 import torch
+from tiny import PATCH_UNET
 from worlds import run, same_bits, weights
 
 import genhub
@@ -97,7 +98,7 @@ def test_a_run_refuses_more_labels_than_there_are_before_any_work_and_counts_epo
 
 def test_neither_a_resume_nor_a_second_process_changes_which_labels_are_seen(tiny, tmp_path):
     few = tiny | {"data.labelled": 20, "data.label_draw": 3, "training.batch_size": 10, "training.ema": {}}
-    few |= {"objective": {"class": "games.PartOnly"}}
+    few |= {"components.unet": PATCH_UNET, "objective": {"class": "games.PartOnly"}}
     few |= {"optimizers": {"unet.unet.conv_in": {"class": "torch.optim.SGD", "lr": 0.1}}}
 
     for processes in (1, 2):

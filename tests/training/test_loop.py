@@ -10,12 +10,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from tiny import PATCH_UNET
 from worlds import run, weights
 
 import genhub
 from genhub.training import run_folder
+from genhub.training.arithmetic import flush_denormals
 from genhub.training.checkpoint import CheckpointError, list_checkpoints
-from genhub.training.distributed import TrainingStopped, flush_denormals
+from genhub.training.distributed import TrainingStopped
 from genhub.training.state import ObjectiveState
 from genhub.training.window import Window
 
@@ -32,7 +34,8 @@ def newest_state(folder) -> dict:
 
 @pytest.mark.parametrize("moved", ["unet.conv_in", "unet.time_embedding", "unet.conv_out"])
 def test_a_phase_moves_only_the_part_it_names(tmp_path, tiny, moved):
-    tiny |= {"objective": {"class": "games.PartOnly", "part": moved}, "training.keep_checkpoints": 9}
+    tiny |= {"components.unet": PATCH_UNET, "objective": {"class": "games.PartOnly", "part": moved}}
+    tiny |= {"training.keep_checkpoints": 9}
     tiny |= {"optimizers": {f"unet.{moved}": {"class": "torch.optim.Adam", "lr": 0.01}}}
 
     folder = trusted_train("ddpm-quick", tmp_path / "run", overrides=tiny)
@@ -44,7 +47,7 @@ def test_a_phase_moves_only_the_part_it_names(tmp_path, tiny, moved):
 
 
 def test_two_processes_train_a_part_too(tmp_path, tiny):
-    tiny |= {"objective": {"class": "games.PartOnly"}, "training.max_steps": 5}
+    tiny |= {"components.unet": PATCH_UNET, "objective": {"class": "games.PartOnly"}, "training.max_steps": 5}
     tiny |= {"optimizers": {"unet.unet.conv_in": {"class": "torch.optim.SGD", "lr": 0.1}}}
 
     for processes in (1, 2):
@@ -79,7 +82,7 @@ def test_stages_follow_one_another_with_optimizers_of_their_own(tmp_path, tiny):
 
 def test_training_lowers_the_validation_loss(tmp_path, tiny):
     tiny |= {"training.max_steps": 60, "training.validate_every": 1, "training.checkpoint_every": 0}
-    tiny |= {"training.ema": {}, "optimizers.unet.schedule": None, "optimizers.unet.lr": 3e-3}
+    tiny |= {"optimizers.unet.schedule": None, "optimizers.unet.adamw_lr": 0.01}
 
     folder = trusted_train("ddpm-quick", tmp_path / "run", overrides=tiny)
 
@@ -88,7 +91,7 @@ def test_training_lowers_the_validation_loss(tmp_path, tiny):
 
 
 def test_validation_uses_the_same_noise_every_time_and_on_any_number_of_processes(tmp_path, tiny):
-    tiny |= {"training.validate_every": 1, "optimizers.unet.lr": 1e-12, "optimizers.unet.weight_decay": 0.0}
+    tiny |= {"training.validate_every": 1, "optimizers.unet.adamw_lr": 1e-12, "optimizers.unet.weight_decay": 0.0}
 
     for processes in (1, 2):
         train = partial(trusted_train, "ddpm-quick", tmp_path / str(processes), overrides=tiny)
@@ -323,7 +326,7 @@ def test_other_arithmetic_trains_the_same_model_within_its_precision(tmp_path, t
 
 
 def test_samples_of_fixed_seeds_are_drawn_while_training(tmp_path, tiny):
-    tiny |= {"training.sample_every": 2, "optimizers.unet.lr": 1e-12, "optimizers.unet.weight_decay": 0.0}
+    tiny |= {"training.sample_every": 2, "optimizers.unet.adamw_lr": 1e-12, "optimizers.unet.weight_decay": 0.0}
 
     folder = trusted_train("ddpm-quick", tmp_path / "run", overrides=tiny)
 
@@ -429,7 +432,7 @@ def test_numbers_below_the_normal_ones_are_0_while_a_thread_trains():
 def test_threads_that_training_starts_take_them_for_0_too():
     code = """
 import torch
-from genhub.training.distributed import flush_denormals
+from genhub.training.arithmetic import flush_denormals
 torch.set_num_threads(2)
 with flush_denormals():
     print(bool((torch.full((400_000,), 1e-38) / 10).any()))

@@ -18,13 +18,14 @@ def whole(*key, total=12):
 
 def everything(draws):
     """Several draws of each kind, one after the other."""
-    return [draws.randn(1, 2, 3), draws.randint(4000), draws.rand(), draws.randn(), draws.randint(2, 5), draws.rand(4)]
+    first = [draws.randn(1, 2, 3), draws.randint(4000), draws.rand(), draws.randn()]
+    return [*first, draws.randint(2, 5), draws.rand(4), draws.permutation()]
 
 
 def test_a_draw_has_the_own_rows_and_the_shape_that_was_asked_for():
     drawn = everything(BatchRandom(*KEY, rows=range(2, 5), total=12))
 
-    assert [tuple(one.shape) for one in drawn] == [(3, 1, 2, 3), (3,), (3,), (3,), (3, 5), (3, 4)]
+    assert [tuple(one.shape) for one in drawn] == [(3, 1, 2, 3), (3,), (3,), (3,), (3, 5), (3, 4), (3,)]
     assert [one.dtype for one in drawn[:3]] == [torch.float32, torch.int64, torch.float32]
 
 
@@ -75,6 +76,14 @@ def test_integers_are_uniform_below_the_bound():
     drawn = whole(*KEY, total=MANY).randint(10)
 
     assert stats.chisquare(torch.bincount(drawn, minlength=10).numpy()).pvalue > 1e-3
+
+
+def test_each_number_stands_once_in_a_permutation_and_anywhere_equally_often():
+    drawn = torch.stack([whole("order", index).permutation() for index in range(2000)])  # (2000, 12)
+
+    assert torch.equal(drawn.sort(dim=1).values, torch.arange(12).expand(2000, 12))
+    for place in drawn.T:
+        assert stats.chisquare(torch.bincount(place, minlength=12).numpy()).pvalue > 1e-4
 
 
 def test_keys_that_look_alike_are_told_apart_and_seeds_fill_63_bits():
