@@ -106,25 +106,17 @@ class CosineDDPMPipeline(DiffusionPipeline):
         """
         if batch_size is None:
             batch_size = 1 if class_labels is None else torch.as_tensor(class_labels).numel()
-        config = self.unet.config
-        size = config["sample_size"]
-        height, width = (size, size) if isinstance(size, int) else size
-        shape = (batch_size, config["in_channels"], height, width)
+        size = self.unet.config["sample_size"]
+        size = (size, size) if isinstance(size, int) else size
+        shape = (batch_size, self.unet.config["in_channels"], *size)
         self._check(shape, generator, latents, output_type)
         shown = self._callback_names(callback_on_step_end, callback_on_step_end_tensor_inputs)
         classes = self._classes(class_labels, batch_size)
         self._check_guidance(guidance_scale, class_labels)
         self._set_timesteps(num_inference_steps, timesteps)
-        if hasattr(self.scheduler, "set_begin_index"):  # else it looks for the first timestep, which may stand twice
-            self.scheduler.set_begin_index(0)
-
-        # x_T
-        sample = latents
-        if sample is None:
-            sample = randn_tensor(shape, generator=generator, device=self._execution_device, dtype=self.unet.dtype)
-        sample = sample.to(self._execution_device, self.unet.dtype) * self.scheduler.init_noise_sigma
 
         # x_T -> x_0
+        sample = self._initial_noise(shape, generator, latents)
         is_random = "generator" in inspect.signature(self.scheduler.step).parameters
         random_source = {"generator": generator} if is_random else {}
         for step, t in enumerate(self.progress_bar(self.scheduler.timesteps)):  # pyright: ignore
@@ -138,6 +130,14 @@ class CosineDDPMPipeline(DiffusionPipeline):
                 sample = callback_on_step_end(self, step, t, tensors).pop("latents", sample)
 
         return self._output(sample.float(), output_type, return_dict)
+
+    def _initial_noise(
+        self, shape: tuple[int, ...], generator: Generators, latents: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Returns x_T, of the standard deviation that the scheduler starts from."""
+        device, dtype = self._execution_device, self.unet.dtype
+        noise = randn_tensor(shape, generator=generator, device=device, dtype=dtype) if latents is None else latents
+        return noise.to(device, dtype) * self.scheduler.init_noise_sigma
 
     def _predict(
         self, sample: torch.Tensor, t: torch.Tensor, classes: torch.Tensor | None, guidance_scale: float
@@ -212,11 +212,13 @@ class CosineDDPMPipeline(DiffusionPipeline):
             if "timesteps" not in inspect.signature(self.scheduler.set_timesteps).parameters:
                 raise ValueError(f"`timesteps` must be unset: {type(self.scheduler).__name__} chooses its own.")
             self.scheduler.set_timesteps(timesteps=timesteps, device=self._execution_device)
-            return
-        count = self.config["num_inference_steps"] if count is None else count
-        if not isinstance(count, int) or not 1 <= count <= total:
-            raise ValueError(f"`num_inference_steps` must lie between 1 and {total}, got {count}.")
-        self.scheduler.set_timesteps(count, device=self._execution_device)
+        else:
+            count = self.config["num_inference_steps"] if count is None else count
+            if not isinstance(count, int) or not 1 <= count <= total:
+                raise ValueError(f"`num_inference_steps` must lie between 1 and {total}, got {count}.")
+            self.scheduler.set_timesteps(count, device=self._execution_device)
+        if hasattr(self.scheduler, "set_begin_index"):  # else it looks for the first timestep, which may stand twice
+            self.scheduler.set_begin_index(0)
 
     # Same as genhub.pipelines.pipeline_vae.VAEPipeline._expand_labels
     def _expand_labels(self, labels: Labels, count: int, num_classes: int) -> torch.Tensor:
