@@ -77,9 +77,7 @@ def evaluate(
         evaluation.evaluate_samples(count, seed, batch_size, arguments, scheduler_arguments, feature_net)
     if capabilities.can("reconstruct"):
         evaluation.evaluate_reconstructions()
-    if likelihood and accelerator.is_main_process:
-        metrics = evaluate_diffusion_likelihood(pipeline, evaluation.test, likelihood, evaluation.tell)
-        evaluation.result["figures"] += [metric.to_dict() for metric in metrics]
+    _measure_likelihood(evaluation, likelihood)
     evaluation.write()
     if cas:
         evaluation.evaluate_cas(cas)
@@ -99,6 +97,13 @@ def _check(repo: str, pipeline: DiffusionPipeline, arguments: dict[str, Any], ca
         raise ValueError("`cas` must be off: the model is not conditional, so its images have no labels.")
     if cas and accelerator.num_processes > 1:
         raise ValueError("`cas` must be off under several processes: it trains classifiers on one.")
+
+
+def _measure_likelihood(evaluation: Evaluation, count: int) -> None:
+    """Adds the likelihood of `count` test images under a diffusion model, if any."""
+    if count and evaluation.accelerator.is_main_process:
+        metrics = evaluate_diffusion_likelihood(evaluation.pipeline, evaluation.test, count, evaluation.tell)
+        evaluation.result["figures"] += [metric.to_dict() for metric in metrics]
 
 
 def _output_folder(repo: str, folder: Path, output: str | None) -> Path:

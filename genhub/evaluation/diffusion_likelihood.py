@@ -122,7 +122,7 @@ def flow_log_density(
             y = y.detach().requires_grad_()
             x_0 = predict(y, t)
             (product,) = torch.autograd.grad(x_0, y, probe)
-        return x_0.detach(), (product * probe).flatten(1).sum(1).double().cpu()
+        return x_0.detach(), (product * probe).flatten(1).sum(1).cpu().double()
 
     y, dimensions = sample, sample[0].numel()
     x_0, trace = predict_with_trace(y, timesteps[0])
@@ -139,7 +139,7 @@ def flow_log_density(
         trace = next_trace
 
     variance = 1 + float(denoiser.sigmas[timesteps[-1]]) ** 2
-    squares = y.square().flatten(1).sum(1).double().cpu() / variance
+    squares = y.square().flatten(1).sum(1).cpu().double() / variance
     log_prior = -(squares + dimensions * math.log(2 * math.pi * variance)) / 2
     return log_prior + log_density
 
@@ -183,7 +183,7 @@ def variational_bound(
     for stratum in range(strata):
         uniform = torch.rand(len(x_0), generator=generator, device=generator.device, dtype=torch.double).cpu()
         t = torch.searchsorted(cumulative, (stratum + uniform) / strata).clamp(max=len(cumulative) - 1) + 1
-        error = (x_0 - predict(t)).double().square().flatten(1).sum(1).cpu()
+        error = (x_0 - predict(t)).cpu().double().square().flatten(1).sum(1)
         ratio = (1 - alpha_bar[t]) / (1 - alpha_bar[t - 1])  # of beta_t to the variance of q, (N,)
         v = torch.stack([ratio, torch.ones_like(ratio)])
         kl = dimensions * (v.log() + 1 / v - 1) / 2 + (snr[t - 1] - snr[t]) * error / 2 / v
@@ -195,12 +195,12 @@ def variational_bound(
 def discretized_gaussian(mean: torch.Tensor, variance: float, images: torch.Tensor) -> torch.Tensor:
     """Returns the log probability in nats, (N,) in float64 on the CPU, of the levels of `images` under N(mean,
     variance), of which level 0 gets all below it and level 255 all above (Ho et al. 2020, Eq. 13)."""
-    offset = (to_model_range(images) - mean).double()
+    images, offset = images.cpu(), (to_model_range(images) - mean).cpu().double()
     lower = torch.where(images == 0, -math.inf, (offset - BIN / 2) / variance**0.5)
     upper = torch.where(images == 255, math.inf, (offset + BIN / 2) / variance**0.5)
     lower, upper = torch.where(lower + upper > 0, -upper, lower), torch.where(lower + upper > 0, -lower, upper)
     log_upper = torch.special.log_ndtr(upper)  # of the smaller tail, which loses no digits
-    return (log_upper + torch.log1p(-(torch.special.log_ndtr(lower) - log_upper).exp())).flatten(1).sum(1).cpu()
+    return (log_upper + torch.log1p(-(torch.special.log_ndtr(lower) - log_upper).exp())).flatten(1).sum(1)
 
 
 def _batches(count: int, labels: torch.Tensor | None, batch_size: int) -> Iterator[tuple[slice, torch.Tensor | None]]:

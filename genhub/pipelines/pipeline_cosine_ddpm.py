@@ -118,25 +118,17 @@ class CosineDDPMPipeline(DiffusionPipeline):
         """
         if batch_size is None:
             batch_size = 1 if class_labels is None else torch.as_tensor(class_labels).numel()
-        config = self.unet.config
-        size = config["sample_size"]
-        height, width = (size, size) if isinstance(size, int) else size
-        shape = (batch_size, config["in_channels"], height, width)
+        size = self.unet.config["sample_size"]
+        size = (size, size) if isinstance(size, int) else size
+        shape = (batch_size, self.unet.config["in_channels"], *size)
         self._check(shape, generator, latents, output_type)
         shown = self._callback_names(callback_on_step_end, callback_on_step_end_tensor_inputs)
         classes = self._classes(class_labels, batch_size)
         guidance_scale = self._guidance(guidance_scale, class_labels)
         self._set_timesteps(num_inference_steps, timesteps)
-        if hasattr(self.scheduler, "set_begin_index"):  # else it looks for the first timestep, which may stand twice
-            self.scheduler.set_begin_index(0)
-
-        # x_T
-        sample = latents
-        if sample is None:
-            sample = randn_tensor(shape, generator=generator, device=self._execution_device)
-        sample = sample.to(self._execution_device, torch.float32) * self.scheduler.init_noise_sigma
 
         # x_T -> x_0
+        sample = self._initial_noise(shape, generator, latents)
         is_random = "generator" in inspect.signature(self.scheduler.step).parameters
         random_source = {"generator": generator} if is_random else {}
         timesteps_on_device = self.scheduler.timesteps.to(self._execution_device)
@@ -151,6 +143,13 @@ class CosineDDPMPipeline(DiffusionPipeline):
                 sample = callback_on_step_end(self, step, t, tensors).pop("latents", sample)
 
         return self._output(sample, output_type, return_dict)
+
+    def _initial_noise(
+        self, shape: tuple[int, ...], generator: Generators, latents: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Returns x_T in float32, of the standard deviation that the scheduler starts from."""
+        noise = randn_tensor(shape, generator=generator, device=self._execution_device) if latents is None else latents
+        return noise.to(self._execution_device, torch.float32) * self.scheduler.init_noise_sigma
 
     def _predict(
         self, sample: torch.Tensor, t: torch.Tensor, classes: torch.Tensor | None, guidance_scale: float
@@ -232,11 +231,13 @@ class CosineDDPMPipeline(DiffusionPipeline):
             if not timesteps or min(timesteps) < 0 or max(timesteps) >= total:
                 raise ValueError(f"`timesteps` must fall strictly within {total - 1}..0, got {list(timesteps)}.")
             self.scheduler.set_timesteps(timesteps=timesteps)
-            return
-        count = self.config["num_inference_steps"] if count is None else count
-        if not isinstance(count, int) or not 1 <= count <= total:
-            raise ValueError(f"`num_inference_steps` must lie between 1 and {total}, got {count}.")
-        self.scheduler.set_timesteps(count)
+        else:
+            count = self.config["num_inference_steps"] if count is None else count
+            if not isinstance(count, int) or not 1 <= count <= total:
+                raise ValueError(f"`num_inference_steps` must lie between 1 and {total}, got {count}.")
+            self.scheduler.set_timesteps(count)
+        if hasattr(self.scheduler, "set_begin_index"):  # else it looks for the first timestep, which may stand twice
+            self.scheduler.set_begin_index(0)
 
     # Same as genhub.pipelines.pipeline_vae.VAEPipeline._expand_labels
     def _expand_labels(self, labels: Labels, count: int, num_classes: int) -> torch.Tensor:

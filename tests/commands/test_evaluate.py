@@ -117,6 +117,21 @@ def test_a_repeated_evaluation_draws_nothing_anew_and_takes_the_place_of_the_fir
     assert (evaluated / "README.md").read_text().count("### Memorisation") == text.count("### Memorisation") == 1
 
 
+def test_a_likelihood_is_measured_if_asked_for_and_is_then_on_the_card(evaluated, quick):
+    before = values(evaluated)
+
+    evaluate(str(evaluated), **quick, likelihood=3)
+
+    added = {name: value for (name, space), value in values(evaluated).items() if (name, space) not in before}
+    assert {"bits/dim (ODE)", "bits/dim (bound)"} < added.keys()
+    assert len(added) == 3
+    assert 4 < added["bits/dim (ODE)"] < 12  # 8 is that of uniform noise
+    card = (evaluated / "README.md").read_text()
+    assert "| bits/dim (ODE) |" in card
+    evaluate(str(evaluated), **quick)
+    assert values(evaluated).items() >= added.items()
+
+
 def test_other_settings_stand_beside_one_another(evaluated, quick):
     solver = {"scheduler": "DPMSolverMultistepScheduler", "arguments": {"num_inference_steps": 2}}
     evaluate(str(evaluated), **quick | solver)
@@ -178,6 +193,8 @@ def test_what_does_not_fit_is_refused_before_any_image_is_made(repo, quick, tmp_
         ({"scheduler_arguments": {"variance_typ": "x"}}, "There is no `scheduler.variance_typ`"),
         ({"arguments": {"truncation": 0.5}}, "`truncation` must be unset: CosineDDPMPipeline does not take it"),
         ({"cas": 150}, "`cas` must be off"),
+        ({"likelihood": 1}, "`likelihood` must lie between 2 and the 200 test images, got 1"),
+        ({"likelihood": 500}, "`likelihood` must lie between 2 and the 200 test images, got 500"),
         ({"cas": 100}, "`cas` must be 0, or at least 129 images, got 100"),
         ({"data_source": "nowhere/at/all"}, "`data.source` must be an existing folder"),
         ({"feature_net": str(tmp_path / "none")}, "neither an existing folder"),

@@ -5,6 +5,7 @@ import pytest
 from genhub.evaluation.result import Metric, merge_evaluation
 
 CAS = {"name": "CAS", "space": "", "value": 0.8}
+LIKELIHOOD = {"name": "bits/dim (ODE)", "space": "", "value": 3.0}
 
 
 def evaluation(value=5.0, **changes) -> dict:
@@ -50,13 +51,23 @@ def test_sampling_arguments_are_settings(given):
     assert merge_evaluation([old, new], new) == [old, new]
 
 
-def test_the_classification_accuracy_score_is_kept_until_it_is_measured_again():
+@pytest.mark.parametrize("metric", [CAS, LIKELIHOOD], ids=["CAS", "likelihood"])
+def test_a_metric_on_demand_is_kept_until_it_is_measured_again(metric):
     old, new = evaluation(), evaluation()
-    old["figures"] = [*old["figures"], CAS]
+    old["figures"] = [*old["figures"], metric]
 
     (kept,) = merge_evaluation([old], new)
-    (measured,) = merge_evaluation([old], new | {"figures": [*new["figures"], CAS | {"value": 0.9}]})
+    (measured,) = merge_evaluation([old], new | {"figures": [*new["figures"], metric | {"value": 0.9}]})
 
-    assert kept["figures"][-1] == CAS
-    assert CAS not in new["figures"]  # which is not changed
-    assert [figure["value"] for figure in measured["figures"] if figure["name"] == "CAS"] == [0.9]
+    assert kept["figures"][-1] == metric
+    assert metric not in new["figures"]  # which is not changed
+    assert [figure["value"] for figure in measured["figures"] if figure["name"] == metric["name"]] == [0.9]
+
+
+def test_one_metric_on_demand_does_not_take_the_place_of_another():
+    old, new = evaluation(), evaluation()
+    old["figures"], new["figures"] = [*old["figures"], CAS], [*new["figures"], LIKELIHOOD]
+
+    (merged,) = merge_evaluation([old], new)
+
+    assert merged["figures"] == [*evaluation()["figures"], LIKELIHOOD, CAS]
