@@ -123,24 +123,24 @@ class CosineDDPMPipeline(DiffusionPipeline):
         # x_T -> x_0
         is_random = "generator" in inspect.signature(self.scheduler.step).parameters
         random_source = {"generator": generator} if is_random else {}
-        timesteps_on_device = self.scheduler.timesteps.to(self._execution_device)
-        for i, t in enumerate(self.progress_bar(self.scheduler.timesteps)):  # pyright: ignore
-            x_t = self.scheduler.scale_model_input(sample, t).to(self.unet.dtype)
-            prediction = self._predict(x_t, timesteps_on_device[i], classes, guidance_scale)
-            sample = self.scheduler.step(prediction.float(), t, sample, **random_source).prev_sample
+        for t in self.progress_bar(self.scheduler.timesteps):  # pyright: ignore
+            prediction = self._predict(self.scheduler.scale_model_input(sample, t), t, classes, guidance_scale)
+            sample = self.scheduler.step(prediction, t, sample, **random_source).prev_sample
 
         return self._output(sample, output_type, return_dict)
 
     def _predict(
         self, sample: torch.Tensor, t: torch.Tensor, classes: torch.Tensor | None, guidance_scale: float
     ) -> torch.Tensor:
-        """Calls the network, twice in one batch if there is guidance (Ho & Salimans 2022, Eq. 6)."""
+        """Calls the network, twice in one batch if there is guidance (Ho & Salimans 2022, Eq. 6), and returns float32
+        whatever its dtype: between steps the sample keeps its digits."""
+        sample, t = sample.to(self.unet.dtype), t.to(sample.device, non_blocking=True)
         if classes is None:
-            return self.unet(sample, t).sample
+            return self.unet(sample, t).sample.float()
         if guidance_scale == 1:
-            return self.unet(sample, t, class_labels=classes).sample
+            return self.unet(sample, t, class_labels=classes).sample.float()
         no_class = torch.full_like(classes, self.config["num_classes"])
-        both = self.unet(torch.cat([sample, sample]), t, class_labels=torch.cat([classes, no_class])).sample
+        both = self.unet(torch.cat([sample, sample]), t, class_labels=torch.cat([classes, no_class])).sample.float()
         conditional, unconditional = both.chunk(2)
         return unconditional + guidance_scale * (conditional - unconditional)
 
