@@ -21,7 +21,7 @@ from genhub.repository.capabilities import call_arguments, capabilities_of
 from genhub.repository.load import find_class
 from genhub.utils.cache import cached, content_hash
 from genhub.utils.randomness import keyed_generator
-from genhub.utils.schedulers import UNDECLARED, register_undeclared, undeclared_options
+from genhub.utils.schedulers import check_alike, scheduler_from, undeclared_options
 from genhub.utils.spelling import did_you_mean
 
 WARM_UP, REPEATS = 3, 10  # calls before timing, and timed
@@ -100,48 +100,8 @@ def set_scheduler(pipeline: DiffusionPipeline, name: str | None, arguments: dict
     for key in arguments or {}:
         if key not in known:
             raise ValueError(f"There is no `scheduler.{key}`{did_you_mean(key, known)}: it is not in {cls.__name__}.")
-    old, new = pipeline.scheduler, _scheduler_from(pipeline.scheduler.config, cls, arguments or {})
-    if _kind_of(new) != _kind_of(old):
-        raise ValueError(f"`scheduler` must denoise as {type(old).__name__} does, got {cls.__name__}.")
-    if hasattr(old, "alphas_cumprod") and not _has_noise_levels_of(old, new):
-        raise ValueError(
-            f"`scheduler` must have the noise levels that the network was trained on, those of {type(old).__name__} "
-            f"with {len(old)} steps, got others: {cls.__name__} with {arguments or 'its defaults'}."
-        )
+    check_alike(pipeline.scheduler, new := scheduler_from(pipeline.scheduler.config, cls, arguments or {}))
     pipeline.register_modules(scheduler=new)
-
-
-def _scheduler_from(config: dict[str, Any], cls: Any, arguments: dict[str, Any]) -> SchedulerMixin:
-    """Returns a scheduler of class `cls` with `config`, but for `arguments`.
-
-    Raises:
-        ValueError: the class refuses a value, or needs a package that is not installed.
-    """
-    hidden = [name for name in UNDECLARED if name not in inspect.signature(cls).parameters]
-    declared = {name: value for name, value in arguments.items() if name not in hidden}
-    try:
-        scheduler = cls.from_config({k: v for k, v in config.items() if k not in hidden}, **declared)
-    except (TypeError, NotImplementedError, ImportError, ArithmeticError) as error:
-        raise ValueError(f"`scheduler` cannot be {cls.__name__} with {declared}: {error}") from error
-    both = {**config, **arguments}
-    register_undeclared(scheduler, {name: both[name] for name in hidden if name in both})
-    return scheduler
-
-
-def _kind_of(scheduler: SchedulerMixin) -> tuple[bool, bool, list[str]]:
-    """Returns how a scheduler works: whether from scaled noise, whether towards the image, and what a step needs."""
-    timesteps = getattr(scheduler, "timesteps", None)
-    is_descending = timesteps is None or not len(timesteps) or bool(timesteps[0] >= timesteps[-1])
-    parameters = inspect.signature(getattr(scheduler, "step", None) or _kind_of).parameters.values()
-    needed = [parameter.name for parameter in parameters if parameter.default is parameter.empty]
-    return hasattr(scheduler, "init_noise_sigma"), is_descending, needed
-
-
-def _has_noise_levels_of(old: SchedulerMixin, new: SchedulerMixin) -> bool:
-    levels = getattr(new, "alphas_cumprod", None)
-    return (
-        levels is not None and levels.shape == old.alphas_cumprod.shape and torch.allclose(levels, old.alphas_cumprod)
-    )
 
 
 @dataclass

@@ -131,15 +131,14 @@ class CosineDDPMPipeline(DiffusionPipeline):
         sample = self._initial_noise(shape, generator, latents)
         is_random = "generator" in inspect.signature(self.scheduler.step).parameters
         random_source = {"generator": generator} if is_random else {}
-        timesteps_on_device = self.scheduler.timesteps.to(self._execution_device)
         for step, t in enumerate(self.progress_bar(self.scheduler.timesteps)):  # pyright: ignore
-            x_t = self.scheduler.scale_model_input(sample, t).to(self.unet.dtype)
-            prediction = self._predict(x_t, timesteps_on_device[step], classes, guidance_scale).float()
+            x_t = self.scheduler.scale_model_input(sample, t)
+            prediction = self._predict(x_t, t, classes, guidance_scale)
             sample = self.scheduler.step(prediction, t, sample, **random_source).prev_sample
             if callback_on_step_end is not None:
                 tensors = {"latents": sample} if "latents" in shown else {}
                 if "pred_original_sample" in shown:
-                    tensors["pred_original_sample"] = self._predict_x_0(prediction, t, x_t.float())
+                    tensors["pred_original_sample"] = self._predict_x_0(prediction, t, x_t)
                 sample = callback_on_step_end(self, step, t, tensors).pop("latents", sample)
 
         return self._output(sample, output_type, return_dict)
@@ -154,13 +153,15 @@ class CosineDDPMPipeline(DiffusionPipeline):
     def _predict(
         self, sample: torch.Tensor, t: torch.Tensor, classes: torch.Tensor | None, guidance_scale: float
     ) -> torch.Tensor:
-        """Calls the network, twice in one batch if there is guidance (Ho & Salimans 2022, Eq. 6)."""
+        """Calls the network, twice in one batch if there is guidance (Ho & Salimans 2022, Eq. 6), and returns float32
+        whatever its dtype: between steps the sample keeps its digits."""
+        sample, t = sample.to(self.unet.dtype), t.to(sample.device, non_blocking=True)
         if classes is None:
-            return self.unet(sample, t).sample
+            return self.unet(sample, t).sample.float()
         if guidance_scale == 1:
-            return self.unet(sample, t, class_labels=classes).sample
+            return self.unet(sample, t, class_labels=classes).sample.float()
         no_class = torch.full_like(classes, self.config["num_classes"])
-        both = self.unet(torch.cat([sample, sample]), t, class_labels=torch.cat([classes, no_class])).sample
+        both = self.unet(torch.cat([sample, sample]), t, class_labels=torch.cat([classes, no_class])).sample.float()
         conditional, unconditional = both.chunk(2)
         return unconditional + guidance_scale * (conditional - unconditional)
 
@@ -172,7 +173,7 @@ class CosineDDPMPipeline(DiffusionPipeline):
         alpha_bar = float(torch.lerp(alpha_bars[before], alpha_bars[after], float(t) - before))
         signal, noise = alpha_bar**0.5, (1 - alpha_bar) ** 0.5
         if self.scheduler.config["prediction_type"] == "epsilon":
-            return ((x_t.float() - noise * prediction.float()) / signal).to(x_t.dtype)
+            return (x_t - noise * prediction) / signal
         is_velocity = self.scheduler.config["prediction_type"] == "v_prediction"
         return signal * x_t - noise * prediction if is_velocity else prediction
 

@@ -146,10 +146,9 @@ def find_class(name: str, kind: type | tuple[type, ...]) -> type:
 
     cls = getattr(genhub, name) if name in genhub.__all__ else getattr(diffusers, name, None)
     if not (inspect.isclass(cls) and issubclass(cls, kind)):
-        raise RepositoryError(
-            f"Neither genhub {genhub.__version__} nor diffusers {diffusers.__version__} has such a class: "
-            f"{name}{did_you_mean(name, [*genhub.__all__, *dir(diffusers)])}."
-        )
+        versions = f"genhub {genhub.__version__} nor diffusers {diffusers.__version__}"
+        hint = did_you_mean(name, [*genhub.__all__, *dir(diffusers)])
+        raise RepositoryError(f"Neither {versions} has such a class: {name}{hint}.")
     return cls
 
 

@@ -98,24 +98,7 @@ class CosineDDPMScheduler(SchedulerMixin, ConfigMixin):
         thresholding: bool = False,
         sample_max_value: float = 1.0,
     ):
-        if num_train_timesteps < 1:
-            raise ValueError(f"`num_train_timesteps` must be at least 1, got {num_train_timesteps}.")
-        if not 0 <= s < math.inf:
-            raise ValueError(f"`s` must be at least 0, got {s}.")
-        if not 0 < beta_max < 1:
-            raise ValueError(f"`beta_max` must lie between 0 and 1, got {beta_max}.")
-        if clip_sample_range <= 0:
-            raise ValueError(f"`clip_sample_range` must be above 0, got {clip_sample_range}.")
-        if None not in (sigma_min, sigma_max) and not 0 < sigma_min < sigma_max:
-            raise ValueError(f"`sigma_min` must lie between 0 and `sigma_max`, got {sigma_min} and {sigma_max}.")
-        if thresholding and (clip_sample, clip_sample_range, sample_max_value) != (True, 1.0, 1.0):
-            raise ValueError(
-                "`thresholding` must be off, or be `clip_sample` with `clip_sample_range` and `sample_max_value` 1, "
-                f"got {clip_sample}, {clip_sample_range} and {sample_max_value}."
-            )
-        for name, choices in CHOICES.items():
-            if self.config[name] not in choices:
-                raise ValueError(f"`{name}` must be one of {', '.join(choices)}, got {self.config[name]!r}.")
+        self._check()
 
         # The noise levels, each (T,)
         self.betas = self._make_betas(num_train_timesteps, s, beta_max, trained_betas)
@@ -130,6 +113,27 @@ class CosineDDPMScheduler(SchedulerMixin, ConfigMixin):
         self.init_noise_sigma = 1.0
         self.num_inference_steps = None
         self.timesteps = torch.arange(num_train_timesteps - 1, -1, -1)
+
+    def _check(self):
+        """Raises ValueError for an option out of range."""
+        c = self.config
+        if c["num_train_timesteps"] < 1:
+            raise ValueError(f"`num_train_timesteps` must be at least 1, got {c['num_train_timesteps']}.")
+        if not 0 <= c["s"] < math.inf:
+            raise ValueError(f"`s` must be at least 0, got {c['s']}.")
+        if not 0 < c["beta_max"] < 1:
+            raise ValueError(f"`beta_max` must lie between 0 and 1, got {c['beta_max']}.")
+        if c["clip_sample_range"] <= 0:
+            raise ValueError(f"`clip_sample_range` must be above 0, got {c['clip_sample_range']}.")
+        low, high = c["sigma_min"], c["sigma_max"]
+        if not 0 < (math.ulp(0.0) if low is None else low) < (math.inf if high is None else high):
+            raise ValueError(f"`sigma_min` must lie between 0 and `sigma_max`, got {low} and {high}.")
+        clipping = {name: c[name] for name in ("clip_sample", "clip_sample_range", "sample_max_value")}
+        if c["thresholding"] and not all(value == 1 for value in clipping.values()):
+            raise ValueError(f"`thresholding` must be off: it is `clip_sample` only at 1, got {clipping}.")
+        for name, choices in CHOICES.items():
+            if c[name] not in choices:
+                raise ValueError(f"`{name}` must be one of {', '.join(choices)}, got {c[name]!r}.")
 
     def _make_betas(self, count: int, s: float, beta_max: float, trained_betas: list[float] | None) -> torch.Tensor:
         """Returns the betas (T,) of Eq. 17-7, or `trained_betas`; writes those of other `s` or `beta_max` than the

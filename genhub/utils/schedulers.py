@@ -1,8 +1,10 @@
-"""Options that diffusers' schedulers read from their config although their constructors do not list them."""
+"""Schedulers made from each other's configs, with the options that they read although no constructor lists them."""
 
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
+import torch
 from diffusers import SchedulerMixin
 
 UNDECLARED = ("sigma_min", "sigma_max")  # ends of the Karras, exponential and beta noise levels
@@ -29,3 +31,45 @@ def register_undeclared(scheduler: SchedulerMixin, options: dict[str, Any]) -> N
         raise ValueError(f"`scheduler.sigma_min` must be below `scheduler.sigma_max`, got {low} and {high}.")
     if options:
         scheduler.register_to_config(**options)
+
+
+def scheduler_from(config: Mapping[str, Any], cls: Any, arguments: dict[str, Any]) -> Any:
+    """Returns a scheduler of class `cls` with the `config` of another one, but for `arguments`.
+
+    Raises:
+        ValueError: the class refuses a value, or needs a package that is not installed.
+    """
+    hidden = [name for name in UNDECLARED if name not in inspect.signature(cls).parameters]
+    declared = {name: value for name, value in arguments.items() if name not in hidden}
+    try:
+        scheduler = cls.from_config({k: v for k, v in config.items() if k not in hidden}, **declared)
+    except (TypeError, NotImplementedError, ImportError, ArithmeticError) as error:
+        raise ValueError(f"`scheduler` cannot be {cls.__name__} with {declared}: {error}") from error
+    options = {**config, **arguments}
+    register_undeclared(scheduler, {name: options[name] for name in hidden if name in options})
+    return scheduler
+
+
+def check_alike(old: Any, new: Any) -> None:
+    """Raises ValueError if `new` does not denoise as `old` does, or not with the noise levels of `old`."""
+    name = type(new).__name__
+    if _kind_of(new) != _kind_of(old):
+        raise ValueError(f"`scheduler` must denoise as {type(old).__name__} does, got {name}.")
+    if not hasattr(old, "alphas_cumprod"):
+        return
+    levels = getattr(new, "alphas_cumprod", None)
+    if levels is None or levels.shape != old.alphas_cumprod.shape or not torch.allclose(levels, old.alphas_cumprod):
+        raise ValueError(
+            f"`scheduler` must have the noise levels that the network was trained on, the {len(old)} of "
+            f"{type(old).__name__}, got other ones in {name}."
+        )
+
+
+def _kind_of(scheduler: Any) -> tuple[bool, bool, list[str]]:
+    """Returns how a scheduler works: whether from scaled noise, whether towards the image, and what a step needs."""
+    timesteps = getattr(scheduler, "timesteps", None)
+    is_descending = timesteps is None or not len(timesteps) or bool(timesteps[0] >= timesteps[-1])
+    step = getattr(scheduler, "step", None)
+    parameters = inspect.signature(step).parameters.values() if step else ()
+    needed = [parameter.name for parameter in parameters if parameter.default is parameter.empty]
+    return hasattr(scheduler, "init_noise_sigma"), is_descending, needed

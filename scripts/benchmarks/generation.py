@@ -54,11 +54,13 @@ def benchmark_diffusion(name: str, rounds: int, batch_sizes: tuple[int, ...] = B
             pipeline.set_progress_bar_config(disable=True)
             pipeline.to(device, dtype).unet.eval()
             set_scheduler(pipeline, "DPMSolverMultistepScheduler")
+            with FlopCounterMode(display=False) as counter:
+                sampling_call(pipeline, labels, 1)()
             if is_compiled:
-                pipeline.unet.compile()
+                pipeline.unet.forward = torch.compile(pipeline.unet.forward)
             for size in batch_sizes:
-                flops, seconds = measure(pipeline, labels, size, rounds)
-                used = flops / seconds["sampling"]
+                seconds = measure(pipeline, labels, size, rounds)
+                used = size * counter.get_total_flops() / seconds["sampling"]
                 print(
                     f"  {dtype_name} {'compiled' if is_compiled else 'eager':8} batch {size:3} "
                     f"{size / seconds['sampling']:8.1f} images/s, {used / 1e9:6.1f} of {seconds['rate'] / 1e9:6.1f} "
@@ -67,11 +69,15 @@ def benchmark_diffusion(name: str, rounds: int, batch_sizes: tuple[int, ...] = B
                 )
 
 
-def measure(pipeline: Any, labels: dict[str, int], size: int, rounds: int) -> tuple[int, dict[str, float]]:
-    """Returns the network's FLOPs of a batch, and medians: seconds of `sampling` a batch, the share of them `outside`
-    the network, and the `rate` of matrix products in FLOP/s."""
-    call = partial(pipeline, batch_size=size, num_inference_steps=STEPS, output_type="pt", **labels)
-    network, inside = pipeline.unet, [0.0]
+def sampling_call(pipeline: Any, labels: dict[str, int], size: int) -> Callable[[], Any]:
+    """Returns a function that generates `size` images."""
+    return partial(pipeline, batch_size=size, num_inference_steps=STEPS, output_type="pt", **labels)
+
+
+def measure(pipeline: Any, labels: dict[str, int], size: int, rounds: int) -> dict[str, float]:
+    """Returns medians: seconds of `sampling` a batch, the share of them `outside` the network, and the `rate` of
+    matrix products in FLOP/s."""
+    call, network, inside = sampling_call(pipeline, labels, size), pipeline.unet, [0.0]
 
     def start(*_):
         inside[0] -= now(network.device)
@@ -79,8 +85,6 @@ def measure(pipeline: Any, labels: dict[str, int], size: int, rounds: int) -> tu
     def stop(*_):
         inside[0] += now(network.device)
 
-    with FlopCounterMode(display=False) as counter:
-        call()
     shares: list[float] = []
 
     def sampling() -> float:
@@ -94,7 +98,7 @@ def measure(pipeline: Any, labels: dict[str, int], size: int, rounds: int) -> tu
     turns = in_turns({"sampling": sampling, "rate": rate}, rounds)
     for hook in hooks:
         hook.remove()
-    return counter.get_total_flops(), {**turns, "outside": statistics.median(shares[1:])}
+    return {**turns, "outside": statistics.median(shares[1:])}
 
 
 def matrix_rate(dtype: torch.dtype, device: torch.device, size: int = 1024, products: int = 8) -> float:

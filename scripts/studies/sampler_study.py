@@ -26,7 +26,7 @@ from genhub.data import DataConfig, Images, load
 from genhub.evaluation.features import cached_features, pinned_spaces
 from genhub.evaluation.generation_metrics import Comparison, FrechetDistance
 from genhub.evaluation.metrics import Gaussian
-from genhub.evaluation.sampling import Sampler, set_scheduler
+from genhub.evaluation.sampling import Sampler, check_sampling_arguments, set_scheduler
 from genhub.repository.capabilities import capabilities_of
 from genhub.repository.load import AutoPipeline, download
 from genhub.utils.cache import content_hash
@@ -41,7 +41,7 @@ SAMPLERS: dict[str, tuple[str, dict[str, Any]]] = {  # name -> class of diffuser
     "DPM-Solver++ 2M": ("DPMSolverMultistepScheduler", {"solver_order": 2}),
     "DPM-Solver++ 3M": ("DPMSolverMultistepScheduler", {"solver_order": 3}),
     "UniPC": ("UniPCMultistepScheduler", {}),
-    "DEIS": ("DEISMultistepScheduler", {}),
+    "DEIS": ("DEISMultistepScheduler", {"sigma_min": 0.003}),  # it ends there, not at 0
     "Heun": ("HeunDiscreteScheduler", {}),
     "SDE-DPM++": ("DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}),
 }
@@ -76,9 +76,7 @@ def study(
     """
     for name in names:
         if name not in SAMPLERS:
-            raise ValueError(
-                f"There is no sampler {name!r}{did_you_mean(name, SAMPLERS)}. Known: {', '.join(SAMPLERS)}."
-            )
+            raise ValueError(f"There is no sampler {name!r}{did_you_mean(name, SAMPLERS)}.")
     folder, path = download(repo), (output or Path(repo)) / "samplers.json"
     test, space = load(DataConfig(source=data), "test"), next(pinned_spaces())
     assert isinstance(test, Images)
@@ -86,12 +84,12 @@ def study(
     if count <= real.shape[1]:
         raise ValueError(f"`count` must be at least {real.shape[1] + 1}, for the covariance of features, got {count}.")
     pipeline = AutoPipeline.from_pretrained(folder).to(best_device(), DTYPES[dtype])
+    check_sampling_arguments(pipeline, arguments or {})
     settings = {"images": count, "seed": seed, "batch_size": batch_size, "dtype": dtype, "data": data}
     settings |= {"reference_images": len(test), "options": options or {}, "arguments": arguments or {}}
     settings |= {"repository": content_hash(*(sha256(file) for file in sorted(folder.glob("*/*.safetensors"))))}
     settings |= {"hardware": {"device": device_name(pipeline.device), "threads": torch.get_num_threads()}}
-    report = _stored(path, settings)
-    report["versions"] = versions()
+    report = _stored(path, settings) | {"versions": versions()}
     for name, number in missing(report, names, calls, len(pipeline.scheduler)):
         images, cell = measure(pipeline, name, number, test, settings)
         comparison = Comparison(space, real, Gaussian.fit(real), space(images))

@@ -104,3 +104,14 @@ def test_a_pipeline_that_takes_prompts_is_given_them(tmp_path):
     assert abs(two[0] - alike[0]).max() > 1
     with pytest.raises(ValueError, match="`prompts` must hold 1 or 3 entries, got 2"):
         generate(str(tmp_path / "repo"), count=3, prompts=["a", "b"])
+
+
+def test_another_dtype_makes_nearly_the_same_images(tiny_repo, tmp_path):
+    steps = {"arguments": {"num_inference_steps": 4}}
+
+    precise, rounded = (generated(tiny_repo, tmp_path, count=2, dtype=dtype, **steps) for dtype in ("fp32", "bf16"))
+
+    assert 0 < abs(rounded - precise).max() < 32  # of 255
+    for dtype in ("fp16", "float32"):
+        with pytest.raises(ValueError, match=f"`dtype` must be one of fp32, bf16 on cpu, got '{dtype}'"):
+            generate(str(tiny_repo), device="cpu", dtype=dtype, output=str(tmp_path / "grid.png"))
