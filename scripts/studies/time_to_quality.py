@@ -3,8 +3,8 @@
     python scripts/studies/time_to_quality.py FASHION_MNIST docs/time-to-quality --minutes 1 2 6 20 60
 
 Trains `conditional-ddpm` and, on the same machine in the same run, the recipe of diffusers'
-`examples/unconditional_image_generation/train_unconditional.py` with its defaults (a U-Net of 113 M parameters at
-32 x 32 pixels, batches of 16, AdamW 1e-4 with 500 steps of warm-up, moving average, noise prediction, linear schedule).
+`examples/unconditional_image_generation/train_unconditional.py` with its defaults: a U-Net of 113 M parameters at
+32 x 32 pixels, batches of 16, AdamW 1e-4 with 500 steps of warm-up, moving average, noise prediction, linear schedule.
 Each budget is a training run of its own. What is measured already is not measured again.
 """
 
