@@ -9,6 +9,8 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard
 
+from genhub.repository.card_seeds import seeds_table
+
 BEGIN, END = "<!-- results -->", "<!-- /results -->"  # renewed by every evaluation
 FIGURES_BEGIN, FIGURES_END = "<!-- figures -->", "<!-- /figures -->"  # renewed by every figure
 TOO_SMOOTH = 1.3  # density above which samples are smoother than real images (protocol, section 8.4)
@@ -34,7 +36,9 @@ def with_results(text: str, metrics: dict[str, Any]) -> str:
         quality = _quality(shown, metrics.get("reported", {}))
         comparable = [other for other in metrics["evaluations"] if other["reference"] == shown["reference"]]
     others = _other_evaluations(evaluation for evaluation in comparable if evaluation is not shown)
-    card.text = before + "\n".join([BEGIN, "", *_losses(metrics), *quality, *others, "", END]) + after
+    card.text = (
+        before + "\n".join([BEGIN, "", *_losses(metrics), *quality, *seeds_table(metrics), *others, "", END]) + after
+    )
     return str(card)
 
 
