@@ -126,7 +126,7 @@ class CosineDDPMScheduler(SchedulerMixin, ConfigMixin):
         if c["clip_sample_range"] <= 0:
             raise ValueError(f"`clip_sample_range` must be above 0, got {c['clip_sample_range']}.")
         low, high = c["sigma_min"], c["sigma_max"]
-        if not 0 < (math.ulp(0.0) if low is None else low) < (math.inf if high is None else high):
+        if (low is not None and low <= 0) or (high is not None and high <= (low or 0)):
             raise ValueError(f"`sigma_min` must lie between 0 and `sigma_max`, got {low} and {high}.")
         clipping = {name: c[name] for name in ("clip_sample", "clip_sample_range", "sample_max_value")}
         if c["thresholding"] and not all(value == 1 for value in clipping.values()):
