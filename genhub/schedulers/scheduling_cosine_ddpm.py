@@ -12,7 +12,6 @@ sqrt(alpha_bar_{T-1}) = 4e-4; the arithmetic is float32 for every dtype of the s
 """
 
 import inspect
-import itertools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -127,8 +126,7 @@ class CosineDDPMScheduler(SchedulerMixin, ConfigMixin):
         if c["clip_sample_range"] <= 0:
             raise ValueError(f"`clip_sample_range` must be above 0, got {c['clip_sample_range']}.")
         low, high = c["sigma_min"], c["sigma_max"]
-        rising = [0, *(sigma for sigma in (low, high) if sigma is not None)]
-        if any(a >= b for a, b in itertools.pairwise(rising)):
+        if (low is not None and low <= 0) or (high is not None and high <= (low or 0)):
             raise ValueError(f"`sigma_min` must lie between 0 and `sigma_max`, got {low} and {high}.")
         clipping = {name: c[name] for name in ("clip_sample", "clip_sample_range", "sample_max_value")}
         if c["thresholding"] and not all(value == 1 for value in clipping.values()):

@@ -25,7 +25,7 @@ def repo(tmp_path, monkeypatch):
 
 
 def test_a_stopped_study_goes_on_and_a_figure_shows_it(repo, monkeypatch):
-    small = {"data": "sample", "count": 130, "batch_size": 65, "calls": [2, 60], "names": ["DDPM", "Heun"]}
+    small = {"data": "sample", "count": 260, "batch_size": 130, "calls": [2, 60], "names": ["DDPM", "Heun"]}
     drawn = []
     measure = sampler_study.measure
     monkeypatch.setattr(sampler_study, "measure", lambda *a: drawn.append(a[1:3]) or measure(*a))
@@ -38,8 +38,8 @@ def test_a_stopped_study_goes_on_and_a_figure_shows_it(repo, monkeypatch):
     assert [found["FD"] > 0 for found in report["cells"]] == [True, True]
     assert (repo / "samplers.md").read_text() == markdown(report)
     assert figure("samplers", str(repo)).read_bytes().startswith(b"\x89PNG")
-    with pytest.raises(ValueError, match="`images` must be 130, as in .*, got 140; or name another `output`"):
-        study(str(repo), **small | {"count": 140})
+    with pytest.raises(ValueError, match="`images` must be 260, as in .*, got 280; or name another `output`"):
+        study(str(repo), **small | {"count": 280})
 
 
 def test_cells_are_measured_once_the_cheapest_first_and_none_beyond_T():
@@ -69,7 +69,7 @@ def test_ratios_are_to_the_most_ancestral_steps():
     ("changes", "message"),
     [
         ({"names": ["UniPCC"]}, "no sampler 'UniPCC' .did you mean 'UniPC'"),
-        ({"count": 100}, "`count` must be at least"),
+        ({"count": 257}, "`count` must be at least 258"),
     ],
 )
 def test_mistakes_are_refused_before_any_work(changes, message, repo):
