@@ -1,29 +1,24 @@
-"""`genhub evaluate`: metrics of a saved pipeline by protocol fmnist-eval-1, into `metrics.json` and onto the card."""
+"""`genhub evaluate`: metrics of generated images by protocol fmnist-eval-1, into `metrics.json` and onto the card."""
 
 from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
-from diffusers import DiffusionPipeline
 
-from genhub import recipes
 from genhub.commands.evaluation import MIN_IMAGES, Evaluation
+from genhub.commands.subject import Subject, load_subject
 from genhub.evaluation import protocol
 from genhub.evaluation.denoiser import check_likelihood
 from genhub.evaluation.diffusion_likelihood import evaluate_diffusion_likelihood
-from genhub.evaluation.sampling import check_sampling_arguments, set_scheduler
+from genhub.evaluation.sampling import check_sampling_arguments, sampling_record, set_scheduler
 from genhub.recipes.configs import TrainingConfig
-from genhub.recipes.recipe import Recipe
-from genhub.repository.capabilities import capabilities_of
-from genhub.repository.load import AutoPipeline, download
-from genhub.repository.save import finish_save
 from genhub.training.distributed import make_accelerator
 
 
 def evaluate(
     repo: str,
     data_source: str | None = None,
-    count: int = protocol.COUNT,
+    count: int | None = None,
     seed: int | None = None,
     batch_size: int = protocol.BATCH_SIZE,
     scheduler: str | None = None,
@@ -34,48 +29,57 @@ def evaluate(
     likelihood: int = 0,
     output: str | None = None,
 ) -> Path:
-    """Evaluates the pipeline of `repo`; returns the folder with `metrics.json`, the card and the closest pairs.
+    """Evaluates a pipeline, or images that are already there; returns the folder with `metrics.json`, the card and the
+    closest pairs.
 
     Under `accelerate launch` all processes generate; the images do not depend on their number.
 
     Args:
+        repo: folder or repository of any pipeline that generates or reconstructs; or a folder of images (subfolders
+            are classes), or an `.npz` archive of them.
         data_source: data to compare with, as `data.source` of a recipe; by default the recipe's.
-        count: images to generate; the protocol demands 10,000.
+        count: images to generate, by default the protocol's 10,000; of images that are already there, all.
         seed: of sampling; by default 10,000 plus the seed of training.
         scheduler: class of another scheduler, with the config of the pipeline's own.
         scheduler_arguments: values of the scheduler's config to change.
         arguments: further arguments of the pipeline's call, such as `num_inference_steps`.
         feature_net: folder or repository of a `feature-classifier`, for data other than Fashion MNIST; by default one
             is trained, once.
-        cas: number of images to train classifiers on, for the classification accuracy score of a conditional model; 0
-            for none.
+        cas: number of images to train classifiers on, for the classification accuracy score of images of given
+            classes; 0 for none.
         likelihood: number of test images to measure the likelihood of, in bits a dimension, under a diffusion model; 0
             for none.
-        output: folder of the results; by default the repository if it is a folder, else `evaluation-<name>`.
+        output: folder of the results; by default the repository if it is a folder with a recipe, else
+            `evaluation-<name>`.
 
     Raises:
-        ValueError: the repository, the data or an argument does not fit, before any work; or a generated image is not
-            finite.
+        ValueError: the repository, the images, the data or an argument does not fit, before any work; or a generated
+            image is not finite.
     """
     accelerator = make_accelerator(TrainingConfig(), logs=Path())
-    finish_save(Path(repo).expanduser())
-    folder = download(repo)
-    if not (folder / "recipe.yaml").is_file():
-        raise ValueError(f"The repository {repo} has no recipe.yaml, which names its training data.")
-    recipe: Recipe = recipes.load(folder)
-    pipeline = AutoPipeline.from_pretrained(folder).to(accelerator.device)
-    pipeline.set_progress_bar_config(disable=True)
+    subject = load_subject(repo, accelerator.device)
     arguments, scheduler_arguments = arguments or {}, scheduler_arguments or {}
-    set_scheduler(pipeline, scheduler, scheduler_arguments)
-    _check(repo, pipeline, arguments, cas, accelerator)
-    evaluation = Evaluation(pipeline, folder, recipe, _output_folder(repo, folder, output), data_source, accelerator)
+    if subject.pipeline is None:
+        batch = None if batch_size == protocol.BATCH_SIZE else batch_size
+        options = {"seed": seed, "batch_size": batch, "scheduler": scheduler, "likelihood": likelihood or None}
+        _check_unset(repo, options, scheduler_arguments, arguments)
+    else:
+        set_scheduler(subject.pipeline, scheduler, scheduler_arguments)
+        check_sampling_arguments(subject.pipeline, arguments)
+    _check(subject, data_source, batch_size, seed, cas, accelerator)
+    evaluation = Evaluation(subject, subject.target(output), data_source, accelerator)
     if likelihood:
-        check_likelihood(pipeline, evaluation.test, likelihood)
-    capabilities = capabilities_of(pipeline)
-    if capabilities.can("generate"):
-        seed = protocol.SEED + recipe.training.seed if seed is None else seed
-        evaluation.evaluate_samples(count, seed, batch_size, arguments, scheduler_arguments, feature_net)
-    if capabilities.can("reconstruct"):
+        check_likelihood(subject.pipeline, evaluation.test, likelihood)
+    if subject.images is not None:
+        stored = evaluation.stored_images(count)
+        evaluation.evaluate_samples(stored, {"images": count or len(subject.images)}, feature_net)
+    if subject.capabilities.can("generate"):
+        training_seed = 0 if subject.recipe is None else subject.recipe.training.seed
+        seed = protocol.SEED + training_seed if seed is None else seed
+        sampler = evaluation.sampler(seed, batch_size, arguments)
+        record = sampling_record(sampler, protocol.COUNT if count is None else count, scheduler_arguments)
+        evaluation.evaluate_samples(sampler, record, feature_net)
+    if subject.capabilities.can("reconstruct"):
         evaluation.evaluate_reconstructions()
     _measure_likelihood(evaluation, likelihood)
     evaluation.write()
@@ -85,15 +89,38 @@ def evaluate(
     return evaluation.target
 
 
-def _check(repo: str, pipeline: DiffusionPipeline, arguments: dict[str, Any], cas: int, accelerator: Accelerator):
-    """Raises ValueError if the pipeline cannot be evaluated, or does not take the arguments."""
-    capabilities, name = capabilities_of(pipeline), type(pipeline).__name__
-    if not (capabilities.can("generate") or capabilities.can("reconstruct")):
+def _check_unset(repo: str, options: dict[str, Any], *sections: dict[str, Any]) -> None:
+    """Raises ValueError if an option is about a pipeline, and the images are already there."""
+    given = [name for name, value in options.items() if value is not None] + [
+        name for part in sections for name in part
+    ]
+    if given:
+        raise ValueError(f"`{given[0]}` must be unset: the images of {repo} are already there.")
+
+
+def _check(
+    subject: Subject,
+    data_source: str | None,
+    batch_size: int,
+    seed: int | None,
+    cas: int,
+    accelerator: Accelerator,
+) -> None:
+    """Raises ValueError if the subject cannot be evaluated, or an argument does not fit."""
+    capabilities, repo = subject.capabilities, subject.source
+    if subject.pipeline is not None and not (capabilities.can("generate") or capabilities.can("reconstruct")):
+        name = type(subject.pipeline).__name__
         raise ValueError(f"{repo} must hold a pipeline that generates or reconstructs images, got {name}.")
-    check_sampling_arguments(pipeline, arguments)
+    if subject.recipe is None and data_source is None:
+        raise ValueError(f"`data` must name the images to compare with: no recipe.yaml of {repo} does.")
+    for name, value, minimum in (("batch_size", batch_size, 1), ("seed", seed or 0, 0)):
+        if value < minimum:
+            raise ValueError(f"`{name}` must be at least {minimum}, got {value}.")
     if cas and cas < MIN_IMAGES:
         raise ValueError(f"`cas` must be 0, or at least {MIN_IMAGES} images, got {cas}.")
-    if cas and capabilities.num_classes is None:
+    if cas and subject.images is not None and (subject.images.labels is None or cas > len(subject.images)):
+        raise ValueError(f"`cas` must be off: {repo} does not hold {cas:,} images with their classes.")
+    if cas and subject.images is None and capabilities.num_classes is None:
         raise ValueError("`cas` must be off: the model is not conditional, so its images have no labels.")
     if cas and accelerator.num_processes > 1:
         raise ValueError("`cas` must be off under several processes: it trains classifiers on one.")
@@ -102,11 +129,5 @@ def _check(repo: str, pipeline: DiffusionPipeline, arguments: dict[str, Any], ca
 def _measure_likelihood(evaluation: Evaluation, count: int) -> None:
     """Adds the likelihood of `count` test images under a diffusion model, if any."""
     if count and evaluation.accelerator.is_main_process:
-        metrics = evaluate_diffusion_likelihood(evaluation.pipeline, evaluation.test, count, evaluation.tell)
+        metrics = evaluate_diffusion_likelihood(evaluation.subject.pipeline, evaluation.test, count, evaluation.tell)
         evaluation.result["figures"] += [metric.to_dict() for metric in metrics]
-
-
-def _output_folder(repo: str, folder: Path, output: str | None) -> Path:
-    if output is not None:
-        return Path(output)
-    return folder if Path(repo).expanduser().is_dir() else Path(f"evaluation-{repo.split('/')[-1]}")

@@ -18,11 +18,12 @@ File = bytes | memoryview  # an encoded image; an empty one is missing
 
 
 class DecodeError(ValueError):
-    """An image that cannot be decoded or differs in shape; `index` is its position in the list."""
+    """An image that cannot be decoded or differs in shape; `index` is its position in the list, and `hint` what a
+    `DataConfig` can do about it."""
 
-    def __init__(self, index: int, reason: str):
+    def __init__(self, index: int, reason: str, hint: str = ""):
         super().__init__(reason)
-        self.index, self.reason = index, reason
+        self.index, self.reason, self.hint = index, reason, hint
 
 
 def decode(
@@ -71,7 +72,7 @@ def decode_cached(files: Sequence[File], config: DataConfig, describe: Callable[
         try:
             return {"images": decode(files, config.size, config.channels)}
         except DecodeError as error:
-            raise ValueError(f"{describe(error.index)} {error.reason}.") from error
+            raise ValueError(f"{describe(error.index)} {error.reason}{error.hint}.") from error
 
     return cached("images", key, compute)["images"]
 
@@ -104,8 +105,8 @@ def to_array(
         (c, h, w), (c_0, h_0, w_0) = array.shape, shape
         raise DecodeError(
             index,
-            f"is {w}x{h} with {c} channel(s), the first one {w_0}x{h_0} with {c_0}; "
-            "`data.size` and `data.channels` bring all to one shape",
+            f"is {w}x{h} with {c} channel(s), the first one {w_0}x{h_0} with {c_0}",
+            "; `data.size` and `data.channels` bring all to one shape",
         )
     return array
 

@@ -143,7 +143,7 @@ class Lazy(IterableDataset):
             images = decode(files, self.config.size, self.config.channels, shape)
         except DecodeError as error:
             name = cells[error.index]["path"] or "without a name"
-            raise ValueError(f"An image ({name}) of {self.config.source} {error.reason}.") from error
+            raise ValueError(f"An image ({name}) of {self.config.source} {error.reason}{error.hint}.") from error
         labels = None if label is None else [row[label] for row in rows]
         if labels is not None and None in labels:
             raise ValueError(f"{self.config.source} has images without a label: its column {label} has gaps.")

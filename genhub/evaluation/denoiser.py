@@ -9,6 +9,7 @@ import torch
 from diffusers import DiffusionPipeline
 
 from genhub.data import Images
+from genhub.objectives.noising import predicted_x_0
 from genhub.repository.capabilities import classes_of
 
 
@@ -31,11 +32,7 @@ class Denoiser:
         classes = {} if labels is None else {"class_labels": labels}
         prediction = self.unet(x_t.to(dtype), timesteps.to(x_t.device), **classes).sample.to(x_t.dtype)
         alpha_bar = at(self.alpha_bars, timesteps, x_t)
-        if self.prediction_type == "epsilon":
-            return (x_t - (1 - alpha_bar) ** 0.5 * prediction) / alpha_bar**0.5
-        if self.prediction_type == "v_prediction":
-            return alpha_bar**0.5 * x_t - (1 - alpha_bar) ** 0.5 * prediction
-        return prediction
+        return predicted_x_0(prediction, x_t, alpha_bar.sqrt(), (1 - alpha_bar).sqrt(), self.prediction_type)
 
 
 def at(values: torch.Tensor, timesteps: torch.Tensor, like: torch.Tensor) -> torch.Tensor:

@@ -9,7 +9,7 @@ from genhub.data import Images
 from genhub.evaluation.features import ClassifierSpace, FeatureSpace, PixelSpace, cached_features
 from genhub.evaluation.generation_metrics import METRICS, Comparison, GenerationMetric
 from genhub.evaluation.memorisation import Memorisation, nearest, report
-from genhub.evaluation.metrics import Gaussian
+from genhub.evaluation.metrics import Gaussian, effective_rank
 from genhub.evaluation.result import Metric
 from genhub.utils.cache import cached, content_hash
 
@@ -46,6 +46,10 @@ class Evaluator:
         self.moments = {name: Gaussian.fit(features) for name, features in self.real.items()}
         self.train_moments = Gaussian.fit(cached_features(self.clf, train.images))
 
+    def effective_ranks(self) -> dict[str, float]:
+        """Returns the effective rank of the test images' features by space: how many directions they vary in."""
+        return {name: effective_rank(moments.covariance) for name, moments in self.moments.items()}
+
     def check(self, count: int) -> None:
         """Raises ValueError if `count` images are too few for the covariance of the features."""
         minimum = max(features.shape[1] for features in self.real.values()) + 1
@@ -62,7 +66,9 @@ class Evaluator:
         """
         self.check(len(images))
         self.tell("features of the generated images")
-        comparisons = {space.name: self._compare(space, images, labels) for space in self.spaces}
+        measured = {name for metric in self.metrics for name in metric.spaces}
+        spaces = [space for space in self.spaces if space.name in measured]
+        comparisons = {space.name: self._compare(space, images, labels) for space in spaces}
         results = []
         for metric in self.metrics:
             if metric.needs_labels and labels is None:

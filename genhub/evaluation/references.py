@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from genhub.data import Images
 from genhub.evaluation.features import PixelSpace
 from genhub.evaluation.generation import Evaluator
+from genhub.evaluation.generation_metrics import in_order
 from genhub.evaluation.protocol import COUNT, PROTOCOL
 from genhub.evaluation.result import Metric
 from genhub.utils.randomness import keyed_generator
@@ -36,9 +37,8 @@ def compute(evaluator: Evaluator, held_out: Images, seed: int = 0, draws: int = 
     Spearman's rank correlation between the rows' Fréchet distances in the first classifier's space and those in each
     other one's: models must not change places with the classifier.
     """
-    row_images = [(f"real, {len(held_out):,} held-out images", held_out.images), *rows(evaluator.train, seed, count)]
+    row_images = _row_images(evaluator, held_out, seed, count)
     evaluated = [_evaluate_row(evaluator, name, images) for name, images in row_images]
-    repeats = [evaluator.evaluate(evaluator.train.choose(count, seed + 1 + draw).images) for draw in range(draws)]
     first, *others = [[distance_in(row, space.name) for row in evaluated] for space in evaluator.classifiers]
     names = [space.name for space in evaluator.classifiers[1:]]
     return {
@@ -46,10 +46,44 @@ def compute(evaluator: Evaluator, held_out: Images, seed: int = 0, draws: int = 
         "seed": seed,
         "images": count,
         "spaces": {space.name: space.key for space in evaluator.spaces},
+        "effective_rank": evaluator.effective_ranks(),
         "rows": evaluated,
-        "spread": {"draws": draws, "figures": [_mean_and_sd(metrics) for metrics in zip(*repeats, strict=True)]},
+        "spread": {"draws": draws, "figures": _spread(evaluator, seed, draws, count)},
         "order": {name: spearman(first, other) for name, other in zip(names, others, strict=True)},
     }
+
+
+def add_metrics(computed: dict, evaluator: Evaluator, held_out: Images) -> dict:
+    """Returns `computed`, as `compute` returned it, with the metrics of `evaluator` and the effective ranks added.
+
+    Raises:
+        ValueError: the classifiers are others; principal components differ by rounding only.
+    """
+    if any(computed["spaces"][space.name] != space.key for space in evaluator.classifiers):
+        raise ValueError("`evaluator` must have the classifiers of the rows that its metrics are added to.")
+    seed, count, draws = computed["seed"], computed["images"], computed["spread"]["draws"]
+    images = dict(_row_images(evaluator, held_out, seed, count))
+    evaluated = []
+    for row in computed["rows"]:
+        new = [metric.to_dict() for metric in evaluator.evaluate(images[row["name"]])]
+        evaluated.append(row | {"figures": in_order([*row["figures"], *new])})
+    spread = in_order([*computed["spread"]["figures"], *_spread(evaluator, seed, draws, count)])
+    return computed | {
+        "effective_rank": evaluator.effective_ranks(),
+        "rows": evaluated,
+        "spread": {"draws": draws, "figures": spread},
+    }
+
+
+def _row_images(evaluator: Evaluator, held_out: Images, seed: int, count: int) -> list[tuple[str, torch.Tensor]]:
+    """Returns names and uint8 images (N, C, H, W) of the held-out images and of all reference rows."""
+    return [(f"real, {len(held_out):,} held-out images", held_out.images), *rows(evaluator.train, seed, count)]
+
+
+def _spread(evaluator: Evaluator, seed: int, draws: int, count: int) -> list[dict]:
+    """Returns mean and sd of each metric over further draws of training images."""
+    repeats = [evaluator.evaluate(evaluator.train.choose(count, seed + 1 + draw).images) for draw in range(draws)]
+    return [_mean_and_sd(metrics) for metrics in zip(*repeats, strict=True)]
 
 
 def _evaluate_row(evaluator: Evaluator, name: str, images: torch.Tensor) -> dict:
@@ -66,11 +100,12 @@ def _mean_and_sd(metrics: Sequence[Metric]) -> dict:
 
 def table(computed: dict, space: str) -> str:
     """Returns the rows of `compute` in one space as a Markdown table, as in the README."""
-    spread = next(f for f in computed["spread"]["figures"] if f["name"] == "FD-FM" and f["space"] == space)
+    spread = {figure["name"]: figure for figure in computed["spread"]["figures"] if figure["space"] == space}
+    others = [f"{name} {spread[name]['value']:.3f} ± {spread[name]['sd']:.3f}" for name in ("FD-FM", "MIND")]
     text = markdown({row["name"]: row for row in computed["rows"]}, space)
     return (
-        f"{text}\n\nFD-FM of {computed['spread']['draws']} other draws of {computed['images']:,} training images: "
-        f"{spread['value']:.3f} ± {spread['sd']:.3f}."
+        f"{text}\n\n{computed['spread']['draws']} other draws of {computed['images']:,} training images: "
+        f"{', '.join(others)}. Effective rank of the test images' features: {computed['effective_rank'][space]:.1f}."
     )
 
 
@@ -78,7 +113,7 @@ def markdown(rows: dict[str, dict], space: str) -> str:
     """Returns named rows, or evaluations of models by `fmnist-eval-1`, in the space clf or pix as a Markdown table."""
     distances = ["FD-FM", "FD-FM at infinite N"] if space == "clf" else ["FD-FM"]
     shares = ["precision", "recall", "density", "coverage"]
-    head = ["images", *distances, "KID x 1000", *shares, "near"]
+    head = ["images", *distances, "KID x 1000", "MIND", *shares, "near"]
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for name, row in rows.items():
         metrics = {metric["name"]: metric for metric in row["figures"] if metric["space"] == space}
@@ -86,6 +121,7 @@ def markdown(rows: dict[str, dict], space: str) -> str:
         cells = [name]
         cells += [f"{metrics[distance]['value']:.3f}" for distance in distances]
         cells.append(f"{kernel['value']:.1f} ± {kernel['spread']:.1f}")
+        cells.append(f"{metrics['MIND']['value']:.3f}" if "MIND" in metrics else "")  # newer than some evaluations
         cells += [f"{metrics[share]['value']:.3f}" for share in shares]
         cells.append(f"{memory['near']:.1%} **suspect**" if memory["suspect"] else f"{memory['near']:.1%}")
         lines.append(f"| {' | '.join(cells)} |")

@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from genhub.evaluation.protocol import to_bytes
 from genhub.evaluation.speed import count_passes, peak_memory
-from genhub.repository.capabilities import call_arguments, capabilities_of
+from genhub.repository.capabilities import call_arguments, capabilities_of, default_steps
 from genhub.repository.load import find_class
 from genhub.utils.cache import cached, content_hash
 from genhub.utils.randomness import keyed_generator
@@ -63,8 +63,9 @@ def sample(
 def _call(
     pipeline: DiffusionPipeline, arguments: dict[str, Any], generator: torch.Generator | list[torch.Generator]
 ) -> torch.Tensor:
-    """Returns the images of one call, which the base class `DiffusionPipeline` does not declare."""
-    return cast(Callable[..., Any], pipeline)(**arguments, generator=generator, output_type="pt").images
+    """Returns the images of one call, (B, C, H, W) in [0, 1]; some of diffusers' classes make arrays (B, H, W, C)."""
+    images = cast(Callable[..., Any], pipeline)(**arguments, generator=generator, output_type="pt").images
+    return images if isinstance(images, torch.Tensor) else torch.from_numpy(images).permute(0, 3, 1, 2)
 
 
 def labels_in_turn(pipeline: DiffusionPipeline, indices: Sequence[int]) -> list[int] | None:
@@ -231,19 +232,18 @@ def sampling_record(sampler: Sampler, count: int, scheduler_arguments: dict[str,
     """Returns how images are sampled, as `metrics.json` stores it; further arguments appear only if given."""
     pipeline, others = sampler.pipeline, dict(sampler.arguments)
     guidance = pipeline.config.get("guidance_scale") if capabilities_of(pipeline).has_null_class else None
-    steps = len(others["timesteps"]) if "timesteps" in others else pipeline.config.get("num_inference_steps")
+    steps = others.pop("num_inference_steps", None)
+    if steps is None:
+        steps = len(others["timesteps"]) if "timesteps" in others else default_steps(pipeline)
     record = {
         "images": count,
         "seed": sampler.seed,
         "batch_size": sampler.batch_size,
         "classes": sampler.classes,
         "sampler": type(pipeline.scheduler).__name__ if "scheduler" in pipeline.components else None,
-        "steps": others.pop("num_inference_steps", None) or steps,
+        "steps": steps,
         "guidance_scale": others.pop("guidance_scale", guidance),
         "dtype": str(pipeline.dtype).removeprefix("torch."),
     }
-    if others:
-        record["arguments"] = others
-    if scheduler_arguments:
-        record["scheduler_arguments"] = scheduler_arguments
-    return record
+    further = {"arguments": others, "scheduler_arguments": scheduler_arguments}
+    return record | {name: values for name, values in further.items() if values}

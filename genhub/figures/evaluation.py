@@ -27,7 +27,7 @@ def distance_panels(repo: str, text: str | None) -> tuple[list[plotting.Panel], 
     Raises:
         ValueError: there is no evaluation of generated images, or the newest one measured no time.
     """
-    evaluations = [entry for entry in json.loads(text or "{}").get("evaluations", []) if entry["samples"]]
+    evaluations = [entry for entry in json.loads(text or "{}").get("evaluations", []) if "speed" in entry]
     if not evaluations:
         raise ValueError(f"{repo} has no evaluation of generated images to draw: run `genhub evaluate {repo}` first.")
     newest = evaluations[-1]

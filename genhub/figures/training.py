@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from genhub import plotting, recipes
+from genhub.evaluation.memorisation import QUANTILE
 from genhub.figures.subject import read_text, scale_for
 from genhub.recipes.recipe import Recipe
 from genhub.repository.capabilities import capabilities_of
@@ -16,6 +17,8 @@ from genhub.repository.load import download
 
 MAX_FRAMES = 60  # of `progress`
 KERNEL_DISTANCES = {"val_kid_clf": "clf", "val_kid_pix": "pix"}  # key of a record -> feature space
+NEAR = "val_near_pix"  # key of the share of images near to training images
+MEASURES = (*KERNEL_DISTANCES, "val_loss", NEAR)
 MAX_POINTS = 60  # of a line of `game`
 GAME = {  # label of the y axis -> name of a line -> key of a record
     "D(x), batch mean": {"real images": "discriminator/D(real)", "fakes": "discriminator/D(fake)"},
@@ -105,7 +108,7 @@ def choose_geometrically(files: list[Path], count: int) -> list[Path]:
 
 
 def training_time(repo: str, against: str | None = None) -> bytes:
-    """Draws kernel distance and validation loss against the minutes of training.
+    """Draws kernel distance, validation loss and near-copies against the minutes of training.
 
     Args:
         against: a second run, drawn beside the first.
@@ -123,17 +126,19 @@ def quality_panels(logs: dict[str, str | None]) -> tuple[list[plotting.Panel], s
     Raises:
         ValueError: there is no such file, no record of quality in it, or none of the time.
     """
-    lines: dict[str, list[plotting.Line]] = {key: [] for key in (*KERNEL_DISTANCES, "val_loss")}
+    lines: dict[str, list[plotting.Line]] = {key: [] for key in MEASURES}
     for repo, log in logs.items():
         for key, line in quality_lines(repo, log).items():
             lines[key].append(plotting.Line(key if len(logs) == 1 else Path(repo).name, **line))
     panels = []
     for key, drawn in lines.items():
         if drawn:
-            label = f"KID x 1000 ({KERNEL_DISTANCES[key]})" if key in KERNEL_DISTANCES else "validation loss"
+            labels = {"val_loss": "validation loss", NEAR: "near to training images (pix)"}
+            label = labels[key] if key in labels else f"KID x 1000 ({KERNEL_DISTANCES[key]})"
             # Unbiased, so it may fall below zero
             is_log = key in KERNEL_DISTANCES and all(min(line.y) > 0 for line in drawn)
-            panels.append(plotting.Panel(drawn, "minutes of training", label, log_y=is_log, x_start=0))
+            levels = {"new real images": QUANTILE} if key == NEAR else {}
+            panels.append(plotting.Panel(drawn, "minutes of training", label, levels, log_y=is_log, x_start=0))
     return panels, "Held-out images during training, lower is better; the lowest value is labelled"
 
 
@@ -141,7 +146,7 @@ def quality_lines(repo: str, log: str | None) -> dict[str, dict[str, list]]:
     """Returns the points of each measure of quality against minutes: key of a record -> `x`, `y` and `labels`."""
     records = parse_log(repo, log)
     clock = {record["step"]: record["seconds"] for record in records if "seconds" in record}
-    values = {key: {r["step"]: r[key] for r in records if key in r} for key in (*KERNEL_DISTANCES, "val_loss")}
+    values = {key: {r["step"]: r[key] for r in records if key in r} for key in MEASURES}
     if not any(values.values()):
         raise ValueError(
             f"{repo} has no record of {', '.join(KERNEL_DISTANCES)} or val_loss in training/metrics.jsonl: train "
@@ -153,7 +158,8 @@ def quality_lines(repo: str, log: str | None) -> dict[str, dict[str, list]]:
     for key, by_step in values.items():
         if by_step:
             best, _ = min(by_step.items(), key=lambda point: point[1])
-            labels = [f"{value:.4g}" if step == best else "" for step, value in by_step.items()]
+            is_labelled = key != NEAR  # of which 1 % is the expectation, and not the least the best
+            labels = [f"{value:.4g}" if is_labelled and step == best else "" for step, value in by_step.items()]
             lines[key] = {"x": [minutes(s, clock) for s in by_step], "y": list(by_step.values()), "labels": labels}
     return lines
 

@@ -2,10 +2,12 @@
 
 A pipeline class declares `tasks`, and where they differ from the defaults of `Capabilities`, `inputs`, `output` and
 `sampling_arguments`. These are read as attributes, so a compiled or wrapped `__call__` is no obstacle. Diffusers' own
-pipelines declare nothing: `DIFFUSERS` does it for the ones that we know.
+pipelines declare nothing: `DIFFUSERS` does it for the ones that we know, and the signature of their call for others
+that take a number of images or classes.
 """
 
 import dataclasses
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +27,7 @@ class Capabilities:
         sampling_arguments: further arguments of a call, such as `num_inference_steps`.
         num_classes: number of real classes, without the null class; None if unconditional.
         has_null_class: whether the network also has a class that stands for no class.
+        takes_batch_size: whether a call takes the number of images; otherwise it is that of the labels or prompts.
     """
 
     tasks: frozenset[str] = frozenset()
@@ -33,6 +36,7 @@ class Capabilities:
     sampling_arguments: frozenset[str] = frozenset()
     num_classes: int | None = None
     has_null_class: bool = False
+    takes_batch_size: bool = True
 
     def can(self, task: str) -> bool:
         """Returns whether the pipeline performs `task`."""
@@ -47,11 +51,14 @@ DIFFUSERS = {
     "StableDiffusionPipeline": Capabilities(
         tasks=frozenset({"generate"}),
         inputs=frozenset({"prompt"}),
+        takes_batch_size=False,
         sampling_arguments=frozenset(
             {"eta", "guidance_scale", "height", "negative_prompt", "num_inference_steps", "timesteps", "width"}
         ),
     ),
 }
+NOT_SAMPLING = {"self", "batch_size", "class_labels", "generator", "output_type", "return_dict"}
+NOT_SAMPLING |= {"callback", "callback_steps", "latents"}
 
 
 def capabilities_of(pipeline: DiffusionPipeline | type[DiffusionPipeline]) -> Capabilities:
@@ -65,7 +72,8 @@ def capabilities_of(pipeline: DiffusionPipeline | type[DiffusionPipeline]) -> Ca
 
 
 def declared_capabilities(pipeline: DiffusionPipeline | type[DiffusionPipeline]) -> Capabilities:
-    """Returns what a pipeline declares by its attributes or, for diffusers' own classes, what `DIFFUSERS` does."""
+    """Returns what a pipeline declares by its attributes or, for diffusers' own classes, what `DIFFUSERS` or the
+    signature of their call does."""
     tasks = getattr(pipeline, "tasks", None)
     if tasks is not None:
         output = getattr(pipeline, "output", "images")
@@ -78,16 +86,34 @@ def declared_capabilities(pipeline: DiffusionPipeline | type[DiffusionPipeline])
     for cls in (pipeline if isinstance(pipeline, type) else type(pipeline)).__mro__:
         if cls.__module__.startswith("diffusers.") and cls.__name__ in DIFFUSERS:
             return DIFFUSERS[cls.__name__]
+        if cls.__module__.startswith("diffusers.") and "__call__" in vars(cls):
+            return _read_signature(cls)
     return Capabilities()
+
+
+def _read_signature(cls: type[DiffusionPipeline]) -> Capabilities:
+    """Returns what the call of a class of diffusers takes: it generates if it needs a number of images or classes and
+    nothing else."""
+    parameters = inspect.signature(cls.__call__).parameters
+    required = {name for name, parameter in parameters.items() if parameter.default is inspect.Parameter.empty}
+    required -= {"self", "batch_size", "class_labels", "kwargs"}
+    conditions = {"image", "prompt", "output_type"} & parameters.keys()
+    if required or conditions != {"output_type"} or not {"batch_size", "class_labels"} & parameters.keys():
+        return Capabilities()
+    return Capabilities(
+        tasks=frozenset({"generate"}),
+        inputs=frozenset({"class_labels"} & parameters.keys()),
+        sampling_arguments=frozenset(parameters.keys() - NOT_SAMPLING - {"kwargs"}),
+        takes_batch_size="batch_size" in parameters,
+    )
 
 
 def classes_of(pipeline: DiffusionPipeline) -> tuple[int | None, bool]:
     """Returns the number of real classes, None if unconditional, and whether the network has a null class too."""
     configs = [getattr(part, "config", None) for part in pipeline.components.values()]  # a tokenizer has none
-    embeds = [
-        config["num_class_embeds"] for config in configs if isinstance(config, dict) and "num_class_embeds" in config
-    ]
-    num_embeds = max((count or 0 for count in embeds), default=0)
+    names = ("num_class_embeds", "num_embeds_ada_norm")  # of a U-Net or a GAN; of a diffusion transformer
+    embeds = [config.get(name) or 0 for config in configs if isinstance(config, dict) for name in names]
+    num_embeds = max(embeds, default=0)
     num_classes = pipeline.config.get("num_classes") or num_embeds
     return num_classes or None, num_embeds > num_classes
 
@@ -99,11 +125,18 @@ def call_arguments(
 
     Without prompts, a pipeline that needs them gets empty ones.
     """
-    if "prompt" in capabilities_of(pipeline).inputs:
+    capabilities = capabilities_of(pipeline)
+    if "prompt" in capabilities.inputs:
         return {"prompt": [""] * count if prompts is None else list(prompts)}
-    if labels is None:
-        return {"batch_size": count}
-    return {"batch_size": count, "class_labels": list(labels)}
+    call: dict[str, Any] = {"batch_size": count} if capabilities.takes_batch_size else {}
+    return call if labels is None else call | {"class_labels": list(labels)}
+
+
+def default_steps(pipeline: DiffusionPipeline) -> int | None:
+    """Returns the number of sampling steps of a call that names none: that of the config, or of the signature."""
+    parameter = inspect.signature(type(pipeline).__call__).parameters.get("num_inference_steps")
+    default = None if parameter is None else parameter.default
+    return pipeline.config.get("num_inference_steps") or default
 
 
 def is_conditional(pipeline: DiffusionPipeline) -> bool:

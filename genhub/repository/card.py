@@ -70,6 +70,12 @@ def minimal(pipeline: DiffusionPipeline, repo_id: str) -> str:
     return _render(pipeline, _header(pipeline, name), name=name, description="A pipeline of genhub.")
 
 
+def of_results(name: str) -> str:
+    """Returns a page for the results of what genhub did not train: images, or another's pipeline."""
+    header = ModelCardData(model_name=name, tags=["genhub"])
+    return f"---\n{header.to_yaml()}\n---\n\n# {name}\n\nEvaluated by genhub {VERSION}.\n\n{BEGIN}\n{END}\n"
+
+
 def _render(pipeline: DiffusionPipeline, header: ModelCardData, **fields: Any) -> str:
     """Fills in the template, with the fields that depend on nothing but the pipeline."""
     saved, steps, call = saved_form(pipeline), pipeline.config.get("num_inference_steps"), _call(pipeline)

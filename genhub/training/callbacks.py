@@ -109,7 +109,7 @@ class SaveCheckpoint(Callback):
 
 
 class MonitorQuality(Callback):
-    """Logs the kernel distance of generated images; keeps the best repository in `training/best`, and in
+    """Logs the kernel distance of generated images and the share near to training images; keeps the best repository in `training/best`, and in
     `training/healthy` the last one, with a checkpoint, of an adversarial game without a failure mode."""
 
     def __init__(
@@ -127,7 +127,7 @@ class MonitorQuality(Callback):
 
     def __call__(self, progress: Progress):
         value, shares = self.measure()
-        self.folder.log({"step": progress.total_steps, self.monitor.name: value} | shares)
+        self.folder.log({"step": progress.total_steps, self.monitor.name: value, **shares})
         row = {"name": self.monitor.name, "value": value, "split": "val", "images": self.monitor.images, "seeds": 1}
         results = [row | {"generated": self.config.count}]
         if self.config.keep_best:
@@ -136,14 +136,15 @@ class MonitorQuality(Callback):
             self.keep_healthy(progress, results, is_finite=math.isfinite(value))
 
     def measure(self) -> tuple[float, dict[str, float]]:
-        """Returns the distance, nan if images are not finite, and the share of each class for diagnostics."""
+        """Returns the distance, nan if images are not finite, and the shares of images that are near to training
+        images and, for diagnostics, of each class."""
         try:
             images = self.exporter.generate(self.config.count, self.config.arguments)
         except ValueError:  # not finite: that may pass
             return math.nan, {}
         features = self.monitor.space(images)
         shares = self.monitor.shares(features) if self.objective.has_diagnostics else {}
-        return self.monitor.distance(features), shares
+        return self.monitor.distance(features), self.monitor.near(images) | shares
 
     def keep_best(self, value: float, results: list[dict]):
         """Saves the repository if its distance is the lowest so far."""

@@ -1,4 +1,7 @@
-"""Computes the reference rows of the protocol: `python scripts/studies/reference_rows.py FASHION_MNIST OUTPUT`."""
+"""Computes the reference rows of the protocol: `python scripts/studies/reference_rows.py FASHION_MNIST OUTPUT`.
+
+If OUTPUT exists, only the metrics that it lacks are computed and added.
+"""
 
 import json
 import sys
@@ -7,7 +10,8 @@ from pathlib import Path
 from genhub.data import DataConfig, Images, load
 from genhub.evaluation.features import pinned_spaces
 from genhub.evaluation.generation import Evaluator
-from genhub.evaluation.references import compute
+from genhub.evaluation.generation_metrics import METRICS
+from genhub.evaluation.references import add_metrics, compute
 
 
 def load_split(split: str) -> Images:
@@ -17,5 +21,11 @@ def load_split(split: str) -> Images:
 
 
 if __name__ == "__main__":
-    evaluator = Evaluator(load_split("train"), load_split("test"), list(pinned_spaces()), tell=print)
-    Path(sys.argv[2]).write_text(json.dumps(compute(evaluator, load_split("val")), indent=1) + "\n")
+    path = Path(sys.argv[2])
+    known = json.loads(path.read_text()) if path.is_file() else None
+    names = {figure["name"].replace("FD-FM", "FD") for figure in known["rows"][0]["figures"]} if known else set()
+    metrics = [metric for metric in METRICS if not metric.needs_labels and not names.issuperset(metric.names)]
+    evaluator = Evaluator(load_split("train"), load_split("test"), list(pinned_spaces()), print, metrics)
+    held_out = load_split("val")
+    computed = add_metrics(known, evaluator, held_out) if known else compute(evaluator, held_out)
+    path.write_text(json.dumps(computed, indent=1) + "\n")

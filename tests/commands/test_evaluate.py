@@ -3,25 +3,21 @@
 import json
 import os
 import shutil
-from pathlib import Path
 
 import pytest
 import torch
 from datasets import ClassLabel, Dataset, Features, Image
 from huggingface_hub import ModelCard
 from PIL import Image as Picture
-from pyarrow import parquet
 from safetensors.torch import load_file, save_file
 from worlds import run
 
-import genhub
 from genhub import evaluate, train
 from genhub.evaluation.features import pinned_spaces
 from genhub.evaluation.generation_metrics import METRICS
 from genhub.evaluation.sampling import Sampler
 from genhub.utils.files import sha256
 
-SAMPLE = Path(genhub.__file__).parent / "sample"
 SPACES = (*(space.name for space in pinned_spaces()), "pix")
 NAMES = {  # of an unconditional model; 150 images are too few for a line to infinity
     (name.replace("FD", "FD-FM"), space)
@@ -33,31 +29,12 @@ NAMES = {  # of an unconditional model; 150 images are too few for a line to inf
 }
 
 
-@pytest.fixture(scope="session")
-def quick(tmp_path_factory) -> dict:
-    """Arguments of a quick evaluation: few images, against the first ones of Fashion MNIST, by which it is known."""
-    folder = tmp_path_factory.mktemp("reference")
-    for split, count in (("train", 600), ("test", 200)):
-        (source,) = SAMPLE.glob(f"{split}*.parquet")
-        parquet.write_table(parquet.read_table(source).slice(0, count), folder / source.name)
-    arguments = {"num_inference_steps": 1}
-    return {"data_source": str(folder), "count": 150, "batch_size": 40, "arguments": arguments}
-
-
 def newest(folder) -> dict:
     return json.loads((folder / "metrics.json").read_text())["evaluations"][-1]
 
 
 def values(folder) -> dict:
     return {(metric["name"], metric["space"]): metric["value"] for metric in newest(folder)["figures"]}
-
-
-@pytest.fixture(scope="session")
-def evaluated_repo(tiny_repo, tmp_path_factory, quick):
-    """A repository that was evaluated. Read only."""
-    repo = shutil.copytree(tiny_repo, tmp_path_factory.mktemp("evaluated") / "repo")
-    assert evaluate(str(repo), **quick) == repo
-    return repo
 
 
 @pytest.fixture
@@ -203,8 +180,8 @@ def test_what_does_not_fit_is_refused_before_any_image_is_made(repo, quick, tmp_
         with pytest.raises(ValueError, match=message):
             evaluate(str(repo), **quick | change)
     (repo / "recipe.yaml").unlink()
-    with pytest.raises(ValueError, match="has no recipe.yaml"):
-        evaluate(str(repo), **quick)
+    with pytest.raises(ValueError, match="`data` must name the images to compare with: no recipe.yaml of"):
+        evaluate(str(repo), **quick | {"data_source": None})
     assert "evaluations" not in json.loads((repo / "metrics.json").read_text())
 
 

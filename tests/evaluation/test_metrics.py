@@ -21,6 +21,7 @@ from genhub.evaluation.features import PixelSpace
 from genhub.evaluation.metrics import (
     Gaussian,
     class_balance,
+    effective_rank,
     frechet_distance,
     frechet_distance_at_infinity,
     kernel_distance,
@@ -28,10 +29,12 @@ from genhub.evaluation.metrics import (
     mean_of,
     neighbourhoods,
     over_halves,
+    sliced_wasserstein_distance,
     squared_distances,
     squared_mmd,
 )
 from genhub.evaluation.references import add_noise
+from genhub.utils.randomness import keyed_generator
 
 
 def seeded(seed=0):
@@ -507,3 +510,58 @@ def test_figures_are_functions_of_their_seeds_and_leave_other_randomness_alone()
     other = [numbers.expected for numbers in figures(1)]
     assert other[0] != first[0]
     assert other[1:] == first[1:]
+
+
+# ---- MIND: the sliced Wasserstein distance
+
+
+@pytest.mark.parametrize("sizes", [(200, 200), (120, 200), (200, 77)])
+def test_the_sliced_wasserstein_distance_is_the_mean_of_scipy_s_over_the_directions(sizes):
+    real, fake = REAL[: sizes[0]], FAKE[: sizes[1]]
+    units = torch.randn(30, 12, generator=keyed_generator("directions", 4), dtype=torch.float64)
+    units /= units.norm(dim=1, keepdim=True)
+
+    distances = [scipy.stats.wasserstein_distance(real @ unit, fake @ unit) for unit in units]
+
+    found = sliced_wasserstein_distance(real, fake, directions=30, seed=4, block=7)
+    assert found == pytest.approx(statistics.mean(distances), rel=1e-9)
+
+
+def test_the_sliced_wasserstein_distance_of_a_shift_is_its_mean_length_along_a_direction():
+    shift = normal(3, seed=5)
+    line = REAL[:, :1]
+
+    assert sliced_wasserstein_distance(line, line - 2.5) == pytest.approx(2.5)  # one dimension: in each direction
+    found = sliced_wasserstein_distance(REAL[:, :3], REAL[:, :3] + shift, directions=20_000)
+    assert found == pytest.approx(shift.norm().item() / 2, rel=0.02)  # the mean of abs(cos) on a sphere
+
+
+def test_the_sliced_wasserstein_distance_is_symmetric_homogeneous_and_zero_on_the_same_set():
+    expected = sliced_wasserstein_distance(REAL, FAKE, 50)
+
+    assert sliced_wasserstein_distance(FAKE, REAL, 50) == pytest.approx(expected)
+    assert sliced_wasserstein_distance(3 * REAL, 3 * FAKE, 50) == pytest.approx(3 * expected)
+    assert sliced_wasserstein_distance(REAL, REAL.flip(0), 50) == pytest.approx(0, abs=1e-12)
+    assert sliced_wasserstein_distance(REAL, REAL.repeat(2, 1), 50) == pytest.approx(0, abs=1e-12)
+
+
+def test_the_sliced_wasserstein_distance_sees_what_equal_moments_hide():
+    real = features(2000, 3, seed=1)
+    gaussian = Gaussian.fit(real)
+    coin = normal(2000, 3, seed=8).sign()  # two values a dimension
+    coin = (coin - coin.mean(0)) @ torch.linalg.inv(torch.linalg.cholesky(coin.T.cov())).T
+    fake = gaussian.mean + coin @ torch.linalg.cholesky(gaussian.covariance).T
+
+    assert distance(real, fake) == pytest.approx(0, abs=1e-6)
+    assert sliced_wasserstein_distance(real, fake) > 3 * sliced_wasserstein_distance(
+        real, features(4000, 3, seed=1)[2000:]
+    )
+
+
+def test_the_effective_rank_counts_equal_eigenvalues_and_no_scale_or_rotation_changes_it():
+    turn = rotation(12)
+
+    assert effective_rank(torch.diag(torch.tensor([2.0] * 5 + [0.0] * 7))) == pytest.approx(5)
+    assert effective_rank(torch.diag(torch.tensor([3.0, 1.0]))) == pytest.approx(4 / 3**0.75)  # exp of their entropy
+    covariance = Gaussian.fit(REAL).covariance
+    assert effective_rank(5 * turn @ covariance @ turn.T) == pytest.approx(effective_rank(covariance))

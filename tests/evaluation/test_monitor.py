@@ -3,10 +3,13 @@
 import json
 
 import pytest
+import torch
 from worlds import run, same_bits
 
 from genhub import AutoPipeline, train
 from genhub.data import DataConfig, load
+from genhub.evaluation.generation import pixels
+from genhub.evaluation.memorisation import memorisation
 from genhub.evaluation.monitor import QualityMonitor
 
 WATCHED = {"evaluation.every": 1, "evaluation.count": 8, "evaluation.arguments": {"num_inference_steps": 1}}
@@ -81,6 +84,26 @@ def test_real_images_are_near_and_noise_is_far():
     assert abs(watch(test.images)) < 10
     assert watch(test.images.flip(0)) == pytest.approx(watch(test.images), abs=1e-6)
     assert watch(255 - test.images[:256]) > 100
+
+
+def test_the_share_near_to_training_images_is_that_of_the_memorisation_report_and_finds_copies():
+    config = DataConfig(source="sample", val_size=500)
+    real, held_out, test = load(config, "train")[:3000], load(config, "val"), load(config, "test")
+    monitor = QualityMonitor(real, held_out)
+    copies = torch.cat([test.images[:300], real.images[:100]])
+
+    near = monitor.near(copies)["val_near_pix"]
+
+    assert near == memorisation(*map(pixels, (copies, real.images, held_out.images))).near
+    assert 0.25 <= near < 0.3
+    assert monitor.near(held_out.images) == {"val_near_pix": 0.01}  # by definition
+
+
+def test_near_copies_are_logged_while_training(tiny, tmp_path):
+    folder = train("ddpm-quick", tmp_path / "run", overrides=tiny | WATCHED | {"training.max_steps": 2})
+
+    records = [json.loads(line) for line in (folder / "training/metrics.jsonl").read_text().splitlines()]
+    assert [record["val_near_pix"] for record in records if "val_near_pix" in record] == [0, 0]  # still noise
 
 
 def test_other_data_is_watched_in_pixels(tmp_path):

@@ -50,6 +50,15 @@ def test_quality_stands_above_the_loss_each_against_minutes():
     assert "pix" in quality.y_label
 
 
+def test_near_copies_stand_below_beside_the_share_of_new_real_images():
+    log = records({"step": 1, "seconds": 60.0}, {"step": 1, "val_kid_pix": 3.0, "val_near_pix": 0.02})
+
+    (_, near), _ = quality_panels({"REPO": log})
+
+    assert (near.lines[0].x, near.lines[0].y, near.lines[0].labels) == ([1], [0.02], [""])
+    assert near.levels == {"new real images": 0.01}
+
+
 def test_two_runs_stand_in_one_panel_by_their_names():
     one, other = (records({"step": 1, "seconds": 60.0}, {"step": 1, "val_kid_clf": value}) for value in (5.0, -1.0))
 

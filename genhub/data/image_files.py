@@ -1,0 +1,101 @@
+"""Images that someone else made: a folder of image files, or a NumPy archive."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+from PIL import Image
+
+from genhub.data.decode import DecodeError, decode
+from genhub.data.images import Images
+
+
+def load_image_files(path: Path) -> Images:
+    """Loads the images of a folder in the order of their file names, or those of an `.npz` archive.
+
+    Subfolders are classes. An archive holds uint8 images (N, H, W), (N, H, W, C) or (N, C, H, W), C of 1 or 3, as its
+    first array, and may hold their classes as `labels`, (N,).
+
+    Raises:
+        ValueError: there are no images, or they are not readable, not of 8 bits, or of several sizes; or only some
+            have a class.
+    """
+    if path.is_dir():
+        return _load_folder(path)
+    if path.suffix != ".npz":
+        raise ValueError(f"The file of images must be an .npz archive, got {path}.")
+    return _load_archive(path)
+
+
+def _load_folder(folder: Path) -> Images:
+    extensions = Image.registered_extensions()
+    found = [path.relative_to(folder) for path in folder.rglob("*") if path.suffix.lower() in extensions]
+    files = [path for path in found if not any(part.startswith(".") for part in path.parts)]
+    if not files:
+        raise ValueError(f"The folder {folder} must hold images or a saved pipeline with its model_index.json.")
+    files.sort(key=lambda path: (path.name, path))  # whatever their class: numbered files stay in their order
+    folders = {path.parts[0] for path in files if len(path.parts) > 1}
+    if folders and any(len(path.parts) == 1 for path in files):
+        raise ValueError(f"The images of {folder} must lie all in subfolders, a class each, or all in none.")
+    class_names = tuple(sorted(folders))
+    labels = torch.tensor([class_names.index(path.parts[0]) for path in files]) if folders else None
+    try:
+        images = decode([(folder / path).read_bytes() for path in files])
+    except DecodeError as error:
+        raise ValueError(f"{folder / files[error.index]} {error.reason}.") from error
+    return Images(images, labels, class_names or None)
+
+
+def _load_archive(path: Path) -> Images:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            labels = archive["labels"] if "labels" in archive.files else None
+            arrays = [archive[name] for name in archive.files if name != "labels"][:1]
+    except (OSError, ValueError, BadZipFile) as error:
+        raise ValueError(f"{path} is not a readable archive of arrays ({error}).") from error
+    if not arrays:
+        raise ValueError(f"The archive {path} must hold an array of images.")
+    images = _channels_first(path, arrays[0])
+    if labels is None:
+        return Images(images)
+    if labels.shape != (len(images),) or labels.dtype.kind not in "iu":
+        raise ValueError(f"`labels` of {path} must be {len(images)} whole numbers, got {labels.dtype} {labels.shape}.")
+    return Images(images, torch.from_numpy(labels.astype(np.int64)))
+
+
+def _channels_first(path: Path, array: np.ndarray) -> torch.Tensor:
+    """Returns an array of images as (N, C, H, W)."""
+    if array.ndim == 3:
+        array = array[:, None]
+    elif array.ndim == 4 and array.shape[3] in (1, 3):
+        array = array.transpose(0, 3, 1, 2)
+    if array.dtype != np.uint8 or array.ndim != 4 or array.shape[1] not in (1, 3) or not array.size:
+        raise ValueError(
+            f"The images of {path} must be uint8 (N, H, W), (N, H, W, C) or (N, C, H, W) with C of 1 or 3, got "
+            f"{array.dtype} {array.shape}."
+        )
+    return torch.from_numpy(np.ascontiguousarray(array))
+
+
+def with_classes_of(images: Images, class_names: Sequence[str] | None, num_classes: int) -> Images:
+    """Returns `images` with labels that number the classes as another data set does: by name, or as they are if names
+    are numbers.
+
+    Raises:
+        ValueError: a class is none of that data set.
+    """
+    if images.labels is None:
+        return images
+    known = {name: index for index, name in enumerate(class_names or ())}
+    known |= {str(index): index for index in range(num_classes)}
+    names = images.class_names or [str(index) for index in range(int(images.labels.max()) + 1)]
+    used = [names[index] if index >= 0 else str(index) for index in images.labels.unique().tolist()]
+    if unknown := [name for name in used if name not in known]:
+        raise ValueError(
+            f"The classes of the images must be {', '.join(class_names or ())} or 0 to {num_classes - 1}, got "
+            f"{unknown[0]!r}."
+        )
+    numbers = torch.tensor([known.get(name, -1) for name in names])
+    return Images(images.images, numbers[images.labels], tuple(class_names) if class_names else None)
