@@ -68,7 +68,7 @@ def evaluate(
         check_sampling_arguments(subject.pipeline, arguments)
     _check(subject, data_source, batch_size, seed, cas, accelerator)
     evaluation = Evaluation(subject, subject.target(output), data_source, accelerator)
-    if likelihood:
+    if likelihood and subject.pipeline is not None:
         check_likelihood(subject.pipeline, evaluation.test, likelihood)
     if subject.images is not None:
         stored = evaluation.stored_images(count)
@@ -128,6 +128,7 @@ def _check(
 
 def _measure_likelihood(evaluation: Evaluation, count: int) -> None:
     """Adds the likelihood of `count` test images under a diffusion model, if any."""
-    if count and evaluation.accelerator.is_main_process:
-        metrics = evaluate_diffusion_likelihood(evaluation.subject.pipeline, evaluation.test, count, evaluation.tell)
+    pipeline = evaluation.subject.pipeline
+    if count and pipeline is not None and evaluation.accelerator.is_main_process:
+        metrics = evaluate_diffusion_likelihood(pipeline, evaluation.test, count, evaluation.tell)
         evaluation.result["figures"] += [metric.to_dict() for metric in metrics]

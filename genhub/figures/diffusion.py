@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from diffusers import DDPMScheduler
@@ -76,7 +77,8 @@ def load_diffusion(repo: str) -> Subject:
 
 def record_trajectory(subject: Subject, count: int, seed: int, steps: int | None = None) -> Trajectory:
     """Generates `count` images, of all classes in turn, and keeps every step."""
-    pipeline, labels = subject.pipeline, labels_in_turn(subject.pipeline, range(count))
+    pipeline: Any = subject.pipeline
+    labels = labels_in_turn(pipeline, range(count))
     generators = [keyed_generator("image", seed, index) for index in range(count)]
     config = pipeline.unet.config
     size = (config["sample_size"],) * 2 if isinstance(config["sample_size"], int) else config["sample_size"]

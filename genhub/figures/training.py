@@ -4,6 +4,7 @@ import bisect
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -142,7 +143,7 @@ def quality_panels(logs: dict[str, str | None]) -> tuple[list[plotting.Panel], s
     return panels, "Held-out images during training, lower is better; the lowest value is labelled"
 
 
-def quality_lines(repo: str, log: str | None) -> dict[str, dict[str, list]]:
+def quality_lines(repo: str, log: str | None) -> dict[str, dict[str, Any]]:
     """Returns the points of each measure of quality against minutes: key of a record -> `x`, `y` and `labels`."""
     records = parse_log(repo, log)
     clock = {record["step"]: record["seconds"] for record in records if "seconds" in record}

@@ -25,6 +25,7 @@ its arithmetic on dense 3 x 3 convolutions, which run at the full rate of any pr
 """
 
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -107,7 +108,8 @@ class LeanUNet2DModel(ModelMixin, ConfigMixin):
     ):
         super().__init__()
         self._check_config()
-        schedule = DDPMScheduler(num_train_timesteps=num_train_timesteps, beta_schedule=beta_schedule)
+        names: Any = {"num_train_timesteps": num_train_timesteps, "beta_schedule": beta_schedule}
+        schedule = DDPMScheduler(**names)
         self.alphas_cumprod = schedule.alphas_cumprod  # (T,); no buffer, so that it stays float32
 
         self.noise_level = NoiseLevelEmbedding(embedding_channels)
@@ -148,10 +150,9 @@ class LeanUNet2DModel(ModelMixin, ConfigMixin):
 
     def _initialise(self):
         """Starts every block, and the prediction, at 0."""
-        zeros = [self.conv_out, *(part.conv_2 for part in self.modules() if isinstance(part, LeanBlock))]
-        for layer in zeros:
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        last = [self.conv_out, *(part.conv_2 for part in self.modules() if isinstance(part, LeanBlock))]
+        for parameter in nn.ModuleList(last).parameters():
+            nn.init.zeros_(parameter)
 
     def forward(
         self,
@@ -195,13 +196,13 @@ class LeanUNet2DModel(ModelMixin, ConfigMixin):
         for level, blocks in enumerate(self.down_blocks):
             if level:
                 hidden = self.downsamplers[level - 1](hidden)  # half the height and width
-            for block in blocks:
+            for block in blocks.children():
                 hidden = block(hidden, embedding)
             skips.append(hidden)
         hidden = self.mid_block(hidden, embedding)
         for level in reversed(range(len(skips))):
             hidden = hidden + self.skips[level](skips[level])
-            for block in self.up_blocks[level]:
+            for block in self.up_blocks[level].children():
                 hidden = block(hidden, embedding)
             if level:
                 hidden = self.upsamplers[level - 1](hidden)  # twice the height and width

@@ -49,13 +49,11 @@ class CosineDDPMPipeline(DiffusionPipeline):
                 f"`num_classes` must be the network's `num_class_embeds`, {embeds}, or one less if the last one is a "
                 f"null class, got {num_classes}."
             )
-        for name in ("num_train_timesteps", "beta_schedule"):
-            trained = unet.config.get(name)
-            if trained is not None and scheduler.config.get(name) != trained:
-                raise ValueError(
-                    f"`scheduler.{name}` must be that of the network, {trained}, got {scheduler.config.get(name)}."
-                )
         self.register_modules(unet=unet, scheduler=scheduler)
+        for name in ("num_train_timesteps", "beta_schedule"):
+            trained, given = unet.config.get(name), self.scheduler.config.get(name)
+            if trained not in (None, given):
+                raise ValueError(f"`scheduler.{name}` must be that of the network, {trained}, got {given}.")
         self.register_to_config(
             num_inference_steps=num_inference_steps,
             num_classes=embeds if num_classes is None else num_classes,

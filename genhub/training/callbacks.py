@@ -109,8 +109,9 @@ class SaveCheckpoint(Callback):
 
 
 class MonitorQuality(Callback):
-    """Logs the kernel distance of generated images and the share near to training images; keeps the best repository in `training/best`, and in
-    `training/healthy` the last one, with a checkpoint, of an adversarial game without a failure mode."""
+    """Logs the kernel distance of generated images and the share near to training images; keeps the best repository in
+    `training/best`, and in `training/healthy` the last one, with a checkpoint, of an adversarial game without a
+    failure mode."""
 
     def __init__(
         self,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
@@ -31,7 +31,7 @@ def make_accelerator(config: TrainingConfig, logs: Path) -> Accelerator:
     launched = int(os.environ.get("WORLD_SIZE", 1))
     # Without this a second run in one process would keep the first one's precision
     AcceleratorState._reset_state(reset_partial_state=True)
-    device = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"), timeout=TIMEOUT).device
+    device: Any = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"), timeout=TIMEOUT).device
     try:
         accelerator = Accelerator(
             mixed_precision=best_precision(device) if config.mixed_precision == "auto" else config.mixed_precision,

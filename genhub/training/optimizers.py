@@ -2,17 +2,17 @@
 
 from collections import defaultdict
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
-from torch.optim.adamw import adamw
+from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic iteration (Jordan et al. 2024)
 
 
-class Muon(Optimizer):
+class Muon(AdamW):
     """Momentum whose updates are made orthogonal (Jordan et al. 2024, *Muon*, kellerjordan.github.io/posts/muon).
 
     Matrices, and convolutions flattened to (out, in x height x width), move by U V^T, where U S V^T is their momentum,
@@ -42,43 +42,47 @@ class Muon(Optimizer):
         linear: bool = True,
         ns_steps: int = 5,
     ):
-        for name, value in (("lr", lr), ("weight_decay", weight_decay), ("adamw_lr", adamw_lr)):
-            if value < 0:
-                raise ValueError(f"`{name}` must be at least 0, got {value}.")
+        if lr < 0:
+            raise ValueError(f"`lr` must be at least 0, got {lr}.")
         if not 0 <= momentum < 1:
             raise ValueError(f"`momentum` must lie in [0, 1), got {momentum}.")
-        if not all(0 <= beta < 1 for beta in adamw_betas):
-            raise ValueError(f"`adamw_betas` must lie in [0, 1), got {adamw_betas}.")
         if ns_steps < 1:
             raise ValueError(f"`ns_steps` must be at least 1, got {ns_steps}.")
         self.ns_steps = ns_steps
-        groups = {True: [], False: []}
+        groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
         for parameter in params:
             is_wide = parameter.ndim > 1 and min(parameter.shape[:2]) >= min_channels
             groups[is_wide and (linear or parameter.ndim > 2)].append(parameter)
-        orthogonal = {"params": groups[True], "lr": lr, "orthogonal": True}
-        adamw = {"params": groups[False], "lr": adamw_lr, "orthogonal": False}
-        adamw["fused"] = True  # then `load_state_dict` keeps the count of steps on the device of its parameter
-        defaults = {"momentum": momentum, "weight_decay": weight_decay, "betas": adamw_betas, "eps": 1e-8}
-        super().__init__([group for group in (orthogonal, adamw) if group["params"]], defaults)
+        orthogonal = {"params": groups[True], "lr": lr, "momentum": momentum, "orthogonal": True}
+        others = {"params": groups[False], "orthogonal": False}
+        present = [group for group in (orthogonal, others) if group["params"]]
+        super().__init__(present, adamw_lr, adamw_betas, weight_decay=weight_decay, fused=True)
 
     @torch.no_grad()
-    def step(self, closure=None):
+    def step(self, closure: Any = None) -> Any:
         """Takes one step."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        hidden = []  # from AdamW, which passes over weights without a gradient
         for group in self.param_groups:
-            parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
-            (self._step_orthogonal if group["orthogonal"] else self._step_adamw)(parameters, group)
+            if group["orthogonal"]:
+                hidden += [(weight, weight.grad) for weight in group["params"] if weight.grad is not None]
+                self._step_orthogonal(group)
+        for weight, _ in hidden:
+            weight.grad = None
+        super().step()
+        for weight, gradient in hidden:
+            weight.grad = gradient
         return loss
 
-    def _step_orthogonal(self, parameters: list[nn.Parameter], group: dict):
-        gradients = [as_matrix(parameter.grad, like=parameter) for parameter in parameters]
-        momenta = [self._momentum(parameter) for parameter in parameters]
+    def _step_orthogonal(self, group: dict[str, Any]):
+        weights = [weight for weight in group["params"] if weight.grad is not None]
+        gradients = [as_matrix(weight.grad, like=weight) for weight in weights]
+        momenta = [self._momentum(weight) for weight in weights]
         torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
-        updates = list(torch._foreach_lerp(gradients, momenta, group["momentum"]))
+        updates = list(torch._foreach_lerp(gradients, momenta, group["momentum"]))  # Nesterov's
         by_shape = defaultdict(list)
         for index, update in enumerate(updates):
             by_shape[update.shape].append(index)
@@ -87,43 +91,16 @@ class Muon(Optimizer):
             orthogonal = orthogonalise(torch.stack([updates[index] for index in alike]), self.ns_steps).mul_(scale)
             for index, update in zip(alike, orthogonal, strict=True):
                 updates[index] = update
-        weights = [as_matrix(parameter, like=parameter) for parameter in parameters]
-        torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
-        torch._foreach_add_(weights, updates, alpha=-group["lr"])
+        matrices = [as_matrix(weight, like=weight) for weight in weights]
+        torch._foreach_mul_(matrices, 1 - group["lr"] * group["weight_decay"])
+        torch._foreach_add_(matrices, updates, alpha=-group["lr"])
 
-    def _momentum(self, parameter: nn.Parameter) -> Tensor:
-        """Returns the momentum of a parameter, as a matrix."""
-        state = self.state[parameter]
+    def _momentum(self, weight: Tensor) -> Tensor:
+        """Returns the momentum of a weight, as a matrix."""
+        state = self.state[weight]
         if "momentum" not in state:
-            state["momentum"] = torch.zeros_like(parameter)  # with the memory format of the parameter
-        return as_matrix(state["momentum"], like=parameter)
-
-    def _step_adamw(self, parameters: list[nn.Parameter], group: dict):
-        for parameter in parameters:
-            if not self.state[parameter]:
-                like = {"memory_format": torch.preserve_format}
-                self.state[parameter] = {
-                    "step": torch.zeros((), device=parameter.device),
-                    "exp_avg": torch.zeros_like(parameter, **like),
-                    "exp_avg_sq": torch.zeros_like(parameter, **like),
-                }
-        states = [self.state[parameter] for parameter in parameters]
-        adamw(
-            parameters,
-            [parameter.grad for parameter in parameters],
-            [state["exp_avg"] for state in states],
-            [state["exp_avg_sq"] for state in states],
-            [],
-            [state["step"] for state in states],
-            fused=True,
-            amsgrad=False,
-            beta1=group["betas"][0],
-            beta2=group["betas"][1],
-            lr=group["lr"],
-            weight_decay=group["weight_decay"],
-            eps=group["eps"],
-            maximize=False,
-        )
+            state["momentum"] = torch.zeros_like(weight)  # in the memory format of the weight
+        return as_matrix(state["momentum"], like=weight)
 
 
 def as_matrix(weight: Tensor, like: Tensor) -> Tensor:
@@ -173,10 +150,10 @@ class LinearDecay(LRScheduler):
     def move_to(self, share: float):
         """Sets the rates for `share` of training, in [0, 1]."""
         self.share = share
-        for group, rate in zip(self.optimizer.param_groups, self.get_lr(), strict=True):
+        self._last_lr: list[float | Tensor] = self.get_lr()
+        for group, rate in zip(self.optimizer.param_groups, self._last_lr, strict=True):
             group["lr"] = rate
-        self._last_lr = self.get_lr()
 
-    def get_lr(self) -> list[float]:
+    def get_lr(self) -> list[float | Tensor]:
         rising = min(self.share / self.warmup, 1.0) if self.warmup else 1.0
         return [rate * rising * (1 - self.share) for rate in self.base_lrs]

@@ -17,7 +17,7 @@ def undeclared_options(cls: type) -> tuple[str, ...]:
     return tuple(name for name in UNDECLARED if reads and name not in parameters)
 
 
-def register_undeclared(scheduler: SchedulerMixin, options: dict[str, Any]) -> None:
+def register_undeclared(scheduler: Any, options: dict[str, Any]) -> None:
     """Writes undeclared options into the config of `scheduler`, where `save_pretrained` keeps them.
 
     Raises:

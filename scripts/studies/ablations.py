@@ -109,7 +109,7 @@ def write_report(source: str, folder: Path, minutes: float, count: int, rows: li
         if row not in report["rows"]:
             repository = runs / row.replace(" ", "-").replace(",", "").replace("`", "")
             if not (repository / "model_index.json").is_file():
-                overrides = QUIET | {"training.max_minutes": minutes} | ROWS[row]
+                overrides: dict[str, object] = QUIET | {"training.max_minutes": minutes} | ROWS[row]
                 train("ddpm-quick", repository, overrides=overrides, trust_code=True)
             report["rows"][row] = judge(repository, count)
             print(row, report["rows"][row], flush=True)
@@ -125,7 +125,8 @@ class Judge:
         held_out = load(DataConfig(source=source, val_size=5000), "val")
         assert isinstance(held_out, Images)
         self.space = next(pinned_spaces())
-        self.real, self.shape = Gaussian.fit(self.space(held_out.images)), held_out.images.shape[1:]
+        channels, height, width = held_out.images.shape[1:]
+        self.real, self.shape = Gaussian.fit(self.space(held_out.images)), (channels, height, width)
 
     def __call__(self, folder: Path, count: int) -> dict[str, Any]:
         """Returns what a row of the report says."""
@@ -173,7 +174,7 @@ def markdown(report: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("source", help="Fashion MNIST, as data.source of a recipe")
     parser.add_argument("output", type=Path, help="folder of the report")
     parser.add_argument("--minutes", type=float, default=2.0)

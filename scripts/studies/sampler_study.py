@@ -89,7 +89,7 @@ def study(
     settings |= {"reference_images": len(test), "options": options or {}, "arguments": arguments or {}}
     settings |= {"repository": content_hash(*(sha256(file) for file in sorted(folder.glob("*/*.safetensors"))))}
     settings |= {"hardware": {"device": device_name(pipeline.device), "threads": torch.get_num_threads()}}
-    report = _stored(path, settings) | {"versions": versions()}
+    report: dict[str, Any] = _stored(path, settings) | {"versions": versions()}
     for name, number in missing(report, names, calls, len(pipeline.scheduler)):
         images, cell = measure(pipeline, name, number, test, settings)
         comparison = Comparison(space, real, Gaussian.fit(real), space(images))

@@ -48,7 +48,7 @@ def compare(recipe: str, source: str, folder: Path, seeds: list[int]) -> Path:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("recipe")
     parser.add_argument("source", help="Fashion MNIST, as data.source of a recipe")
     parser.add_argument("folder", type=Path, help="of the runs")

@@ -127,7 +127,7 @@ def markdown(report: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("source", help="Fashion MNIST, as data.source of a recipe")
     parser.add_argument("output", type=Path, help="folder of the report")
     parser.add_argument("--minutes", type=float, nargs="+", default=[1.0, 2.0, 6.0, 20.0, 60.0])
