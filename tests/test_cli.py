@@ -127,7 +127,8 @@ def test_help_has_a_line_for_every_figure_with_the_options_that_it_takes(capsys)
     assert figures().keys() == FIGURES.keys()
     for name, target in FIGURES.items():
         module, _, function = target.partition(":")
-        options = list(inspect.signature(getattr(importlib.import_module(module), function)).parameters)[1:]
+        parameters = inspect.signature(getattr(importlib.import_module(module), function)).parameters.values()
+        options = [parameter.name for parameter in parameters if parameter.kind is not parameter.KEYWORD_ONLY][1:]
         (line,) = re.findall(rf"^  {name} +(\w.*)", printed, re.MULTILINE)
         assert re.findall(r"--(\w+)", line) == options
 

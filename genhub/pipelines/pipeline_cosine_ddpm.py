@@ -112,7 +112,7 @@ class CosineDDPMPipeline(DiffusionPipeline):
         Raises:
             ValueError: labels are out of range or given to an unconditional network, or missing for one without a null
                 class; guidance without labels or without a null class; a wrong number of steps, generators or latents;
-                or an unknown output type.
+                or an unknown output type or name of a callback's tensor.
         """
         if batch_size is None:
             batch_size = 1 if class_labels is None else torch.as_tensor(class_labels).numel()
