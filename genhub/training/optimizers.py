@@ -54,10 +54,10 @@ class Muon(Optimizer):
         for parameter in params:
             groups[is_matrix(parameter, min_channels)].append(parameter)
         orthogonal = {"params": groups[True], "lr": lr, "orthogonal": True}
-        adamw = {"params": groups[False], "lr": adamw_lr, "orthogonal": False}
-        adamw["fused"] = True  # then `load_state_dict` keeps the count of steps on the device of its parameter
+        rest = {"params": groups[False], "lr": adamw_lr, "orthogonal": False}
+        rest["fused"] = True  # then `load_state_dict` keeps the count of steps on the device of its parameter
         defaults = {"momentum": momentum, "weight_decay": weight_decay, "betas": adamw_betas, "eps": 1e-8}
-        super().__init__([group for group in (orthogonal, adamw) if group["params"]], defaults)
+        super().__init__([group for group in (orthogonal, rest) if group["params"]], defaults)
 
     @torch.no_grad()
     def step(self, closure=None):
