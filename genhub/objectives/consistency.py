@@ -78,7 +78,8 @@ class ConsistencyTuning(NoisePrediction):
         self.sigmas = torch.cat([torch.zeros(1), sigmas])  # (T + 1,); that of timestep t at t + 1
 
     def consistency_loss(self, batch: Batch, step: Step) -> Losses:
-        """Returns the mean of |f(x_t, t) - f(x_r, r)| / (sigma_t - sigma_r), without gradient through the second f."""
+        """Returns the mean of |f(x_t, t) - f(x_r, r)| / (alpha_t (sigma_t - sigma_r)), without gradient through the
+        second f. Departure from the paper: alpha_t, with which an error of v weighs alike at all noise levels."""
         x_0 = batch["sample"]  # (B, C, H, W)
         t, r, gap = self.draw_pairs(step)  # (B,) each
         eps = step.random.randn(*x_0.shape[1:])
@@ -96,7 +97,7 @@ class ConsistencyTuning(NoisePrediction):
 
         c = self.huber_constant  # as one more coordinate: a norm has a gradient at 0, a root has none
         distance = torch.linalg.vector_norm(F.pad(error, (0, 1), value=c), dim=1) - c  # (B,)
-        return {"loss": (distance / gap).mean()}
+        return {"loss": (distance * (1 + self.sigmas.to(t.device)[t + 1] ** 2).sqrt() / gap).mean()}  # 1 / alpha_t
 
     def draw_pairs(self, step: Step) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Draws t, and for it r < t and sigma_t - sigma_r, (B,) each; r = -1 is the clean image, of sigma 0."""
