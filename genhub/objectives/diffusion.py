@@ -34,7 +34,7 @@ class NoisePrediction(Objective):
         timesteps: "uniform", drawn one by one, or "stratified", one in each of B equal parts of 0..T-1, so that every
             batch meets all noise levels (Kingma et al. 2021, arXiv 2107.00630, App. I.1).
         label_dropout: probability of replacing a label by the null class (Ho & Salimans 2022, arXiv 2207.12598,
-            Algorithm 1).
+            Algorithm 1), for a network that knows classes.
     """
 
     def __init__(
@@ -56,8 +56,6 @@ class NoisePrediction(Objective):
                 f"`scheduler.prediction_type` must be one of {', '.join(PREDICTION_TYPES)}, got {prediction_type!r}."
             )
         self.num_class_embeds = unet.config.get("num_class_embeds")
-        if label_dropout and not self.num_class_embeds:
-            raise ValueError("`label_dropout` must be 0 for a network without `num_class_embeds`.")
         self.modules = {"unet": unet}
         self.phases = (Phase("unet", self.denoising_loss),)
         self.alphas_cumprod, self.prediction_type = scheduler.alphas_cumprod, prediction_type
@@ -70,11 +68,11 @@ class NoisePrediction(Objective):
             ValueError: the network does not know all classes, or has no null class to drop labels to.
         """
         super().check_labels(images)
-        num_classes = images.shape.num_classes
-        if self.label_dropout and (num_classes is None or self.num_class_embeds != num_classes + 1):
+        num_classes, embeds = images.shape.num_classes, self.num_class_embeds
+        if self.label_dropout and embeds and (num_classes is None or embeds != num_classes + 1):
             raise ValueError(
                 "`components.unet.num_class_embeds` must be one more than the number of classes with "
-                f"`label_dropout`, for the null class, got {self.num_class_embeds} and {num_classes} classes."
+                f"`label_dropout`, for the null class, got {embeds} and {num_classes} classes."
             )
 
     def denoising_loss(self, batch: Batch, step: Step) -> Losses:

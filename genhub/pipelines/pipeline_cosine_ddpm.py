@@ -59,7 +59,7 @@ class CosineDDPMPipeline(DiffusionPipeline):
             num_classes=embeds if num_classes is None else num_classes,
             guidance_scale=guidance_scale,
         )
-        if guidance_scale != 1 and not self.has_null_class:
+        if guidance_scale != 1 and embeds and not self.has_null_class:
             raise ValueError(f"`guidance_scale` must be 1: the network has no null class, got {guidance_scale}.")
         self.image_processor = VaeImageProcessor(vae_scale_factor=1)
 

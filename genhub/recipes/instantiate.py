@@ -9,11 +9,17 @@ from genhub.recipes.arguments import check_arguments, parameters_of
 from genhub.recipes.imports import import_class
 from genhub.utils.schedulers import register_undeclared, undeclared_options
 
+AUTO = "auto"
+AUTOMATIC = ("num_class_embeds",)  # arguments that may be `auto`
+
 
 class Spec:
     """A class, or a function, and the arguments that a recipe sets.
 
     A model of transformers, whose constructor takes a config object, has the parameters of its config class.
+
+    Attributes:
+        automatic: arguments that the recipe leaves to the data by the word `auto`.
 
     Args:
         section: where the recipe names it, for error messages.
@@ -42,6 +48,9 @@ class Spec:
         self.parameters = parameters_of(self.config_class or self.cls)
         self.given = tuple(name for name in given if name in self.parameters)
         arguments = {name: value for name, value in entry.items() if name != "class"}
+        self.automatic = {name for name in AUTOMATIC if arguments.get(name) == AUTO}
+        for name in self.automatic:
+            del arguments[name]
         undeclared = undeclared_options(self.cls) if inspect.isclass(self.cls) else ()
         self.undeclared = {name: arguments.pop(name) for name in undeclared if name in arguments}
         self.arguments = check_arguments(section, self.config_class or self.cls, arguments, skip=self.given)

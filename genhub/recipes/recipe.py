@@ -17,6 +17,7 @@ Sections:
 A constructor's parameter that bears the name of a component receives that component. `in_channels`, `out_channels`,
 `sample_size`, `num_classes`, `data_mean` and `data_std` come from the data where a recipe leaves them out, and
 `num_training_steps`, `total_steps` and `T_max` of a learning-rate schedule from the length of its stage.
+`num_class_embeds: auto` is one for each class of the data and one for the null class, or none without labels.
 """
 
 import inspect
@@ -133,6 +134,8 @@ class Recipe:
             values = (shape.channels, shape.channels, size, shape.num_classes, shape.mean, shape.std)
             found = {key: value for key, value in zip(FROM_DATA, values, strict=True) if value is not None}
             filled = {key: value for key, value in found.items() if spec.lacks(key)}
+        if "num_class_embeds" in spec.automatic:  # the classes and the null class; none without labels
+            filled["num_class_embeds"] = shape.num_classes + 1 if shape.num_classes else None
         component = spec.build(**filled)
         for key, value in filled.items():
             self.sections["components"][name][key] = list(value) if isinstance(value, tuple) else value

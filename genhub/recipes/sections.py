@@ -19,6 +19,7 @@ SECTIONS = (
     "stages",
     "reported",
 )
+AUTOMATIC = '"auto"'  # a value that was decided by the data
 CHANGEABLE_ON_RESUME = (  # keys of `training`
     "epochs",
     "max_steps",
@@ -80,6 +81,7 @@ def resume_conflicts(saved: dict, current: dict) -> list[str]:
         key
         for key in sorted(before.keys() | after.keys())
         if before.get(key) != after.get(key)
+        and after.get(key) != AUTOMATIC
         and key not in changeable
         and key.partition(".")[0] not in ("evaluation", "reported")
     ]
