@@ -10,7 +10,7 @@ import torch
 
 from genhub.utils.randomness import keyed_generator
 
-STATISTICS_SAMPLES = 1000  # at most, evenly spaced, for the mean and standard deviation
+MEASURED = 1000  # samples, at most, for the mean and standard deviation
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Shape:
     width: int
     class_names: tuple[str, ...] | None = None
     num_classes: int | None = field(default=None, compare=False)  # None for lazy data whose classes have no names
-    mean: float | None = field(default=None, compare=False)  # None for lazy data, too
+    mean: float | None = field(default=None, compare=False)  # of `measure` alone, as is std
     std: float | None = field(default=None, compare=False)
 
 
@@ -53,10 +53,13 @@ class InMemory(ABC):
         count = None if self.class_names is None else len(self.class_names)
         if count is None and self.labels is not None and len(self.labels):
             count = int(self.labels.max()) + 1
-        spread = self.sample(slice(None, None, math.ceil(len(self) / STATISTICS_SAMPLES)))
-        channels, height, width = spread.shape[1:]
-        mean, std = round(spread.mean().item(), 3), round(spread.std(correction=0).item(), 3)
-        return Shape(channels, height, width, self.class_names, count, mean, std)
+        channels, height, width = self.sample(slice(1)).shape[1:]
+        return Shape(channels, height, width, self.class_names, count)
+
+    def measure(self) -> Shape:
+        """Returns the shape with the mean and standard deviation of some samples, evenly spaced."""
+        spread = self.sample(slice(None, None, math.ceil(len(self) / MEASURED)))
+        return replace(self.shape, mean=round(spread.mean().item(), 3), std=round(spread.std(correction=0).item(), 3))
 
     def __getitem__(self, index: slice | torch.Tensor) -> Self:
         return self._map(lambda tensor: tensor[index])

@@ -1,14 +1,16 @@
 """Data sets that are decoded while training: too large for memory, or streamed."""
 
+import math
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
 from genhub.data.config import DataConfig
 from genhub.data.decode import DecodeError, decode
-from genhub.data.images import Images, Order, Shape
+from genhub.data.images import MEASURED, Images, Order, Shape
 from genhub.data.sources import read_file
 from genhub.utils.randomness import keyed_generator, seed_of
 
@@ -58,6 +60,16 @@ class Lazy(IterableDataset):
         else:
             rows = self.rows.select(range(start, stop))
         return Lazy(rows, stop - start, self.columns, self.config, self.class_names, self.shape)
+
+    def measure(self) -> Shape:
+        """Returns the shape with the mean and standard deviation of some samples: evenly spaced, or the first ones of
+        a stream."""
+        if self.config.streaming:
+            rows = list(self.rows.take(MEASURED))
+        else:
+            rows = [self.rows[index] for index in range(0, self.length, math.ceil(self.length / MEASURED))]
+        measured = self.to_images(rows).measure()
+        return replace(self.shape, mean=measured.mean, std=measured.std)
 
     def load(self) -> Images:
         """Decodes the whole data set into memory."""

@@ -110,7 +110,7 @@ class Run:
         torch.manual_seed(seed_of("weights", self.config.seed))
         builder = ComponentBuilder(recipe, accelerator, load_weights=not self.folder.has_checkpoints)
         self.train_data, self.val_data = builder.encode(self.images, self.held_out)
-        self.components = builder.build(self.images.shape, self.train_data.shape)
+        self.components = builder.build(self.images.measure(), self.train_data.measure())
         self.modules = {name: part for name, part in self.components.items() if isinstance(part, nn.Module)}
         layout = torch.channels_last if self.config.channels_last else torch.preserve_format
         for module in self.modules.values():

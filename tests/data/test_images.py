@@ -60,7 +60,7 @@ def test_the_mean_and_deviation_are_those_of_at_most_1000_images_from_everywhere
     pixels = torch.randint(256, (count, 3, 2, 2), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     pixels[count // 2 :] //= 2  # a set whose ends differ
 
-    shape = Images(pixels).shape
+    shape = Images(pixels).measure()
 
     met = to_model_range(pixels)
     tolerance = 5e-4 if count <= 1000 else 0.03  # they are rounded to 3 digits
@@ -69,7 +69,7 @@ def test_the_mean_and_deviation_are_those_of_at_most_1000_images_from_everywhere
 
 
 def test_latents_have_a_mean_and_deviation_too():
-    shape = Latents(torch.tensor([-1.0, 3.0]).view(2, 1, 1, 1)).shape
+    shape = Latents(torch.tensor([-1.0, 3.0]).view(2, 1, 1, 1)).measure()
 
     assert (shape.mean, shape.std) == (1, 2)
 

@@ -48,6 +48,8 @@ def test_out_of_memory_means_the_same_batches_as_in_memory(folder, workers, star
     assert isinstance(whole, Images)
     assert isinstance(lazy, Lazy)
     assert (lazy.shape, len(lazy)) == (whole.shape, len(whole))
+    statistics = [(shape.mean, shape.std) for shape in (lazy.measure(), whole.measure())]
+    assert statistics[0] == statistics[1]
     for ours, theirs in zip(take(lazy, 9, 4, start, stride), take(whole, 9, 4, start, stride), strict=True):
         assert torch.equal(ours, theirs)
 
