@@ -101,7 +101,8 @@ def _mean_and_sd(metrics: Sequence[Metric]) -> dict:
 def table(computed: dict, space: str) -> str:
     """Returns the rows of `compute` in one space as a Markdown table, as in the README."""
     spread = {figure["name"]: figure for figure in computed["spread"]["figures"] if figure["space"] == space}
-    others = [f"{name} {spread[name]['value']:.3f} ± {spread[name]['sd']:.3f}" for name in ("FD-FM", "MIND")]
+    digits = {"FD-FM": 3, "MIND": 4}
+    others = [f"{x} {spread[x]['value']:.{n}f} ± {spread[x]['sd']:.{n}f}" for x, n in digits.items()]
     text = markdown({row["name"]: row for row in computed["rows"]}, space)
     return (
         f"{text}\n\n{computed['spread']['draws']} other draws of {computed['images']:,} training images: "
@@ -121,7 +122,7 @@ def markdown(rows: dict[str, dict], space: str) -> str:
         cells = [name]
         cells += [f"{metrics[distance]['value']:.3f}" for distance in distances]
         cells.append(f"{kernel['value']:.1f} ± {kernel['spread']:.1f}")
-        cells.append(f"{metrics['MIND']['value']:.3f}" if "MIND" in metrics else "")  # newer than some evaluations
+        cells.append(f"{metrics['MIND']['value']:.4f}" if "MIND" in metrics else "")  # newer than some evaluations
         cells += [f"{metrics[share]['value']:.3f}" for share in shares]
         cells.append(f"{memory['near']:.1%} **suspect**" if memory["suspect"] else f"{memory['near']:.1%}")
         lines.append(f"| {' | '.join(cells)} |")

@@ -1,6 +1,7 @@
 """Renews the tables of README.md from stored metrics: `python scripts/studies/readme.py`."""
 
 import json
+import math
 import re
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from genhub.repository.card_results import to_show
 
 ROOT = Path(__file__).parents[2]
 CARDS = ROOT / "model_cards"
+FAMILIES = {"generator": "GAN", "vae": "VAE"}  # component that only this family trains
 
 
 def blocks() -> dict[str, str]:
@@ -28,6 +30,7 @@ def blocks() -> dict[str, str]:
         "clf": references.table(stored, "clf"),
         "pix": references.table(stored, "pix"),
         "models": references.markdown(diffusion | complete, "clf"),
+        "leaderboard": _leaderboard({"ddpm-quick": _metrics(ROOT / "docs/ddpm-quick")} | models),
         "autoencoders": _autoencoders(_with_component("autoencoder", models)),
         "vaes": _vaes(vaes),
         "gans": _gans(gans),
@@ -38,6 +41,41 @@ def blocks() -> dict[str, str]:
 def _with_component(component: str, models: dict[str, dict]) -> dict[str, dict]:
     """Returns the models that were trained with a component of that name: a family."""
     return {name: metrics for name, metrics in models.items() if component in metrics["training"]["parameters"]}
+
+
+def _leaderboard(models: dict[str, dict]) -> str:
+    """Returns all generative models that were evaluated by the whole protocol, the nearest to the test images first."""
+    head = ["model", "family", "FD-FM", "MIND", "KID x 1000", "recall", "parameters", "network calls per image"]
+    head += ["images/s", "on", "minutes of training", "on"]
+    judged = {name: metrics for name, metrics in models.items() if (shown := to_show(metrics)) and shown["samples"]}
+    rows = []
+    for name, metrics in sorted(judged.items(), key=lambda model: _in_clf(model[1]).get("FD-FM", math.inf)):
+        evaluation, training, values = _shown(metrics), metrics["training"], _in_clf(metrics)
+        if not evaluation["complete"]:
+            continue
+        speed, folder = evaluation["speed"], "model_cards" if (CARDS / name).is_dir() else "docs"
+        rate = speed[f"images_per_second_batch_{evaluation['samples']['batch_size']}"]
+        rows.append(
+            [
+                f"[`{name}`]({folder}/{name}/README.md)",
+                next((family for part, family in FAMILIES.items() if part in training["parameters"]), "diffusion"),
+                f"{values['FD-FM']:.3f}",
+                f"{values['MIND']:.4f}" if "MIND" in values else "",
+                f"{values['KID x 1000']:.1f}",
+                f"{values['recall']:.3f}",
+                f"{speed['parameters']:,}",
+                f"{speed['passes_per_image']}",
+                f"{rate:,.0f}" if rate > 100 else f"{rate:.1f}",
+                _machine(evaluation["hardware"]),
+                f"{training['seconds'] / 60:.1f}",
+                " and ".join(training.get("steps_on") or [metrics["hardware"]["device"]]),
+            ]
+        )
+    return _table(head, rows)
+
+
+def _machine(hardware: dict) -> str:
+    return f"{hardware['device']}, {hardware['processes'] * hardware['threads']} thread(s)"
 
 
 def _autoencoders(models: dict[str, dict]) -> str:

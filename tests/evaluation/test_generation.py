@@ -158,9 +158,10 @@ def test_names_and_order_are_those_of_published_evaluations(repo):
     evaluation = json.loads((folder / "metrics.json").read_text())["evaluations"][-1]
     published = [(metric["name"], metric["space"]) for metric in evaluation["figures"] if metric["space"]]
 
+    newer = {"MIND"} - {name for name, _ in published}  # than these evaluations
     found = names(*(space.name for space in pinned_spaces()), "pix", has_labels=repo.startswith("conditional"))
 
-    assert [(name.replace("FD", "FD-FM"), space) for name, space in found] == published
+    assert [(name.replace("FD", "FD-FM"), space) for name, space in found if name not in newer] == published
 
 
 def test_label_fidelity_is_reported_with_labels_only_and_is_the_share_that_the_classifier_agrees_with(

@@ -11,19 +11,28 @@ from tiny import tiny_model
 from genhub.data import DataConfig, load
 from genhub.evaluation.features import PINNED, ClassifierSpace, pinned_spaces
 from genhub.evaluation.generation import Evaluator
-from genhub.evaluation.references import compute, spearman, stored, table
+from genhub.evaluation.generation_metrics import SlicedWassersteinDistance
+from genhub.evaluation.references import add_metrics, compute, spearman, stored, table
 
 
 @pytest.fixture(scope="module")
-def found():
-    """All rows with 150 images, judged by two classifiers that know nothing."""
-    sample = load(DataConfig(source="sample", val_size=0), "train")
+def sample():
+    return load(DataConfig(source="sample", val_size=0), "train")
+
+
+def make_evaluator(sample, metrics):
+    """Returns an evaluator with two classifiers that know nothing."""
     spaces = [
         ClassifierSpace(name, tiny_model("ImageClassifier", seed=seed, num_classes=10), f"untrained {seed}")
         for seed, name in enumerate(("clf", "clf-1"))
     ]
-    evaluator = Evaluator(sample[:1000], sample[2000:2300], spaces, metrics=quick_metrics(70, 100, 150))
-    return compute(evaluator, sample[4000:4100], draws=2, count=150)
+    return Evaluator(sample[:1000], sample[2000:2300], spaces, metrics=metrics)
+
+
+@pytest.fixture(scope="module")
+def found(sample):
+    """All rows with 150 images."""
+    return compute(make_evaluator(sample, quick_metrics(70, 100, 150)), sample[4000:4100], draws=2, count=150)
 
 
 def test_every_row_has_figures_and_a_memorisation_report(found):
@@ -37,6 +46,16 @@ def test_every_row_has_figures_and_a_memorisation_report(found):
         "without a class (Bag)",
     ]
     assert json.loads(json.dumps(found)) == found
+
+
+def test_a_metric_that_is_added_later_is_what_it_would_have_been(found, sample):
+    def without_mind(entry):
+        return entry | {"figures": [figure for figure in entry["figures"] if figure["name"] != "MIND"]}
+
+    older = found | {"rows": [*map(without_mind, found["rows"])], "spread": without_mind(found["spread"])}
+    del older["effective_rank"]
+
+    assert add_metrics(older, make_evaluator(sample, (SlicedWassersteinDistance(),)), sample[4000:4100]) == found
 
 
 def test_the_spread_is_that_of_other_draws(found):
@@ -70,6 +89,18 @@ def test_what_is_stored_is_of_the_pinned_nets_and_its_order_hangs_on_none_of_the
     assert {space.name: space.key for space in pinned_spaces()}.items() <= kept["spaces"].items()
     assert len(kept["order"]) == len(PINNED) - 1
     assert all(order >= 0.9 for order in kept["order"].values())
+
+
+@pytest.mark.parametrize("space", ["clf", "pix"])
+def test_every_fault_is_farther_than_real_images_by_mind_too(space):
+    def mind(row):
+        return next(f["value"] for f in row["figures"] if (f["name"], f["space"]) == ("MIND", space))
+
+    real, memoriser, *faults = map(mind, stored()["rows"])
+
+    assert memoriser < real  # of half as many images
+    assert min(faults) > 1.5 * real
+    assert 13 < stored()["effective_rank"][space] < 15
 
 
 def test_the_stored_rows_are_in_the_order_of_the_protocol():
