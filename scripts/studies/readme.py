@@ -44,7 +44,7 @@ def _with_component(component: str, models: dict[str, dict]) -> dict[str, dict]:
 
 
 def _leaderboard(models: dict[str, dict]) -> str:
-    """Returns all generative models that were evaluated by the whole protocol, the nearest to the test images first."""
+    """Returns all generative models that were judged by the whole protocol, the nearest to the test images first."""
     head = ["model", "family", "FD-FM", "MIND", "KID x 1000", "recall", "parameters", "network calls per image"]
     head += ["images/s", "on", "minutes of training", "on"]
     judged = {name: metrics for name, metrics in models.items() if (shown := to_show(metrics)) and shown["samples"]}
