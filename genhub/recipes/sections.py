@@ -81,7 +81,7 @@ def resume_conflicts(saved: dict, current: dict) -> list[str]:
         key
         for key in sorted(before.keys() | after.keys())
         if before.get(key) != after.get(key)
-        and after.get(key) != AUTOMATIC
+        and AUTOMATIC not in (before.get(key), after.get(key))
         and key not in changeable
         and key.partition(".")[0] not in ("evaluation", "reported")
     ]

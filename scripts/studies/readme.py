@@ -18,22 +18,19 @@ FAMILIES = {"generator": "GAN", "vae": "VAE"}  # component that only this family
 def blocks() -> dict[str, str]:
     """Returns the tables by their names: each stands between `<!-- name -->` and `<!-- /name -->`."""
     stored = references.stored()
-    diffusion = {
-        "`ddpm-quick`, 20 steps of DPM-Solver++": _shown(_metrics(ROOT / "docs/ddpm-quick")),
-        "the same, trained and judged again": _shown(_metrics(ROOT / "docs/ddpm-quick-again")),
-    }
     models = {path.name: _metrics(path) for path in sorted(CARDS.iterdir()) if path.is_dir()}
-    vaes, gans = _with_component("vae", models), _with_component("generator", models)
-    evaluations = {f"`{name}`": _shown(metrics) for name, metrics in (vaes | gans).items()}
+    vaes, gans, diffusion = (_with_component(part, models) for part in ("vae", "generator", "unet"))
+    evaluations = {f"`{name}`": _shown(metrics) for name, metrics in (diffusion | vaes | gans).items()}
     complete = {name: evaluation for name, evaluation in evaluations.items() if evaluation["complete"]}
     return {
         "clf": references.table(stored, "clf"),
         "pix": references.table(stored, "pix"),
-        "models": references.markdown(diffusion | complete, "clf"),
-        "leaderboard": _leaderboard({"ddpm-quick": _metrics(ROOT / "docs/ddpm-quick")} | models),
+        "models": references.markdown(complete, "clf"),
+        "leaderboard": _leaderboard(models),
         "autoencoders": _autoencoders(_with_component("autoencoder", models)),
         "vaes": _vaes(vaes),
         "gans": _gans(gans),
+        "diffusion": _diffusion(diffusion),
         "pretraining": _pretraining(),
     }
 
@@ -145,6 +142,32 @@ def _gans(models: dict[str, dict]) -> str:
                 " and ".join(training.get("steps_on") or [metrics["hardware"]["device"]]),
                 f"{values['FD-FM']:.3f}",
                 f"{values['KID x 1000']:.1f}",
+                f"{values['recall']:.3f}",
+                _percent(values.get("label fidelity")),
+                _cas(metrics),
+            ]
+        )
+    return _table(head, rows)
+
+
+def _diffusion(models: dict[str, dict]) -> str:
+    head = ["recipe", "U-Net", "images seen", "minutes", "on", "steps", "guidance", "FD-FM", "FD-FM in pix", "recall"]
+    head += ["label fidelity", "CAS"]
+    rows = []
+    for name, metrics in sorted(models.items(), key=lambda model: -_in_clf(model[1])["FD-FM"]):
+        training, samples, values = metrics["training"], _shown(metrics)["samples"], _in_clf(metrics)
+        in_pix = {metric["name"]: metric["value"] for metric in _shown(metrics)["figures"] if metric["space"] == "pix"}
+        rows.append(
+            [
+                f"[`{name}`](model_cards/{name}/README.md)",
+                f"{training['parameters']['unet']:,}",
+                f"{training['images']:,}",
+                f"{training['seconds'] / 60:.1f}",
+                _machine(metrics["hardware"]),
+                f"{samples['steps']}",
+                f"{samples['guidance_scale']:g}" if samples["guidance_scale"] else "",
+                f"{values['FD-FM']:.3f}",
+                f"{in_pix['FD-FM']:.3f}",
                 f"{values['recall']:.3f}",
                 _percent(values.get("label fidelity")),
                 _cas(metrics),
