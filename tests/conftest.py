@@ -22,7 +22,7 @@ os.environ |= {
 }
 for name in ("HF_TOKEN", "HF_ENDPOINT", "HF_DATASETS_CACHE", "WORLD_SIZE", "RANK", "LOCAL_RANK"):
     os.environ.pop(name, None)
-sys.path[:0] = [str(TESTS), str(TESTS.parent), str(TESTS.parent / "scripts")]
+sys.path[:0] = [str(TESTS), str(TESTS.parent), str(TESTS.parent / "scripts"), str(TESTS.parent / "scripts/studies")]
 
 import pytest  # noqa: E402
 import torch  # noqa: E402

@@ -5,7 +5,7 @@ import math
 import re
 from pathlib import Path
 
-from studies.pretraining import markdown
+from pretraining import markdown
 
 from genhub.evaluation import references
 from genhub.repository.card_results import to_show
