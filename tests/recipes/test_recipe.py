@@ -139,6 +139,20 @@ def test_what_the_data_decide_is_filled_in_and_written_down(shape, size):
     assert unet(torch.zeros(1, shape.channels, shape.height, shape.width), 0).sample.shape[1] == shape.channels
 
 
+@pytest.mark.parametrize(("num_classes", "embeds"), [(None, None), (2, 3), (10, 11)])
+def test_automatic_classes_are_those_of_the_data_and_the_null_class(num_classes, embeds):
+    recipe = tiny(QUICK, num_class_embeds="auto")
+    shape = Shape(1, 8, 8, num_classes=num_classes)
+
+    components = recipe.build_components(shape)
+    pipeline = recipe.build_pipeline(components)
+
+    assert components["unet"].config["num_class_embeds"] == embeds
+    assert yaml.safe_load(recipe.text)["components"]["unet"]["num_class_embeds"] == embeds
+    assert (pipeline.config["num_classes"], pipeline.has_null_class) == (num_classes, num_classes is not None)
+    recipe.stages[0].objective.build(**components)  # nothing to drop is no mistake
+
+
 OWN_PIPELINE = """
 from diffusers import DiffusionPipeline
 class Pipeline(DiffusionPipeline):
