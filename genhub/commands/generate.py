@@ -58,7 +58,7 @@ def generate(
     labels, texts = (_one_each(name, values, count) for name, values in conditions.items())
     path = _grid_path(repo, output)
     place = _device(device)
-    pipeline = AutoPipeline.from_pretrained(repo, torch_dtype=_dtype(dtype, place)).to(place)
+    pipeline = AutoPipeline.from_pretrained(repo, dtype=_dtype(dtype, place)).to(place)
     _check(pipeline, class_labels, prompts)
     arguments = arguments or {}
     check_sampling_arguments(pipeline, arguments)

@@ -40,7 +40,7 @@ class AutoPipeline:
         """Loads the pipeline of a folder or a Hub repository without running code from it.
 
         Args:
-            kwargs: those of `DiffusionPipeline.from_pretrained`, such as `revision` or `torch_dtype`.
+            kwargs: those of `DiffusionPipeline.from_pretrained`, such as `revision` or `dtype`.
 
         Raises:
             RepositoryError: the repository does not exist or cannot be reached; its weights are damaged, pickled or

@@ -83,7 +83,7 @@ def study(
     real = cached_features(space, test.images)
     if count < (least := 2 * (real.shape[1] + 1)):
         raise ValueError(f"`count` must be at least {least}, for the covariance of features of halves, got {count}.")
-    pipeline = AutoPipeline.from_pretrained(folder, torch_dtype=DTYPES[dtype]).to(best_device())
+    pipeline = AutoPipeline.from_pretrained(folder, dtype=DTYPES[dtype]).to(best_device())
     check_sampling_arguments(pipeline, arguments or {})
     settings = {"images": count, "seed": seed, "batch_size": batch_size, "dtype": dtype, "data": data}
     settings |= {"reference_images": len(test), "options": options or {}, "arguments": arguments or {}}
