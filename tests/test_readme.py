@@ -105,9 +105,8 @@ def small(recipe: str, tiny: dict) -> dict:
         key: value for key, value in tiny.items() if key.split(".")[0] in ("components", "objective", "pipeline")
     }
     rest = {key: value for key, value in tiny.items() if key.startswith("training.") or key == "data.val_size"}
-    for name in ("components.unet.num_class_embeds", "objective.label_dropout", "pipeline"):  # left to the data
+    for name in ("components.unet.num_class_embeds", "objective.label_dropout"):  # left to the data
         network.pop(name)
-    network |= {"pipeline.num_inference_steps": 2}
     return rest | (network if recipe == "ddpm-quick" else {})
 
 

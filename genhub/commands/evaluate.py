@@ -59,14 +59,12 @@ def evaluate(
     accelerator = make_accelerator(TrainingConfig(), logs=Path())
     subject = load_subject(repo, accelerator.device)
     arguments, scheduler_arguments = arguments or {}, scheduler_arguments or {}
+    _check(subject, data_source, batch_size, seed, cas, accelerator)
     if subject.pipeline is None:
-        batch = None if batch_size == protocol.BATCH_SIZE else batch_size
-        options = {"seed": seed, "batch_size": batch, "scheduler": scheduler, "likelihood": likelihood or None}
-        _check_unset(repo, options, scheduler_arguments, arguments)
+        _check_unset(repo, seed, batch_size, scheduler, likelihood, scheduler_arguments | arguments)
     else:
         set_scheduler(subject.pipeline, scheduler, scheduler_arguments)
         check_sampling_arguments(subject.pipeline, arguments)
-    _check(subject, data_source, batch_size, seed, cas, accelerator)
     evaluation = Evaluation(subject, subject.target(output), data_source, accelerator)
     if likelihood and subject.pipeline is not None:
         check_likelihood(subject.pipeline, evaluation.test, likelihood)
@@ -74,26 +72,36 @@ def evaluate(
         stored = evaluation.stored_images(count)
         evaluation.evaluate_samples(stored, {"images": count or len(subject.images)}, feature_net)
     if subject.capabilities.can("generate"):
-        training_seed = 0 if subject.recipe is None else subject.recipe.training.seed
-        seed = protocol.SEED + training_seed if seed is None else seed
-        sampler = evaluation.sampler(seed, batch_size, arguments)
+        sampler = evaluation.sampler(_sampling_seed(subject, seed), batch_size, arguments)
         record = sampling_record(sampler, protocol.COUNT if count is None else count, scheduler_arguments)
         evaluation.evaluate_samples(sampler, record, feature_net)
     if subject.capabilities.can("reconstruct"):
         evaluation.evaluate_reconstructions()
     _measure_likelihood(evaluation, likelihood)
     evaluation.write()
-    if cas:
+    if cas:  # it takes hours
         evaluation.evaluate_cas(cas)
         evaluation.write()
     return evaluation.target
 
 
-def _check_unset(repo: str, options: dict[str, Any], *sections: dict[str, Any]) -> None:
+def _sampling_seed(subject: Subject, seed: int | None) -> int:
+    """Returns `seed`, or the protocol's for the seed of training."""
+    training_seed = 0 if subject.recipe is None else subject.recipe.training.seed
+    return protocol.SEED + training_seed if seed is None else seed
+
+
+def _check_unset(
+    repo: str, seed: int | None, batch_size: int, scheduler: str | None, likelihood: int, arguments: dict[str, Any]
+) -> None:
     """Raises ValueError if an option is about a pipeline, and the images are already there."""
-    given = [name for name, value in options.items() if value is not None] + [
-        name for part in sections for name in part
-    ]
+    is_set = {
+        "seed": seed is not None,
+        "batch_size": batch_size != protocol.BATCH_SIZE,
+        "scheduler": scheduler is not None,
+        "likelihood": likelihood != 0,
+    }
+    given = [*(name for name, value in is_set.items() if value), *arguments]
     if given:
         raise ValueError(f"`{given[0]}` must be unset: the images of {repo} are already there.")
 

@@ -27,7 +27,8 @@ def distance_panels(repo: str, text: str | None) -> tuple[list[plotting.Panel], 
     Raises:
         ValueError: there is no evaluation of generated images, or the newest one measured no time.
     """
-    evaluations = [entry for entry in json.loads(text or "{}").get("evaluations", []) if "speed" in entry]
+    stored = json.loads(text or "{}").get("evaluations", [])
+    evaluations = [entry for entry in stored if entry["samples"] and "speed" in entry]
     if not evaluations:
         raise ValueError(f"{repo} has no evaluation of generated images to draw: run `genhub evaluate {repo}` first.")
     newest = evaluations[-1]

@@ -109,7 +109,7 @@ def choose_geometrically(files: list[Path], count: int) -> list[Path]:
 
 
 def training_time(repo: str, against: str | None = None) -> bytes:
-    """Draws kernel distance, validation loss and near-copies against the minutes of training.
+    """Draws kernel distance, validation loss and near-copies against minutes of training.
 
     Args:
         against: a second run, drawn beside the first.

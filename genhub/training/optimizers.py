@@ -42,10 +42,13 @@ class Muon(AdamW):
         linear: bool = True,
         ns_steps: int = 5,
     ):
-        if lr < 0:
-            raise ValueError(f"`lr` must be at least 0, got {lr}.")
+        for name, value in (("lr", lr), ("adamw_lr", adamw_lr), ("weight_decay", weight_decay)):
+            if value < 0:
+                raise ValueError(f"`{name}` must be at least 0, got {value}.")
         if not 0 <= momentum < 1:
             raise ValueError(f"`momentum` must lie in [0, 1), got {momentum}.")
+        if not all(0 <= beta < 1 for beta in adamw_betas):
+            raise ValueError(f"`adamw_betas` must lie in [0, 1), got {adamw_betas}.")
         if ns_steps < 1:
             raise ValueError(f"`ns_steps` must be at least 1, got {ns_steps}.")
         self.ns_steps = ns_steps
@@ -58,6 +61,9 @@ class Muon(AdamW):
         present = [group for group in (orthogonal, others) if group["params"]]
         super().__init__(present, adamw_lr, adamw_betas, weight_decay=weight_decay, fused=True)
 
+    def __setstate__(self, state: dict[str, Any]):
+        Optimizer.__setstate__(self, state)  # AdamW's looks for a count of steps in every state
+
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
         """Takes one step."""
@@ -67,9 +73,10 @@ class Muon(AdamW):
                 loss = closure()
         hidden = []  # from AdamW, which passes over weights without a gradient
         for group in self.param_groups:
-            if group["orthogonal"]:
-                hidden += [(weight, weight.grad) for weight in group["params"] if weight.grad is not None]
-                self._step_orthogonal(group)
+            moving = [weight for weight in group["params"] if weight.grad is not None]
+            if group["orthogonal"] and moving:
+                hidden += [(weight, weight.grad) for weight in moving]
+                self._step_orthogonal(moving, group)
         for weight, _ in hidden:
             weight.grad = None
         super().step()
@@ -77,8 +84,7 @@ class Muon(AdamW):
             weight.grad = gradient
         return loss
 
-    def _step_orthogonal(self, group: dict[str, Any]):
-        weights = [weight for weight in group["params"] if weight.grad is not None]
+    def _step_orthogonal(self, weights: list[nn.Parameter], group: dict[str, Any]):
         gradients = [as_matrix(weight.grad, like=weight) for weight in weights]
         momenta = [self._momentum(weight) for weight in weights]
         torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])

@@ -44,7 +44,7 @@ def test_an_untrained_network_generates_white_noise_with_the_moments_of_the_data
     pipe.set_progress_bar_config(disable=True)
     x_t = torch.randn(16, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 
-    images = pipe(16, latents=x_t, num_inference_steps=100, output_type="pt").images
+    images = pipe(16, latents=x_t, num_inference_steps=200, output_type="pt").images
 
     assert_close(2 * images - 1, -0.2 + 0.2 * x_t, rtol=0, atol=0.02)  # the probability flow ODE of a Gaussian
 

@@ -204,7 +204,6 @@ def test_a_few_steps_on_eight_images_lower_the_loss(prediction_type, variant):
         (None, {"timesteps": "even"}, "`timesteps` must be one of uniform, stratified, got 'even'"),
         (11, {"label_dropout": 1.0}, r"`label_dropout` must lie in \[0, 1\), got 1.0"),
         (11, {"label_dropout": -0.1}, r"`label_dropout` must lie in \[0, 1\), got -0.1"),
-        (None, {"label_dropout": 0.1}, "`label_dropout` must be 0 for a network without `num_class_embeds`"),
     ],
 )
 def test_bad_arguments_are_refused_by_name_and_value(num_class_embeds, arguments, message):

@@ -191,6 +191,7 @@ def test_an_input_and_a_sampling_argument_are_parameters_of_the_call(name):
 def test_every_further_parameter_of_a_call_is_declared(name):
     pipe = PIPELINES[name].make()
     common = {"batch_size", "class_labels", "generator", "latents", "output_type", "return_dict", "self"}
+    common |= {"callback_on_step_end", "callback_on_step_end_tensor_inputs"}
 
     assert (
         inspect.signature(type(pipe).__call__).parameters.keys() - common == capabilities_of(pipe).sampling_arguments

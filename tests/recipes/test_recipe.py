@@ -37,7 +37,7 @@ def unconditional(recipe):
 
 
 def test_a_number_may_be_written_as_yaml_1_1_does_not_know_it(tmp_path):
-    (tmp_path / "mine.yaml").write_text(recipes.load(QUICK).text.replace("lr: 0.008", "lr: 1e-4"))
+    (tmp_path / "mine.yaml").write_text(recipes.load(QUICK).text.replace("lr: 0.006", "lr: 1e-4"))
 
     ((optimizer, _),) = recipes.load(tmp_path / "mine.yaml").stages[0].optimizers.values()
 

@@ -68,8 +68,8 @@ def test_stages_override_level_by_level_and_another_class_starts_afresh():
     ]
     assert [stage.objective.arguments["loss"] for stage in recipe.stages] == ["huber", "mse", "mse"]
     optimizers = [stage.optimizers["unet"] for stage in recipe.stages]
-    kept = {"weight_decay": 0.02}
-    assert [spec.arguments for spec, _ in optimizers] == [{"lr": 8e-3} | kept, {"lr": 0.5} | kept, {"lr": 0.1}]
+    kept = {"linear": False, "weight_decay": 0.02}
+    assert [spec.arguments for spec, _ in optimizers] == [{"lr": 6e-3} | kept, {"lr": 0.5} | kept, {"lr": 0.1}]
     assert [schedule is None for _, schedule in optimizers] == [False, False, True]
     assert [stage.training for stage in recipes.load(QUICK).stages] == [recipes.load(QUICK).training]
 

@@ -11,7 +11,6 @@ import pytest
 from worlds import run, same_bits
 
 from genhub import train
-from genhub.training import clock
 from genhub.training.callbacks import Validate
 from genhub.training.clock import Clock
 from genhub.training.distributed import TrainingStopped
@@ -28,7 +27,7 @@ class Machine:
     def __init__(self):
         self.now, self.seconds, self.steps, self.stop_after = 0.0, 1.0, 0, None
 
-    def monotonic(self):
+    def time(self):
         return self.now
 
     def work(self):
@@ -46,7 +45,7 @@ def machine(monkeypatch):
         machine.work()
         return step(self, *arguments)
 
-    monkeypatch.setattr(clock, "time", machine)
+    monkeypatch.setattr(Clock, "now", staticmethod(machine.time))
     monkeypatch.setattr(Loop, "optimizer_step", optimizer_step)
     return machine
 
