@@ -58,8 +58,8 @@ def evaluate(
     """
     accelerator = make_accelerator(TrainingConfig(), logs=Path())
     subject = load_subject(repo, accelerator.device)
-    arguments, scheduler_arguments = arguments or {}, scheduler_arguments or {}
     _check(subject, data_source, batch_size, seed, cas, accelerator)
+    arguments, scheduler_arguments = arguments or {}, scheduler_arguments or {}
     if subject.pipeline is None:
         _check_unset(repo, seed, batch_size, scheduler, likelihood, scheduler_arguments | arguments)
     else:
@@ -69,19 +69,18 @@ def evaluate(
     if likelihood and subject.pipeline is not None:
         check_likelihood(subject.pipeline, evaluation.test, likelihood)
     if subject.images is not None:
-        stored = evaluation.stored_images(count)
-        evaluation.evaluate_samples(stored, {"images": count or len(subject.images)}, feature_net)
+        stored = {"images": len(subject.images) if count is None else count}
+        evaluation.evaluate_samples(evaluation.stored_images(count), stored, feature_net)
     if subject.capabilities.can("generate"):
         sampler = evaluation.sampler(_sampling_seed(subject, seed), batch_size, arguments)
-        record = sampling_record(sampler, protocol.COUNT if count is None else count, scheduler_arguments)
-        evaluation.evaluate_samples(sampler, record, feature_net)
+        count = protocol.COUNT if count is None else count
+        evaluation.evaluate_samples(sampler, sampling_record(sampler, count, scheduler_arguments), feature_net)
     if subject.capabilities.can("reconstruct"):
         evaluation.evaluate_reconstructions()
-    _measure_likelihood(evaluation, likelihood)
+    _measure_likelihood(evaluation, likelihood)  # then results are safe before the hours of CAS
     evaluation.write()
-    if cas:  # it takes hours
+    if cas:
         evaluation.evaluate_cas(cas)
-        evaluation.write()
     return evaluation.target
 
 

@@ -4,6 +4,7 @@
 Noise levels are sigma = sqrt((1 - alpha_bar) / alpha_bar) of x_t / alpha_t = x_0 + sigma_t eps.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -76,6 +77,10 @@ class ConsistencyTuning(NoisePrediction):
         self.alphas_cumprod: torch.Tensor = scheduler.alphas_cumprod  # (T,)
         sigmas = ((1 - self.alphas_cumprod) / self.alphas_cumprod).sqrt()
         self.sigmas = torch.cat([torch.zeros(1), sigmas])  # (T + 1,); that of timestep t at t + 1
+
+    def validate(self, batch: Batch, step: Step) -> Losses:
+        """Returns the loss of the end of training, when r is nearest to t."""
+        return self.consistency_loss(batch, replace(step, progress=1.0))
 
     def consistency_loss(self, batch: Batch, step: Step) -> Losses:
         """Returns the mean of |f(x_t, t) - f(x_r, r)| / (alpha_t (sigma_t - sigma_r)), without gradient through the

@@ -84,7 +84,7 @@ class NoisePrediction(Objective):
         return {"loss": self.loss(prediction, target(x_0, eps, alpha, sigma, self.prediction_type))}
 
     def predict(self, x_t: torch.Tensor, timesteps: torch.Tensor, batch: Batch, step: Step) -> torch.Tensor:
-        """Returns the network's prediction (B, C, H, W), of which a share does not know its class."""
+        """Returns the network's prediction (B, C, H, W), with labels dropped at random."""
         inputs = {"class_labels": self.drop_labels(batch["labels"], step)} if self.num_class_embeds else {}
         return self.modules["unet"](sample=x_t, timestep=timesteps, **inputs).sample.float()
 

@@ -27,7 +27,7 @@ def target(
 def predicted_x_0(
     prediction: torch.Tensor, x_t: torch.Tensor, alpha: torch.Tensor, sigma: torch.Tensor, prediction_type: str
 ) -> torch.Tensor:
-    """Returns the x_0 that a prediction of eps, x_0 or v at x_t means."""
+    """Converts a prediction of eps, x_0 or v at x_t to x_0."""
     if prediction_type == "epsilon":
         return (x_t - sigma * prediction) / alpha
     return prediction if prediction_type == "sample" else alpha * x_t - sigma * prediction

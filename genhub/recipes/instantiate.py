@@ -48,7 +48,7 @@ class Spec:
         self.parameters = parameters_of(self.config_class or self.cls)
         self.given = tuple(name for name in given if name in self.parameters)
         arguments = {name: value for name, value in entry.items() if name != "class"}
-        self.automatic = {name for name in AUTOMATIC if arguments.get(name) == AUTO}
+        self.automatic = {name for name in AUTOMATIC if arguments.get(name) == AUTO and name in self.parameters}
         for name in self.automatic:
             del arguments[name]
         undeclared = undeclared_options(self.cls) if inspect.isclass(self.cls) else ()

@@ -19,7 +19,6 @@ SECTIONS = (
     "stages",
     "reported",
 )
-AUTOMATIC = '"auto"'  # a value that was decided by the data
 CHANGEABLE_ON_RESUME = (  # keys of `training`
     "epochs",
     "max_steps",
@@ -81,10 +80,15 @@ def resume_conflicts(saved: dict, current: dict) -> list[str]:
         key
         for key in sorted(before.keys() | after.keys())
         if before.get(key) != after.get(key)
-        and AUTOMATIC not in (before.get(key), after.get(key))
+        and not _is_automatic(key, before.get(key), after.get(key))
         and key not in changeable
         and key.partition(".")[0] not in ("evaluation", "reported")
     ]
+
+
+def _is_automatic(key: str, *values: str | None) -> bool:
+    """Returns whether one of two recipes leaves a value to the data."""
+    return key.endswith(".num_class_embeds") and '"auto"' in values
 
 
 def _entry(entries: list, parents: list[str], index: str) -> object:

@@ -1,4 +1,4 @@
-"""The part of a card that says how much a model owes to its seed: the same recipe, trained several times."""
+"""The part of a card on the variation over training seeds."""
 
 import statistics
 from typing import Any
@@ -8,12 +8,12 @@ SMALLER_IS_BETTER = ("FD", "KID", "MIND", "class balance")
 
 
 def seeds_table(metrics: dict[str, Any]) -> list[str]:
-    """Returns the lines on the training runs in `metrics["seeds"]`, none without them.
+    """Returns the lines on the training runs in `metrics["seeds"]`, none for fewer than two.
 
-    Each entry of its `runs` is a seed and the figures of its evaluation by the same protocol.
+    Each is a `seed` and the `figures` of its evaluation, by the same protocol.
     """
     runs = metrics.get("seeds", [])
-    if not runs:
+    if len(runs) < 2:
         return []
     named = ", ".join(str(run["seed"]) for run in runs)
     lines = [

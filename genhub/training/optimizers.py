@@ -15,18 +15,18 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic iteration (Jordan et 
 class Muon(AdamW):
     """Momentum whose updates are made orthogonal (Jordan et al. 2024, *Muon*, kellerjordan.github.io/posts/muon).
 
-    Matrices, and convolutions flattened to (out, in x height x width), move by U V^T, where U S V^T is their momentum,
-    scaled to the update of AdamW (Liu et al. 2025, arXiv 2502.16982, Sec. 2.2). Vectors, embeddings and convolutions
-    with few channels on one side, as between pixels and features, are left to AdamW. `torch.optim.Muon` takes matrices
-    only, and one at a time; here those of one shape are iterated on together.
+    Matrices, and convolutions flattened after their first dimension, move by U V^T, where U S V^T is their momentum,
+    scaled to the update of AdamW (Liu et al. 2025, arXiv 2502.16982, Sec. 2.2). Vectors, and weights with few channels
+    on one side, as of small embeddings or between pixels and features, are left to AdamW. `torch.optim.Muon` takes
+    matrices only, and one at a time; here those of one shape are iterated on together.
 
     Args:
-        lr: of what is made orthogonal.
-        momentum: of Nesterov's kind.
+        lr: learning rate of the orthogonalised weights.
+        momentum: Nesterov momentum of their gradients.
         weight_decay: decoupled (Loshchilov & Hutter 2017, arXiv 1711.05101).
-        adamw_lr, adamw_betas: for the rest.
-        min_channels: least number of inputs and outputs of a weight that is made orthogonal.
-        linear: whether the weights of linear layers are made orthogonal, too.
+        adamw_lr, adamw_betas: of all other weights.
+        min_channels: least number of inputs and outputs of an orthogonalised weight.
+        linear: whether the weights of linear layers are orthogonalised, too.
         ns_steps: number of Newton-Schulz iterations.
     """
 
@@ -60,6 +60,7 @@ class Muon(AdamW):
         others = {"params": groups[False], "orthogonal": False}
         present = [group for group in (orthogonal, others) if group["params"]]
         super().__init__(present, adamw_lr, adamw_betas, weight_decay=weight_decay, fused=True)
+        self._step_supports_amp_scaling = False  # a gradient scaler skips the whole step, not AdamW's part alone
 
     def __setstate__(self, state: dict[str, Any]):
         Optimizer.__setstate__(self, state)  # AdamW's looks for a count of steps in every state
@@ -110,7 +111,7 @@ class Muon(AdamW):
 
 
 def as_matrix(weight: Tensor, like: Tensor) -> Tensor:
-    """Returns a weight as a matrix (out, rest), whose columns have the order of the memory of `like`: no copy."""
+    """Returns a weight as a matrix (rows, rest), whose columns have the order of the memory of `like`."""
     if like.ndim == 4 and like.is_contiguous(memory_format=torch.channels_last):
         weight = weight.permute(0, 2, 3, 1)
     return weight.reshape(len(weight), -1)
@@ -120,7 +121,8 @@ def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
     """Moves the singular values of matrices (N, R, C) to about 1, by a Newton-Schulz iteration (Jordan et al. 2024).
 
     Every factor of the iteration is a polynomial of the first Gram matrix. So the iteration is on the small Gram
-    matrices alone, which commute, and meets the matrices only at its ends: less than half of the arithmetic.
+    matrices alone, which commute, and meets the matrices only at its ends: half of the arithmetic for matrices that
+    are five times as wide as high.
     """
     a, b, c = COEFFICIENTS
     is_tall = matrices.shape[-2] > matrices.shape[-1]

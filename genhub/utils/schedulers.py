@@ -57,6 +57,9 @@ def check_alike(old: Any, new: Any) -> None:
         raise ValueError(f"`scheduler` must denoise as {type(old).__name__} does, got {name}.")
     if not hasattr(old, "alphas_cumprod"):
         return
+    predictions = [scheduler.config.get("prediction_type") for scheduler in (old, new)]
+    if predictions[0] != predictions[1]:
+        raise ValueError("`scheduler.prediction_type` must be {}, that of the network, got {}.".format(*predictions))
     levels = getattr(new, "alphas_cumprod", None)
     if levels is None or levels.shape != old.alphas_cumprod.shape or not torch.allclose(levels, old.alphas_cumprod):
         raise ValueError(

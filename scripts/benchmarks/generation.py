@@ -39,7 +39,9 @@ def benchmark_generation(rounds: int, diffusion: str = "ddpm-quick", batch_size:
 def build(name: str) -> tuple[Any, dict[str, int]]:
     """Returns the untrained pipeline of a recipe for images of Fashion MNIST, and the label to ask for, if any."""
     recipe = recipes.load(name)
-    pipeline: Any = recipe.build_pipeline(recipe.build_components(Shape(1, 28, 28, tuple("0123456789"))))
+    pipeline: Any = recipe.build_pipeline(
+        recipe.build_components(Shape(1, 28, 28, tuple("0123456789"), num_classes=10))
+    )
     return pipeline, {"class_labels": 3} if pipeline.config.get("num_classes") or "conditional" in name else {}
 
 

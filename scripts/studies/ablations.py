@@ -30,7 +30,14 @@ UNET, OBJECTIVE, OPTIMIZER = "components.unet", "objective", "optimizers.unet"
 QUIET: dict[str, Any] = {"training.validate_every": 0, "training.sample_every": 0, "training.checkpoint_every": 0}
 ADAMW = {"class": "torch.optim.AdamW", "betas": [0.9, 0.99], "schedule": {"class": "genhub.LinearDecay"}}
 CONSTANT = {"class": "torch.optim.lr_scheduler.ConstantLR", "factor": 1.0}
-LINEAR = {"class": "diffusers.DDPMScheduler", "num_train_timesteps": 1000, "beta_schedule": "linear"}
+LINEAR = {
+    "class": "diffusers.DPMSolverMultistepScheduler",
+    "num_train_timesteps": 1000,
+    "beta_schedule": "linear",
+    "use_exponential_sigmas": True,
+    "sigma_max": 56.0,
+    "sigma_min": 0.035,
+}
 OTHER_NET = {
     "class": "diffusers.UNet2DModel",
     "block_out_channels": [32, 64, 128],

@@ -198,7 +198,6 @@ def test_the_bound_of_the_perfect_denoiser_is_just_above_the_exact_value(correla
 
     exact = log_density(denoiser, to_model_range(images).double(), correlated) + 6 * math.log(BIN)
     gap, error = mean_of(exact - found)
-    print("GAP", gap, error)
     assert -3 * error < gap < 0.1 + 3 * error
     assert error < 0.1
 
@@ -213,7 +212,6 @@ def test_a_worse_denoiser_has_a_worse_bound_and_many_steps_a_better_one():
         mean_of(exact - variational_bound(denoiser, images, seeded())) for denoiser in (wrong, few)
     )
 
-    print("GAP", gap, error, gap_few, error_few)
     assert gap > 0.2 + 4 * error
     assert gap_few > 0.2 + 4 * error_few
 

@@ -19,6 +19,6 @@ def test_mean_spread_and_worst_of_each_figure():
     assert "| recall (clf) | 0.75 ± 0.05 | 0.7 |" in text  # the smallest share is
 
 
-@pytest.mark.parametrize("metrics", [{}, {"seeds": []}])
+@pytest.mark.parametrize("metrics", [{}, {"seeds": []}, {"seeds": [{"seed": 0, "figures": {"FD-FM (clf)": 0.2}}]}])
 def test_a_single_run_gets_no_table(metrics):
     assert seeds_table(metrics) == []
