@@ -156,8 +156,9 @@ class Evaluation:
                 self._add(evaluate_likelihoods(vae, self.splits, binarise, self.tell))
 
     def evaluate_cas(self, count: int) -> None:
-        """Adds and writes the classification accuracy score (CAS): the test accuracy of a classifier trained on `count`
-        generated images (Ravuri & Vinyals 2019, arXiv 1905.10887, Sec. 3), and of one trained on as many real ones."""
+        """Adds and writes the classification accuracy score (CAS): the test accuracy of a classifier trained on
+        `count` generated images (Ravuri & Vinyals 2019, arXiv 1905.10887, Sec. 3), and of one trained on as many real
+        ones."""
         generated = data.Images(self.source.draw(count)[0], self.source.labels(count), self.test.class_names)
         real = self.train.choose(min(count, len(self.train)), seed=0)
         for name, images in (("CAS", generated), (f"CAS of {len(real):,} real images", real)):

@@ -128,7 +128,8 @@ class Recipe:
 
     def build_component(self, name: str, shape: Shape) -> nn.Module | SchedulerMixin:
         """Builds one component for data of `shape`, the images or latents that it meets."""
-        spec, filled = self.components[name], {}
+        spec = self.components[name]
+        filled: dict[str, Any] = {}
         if self._meets_data(name):
             size = shape.height if shape.height == shape.width else (shape.height, shape.width)
             values = (shape.channels, shape.channels, size, shape.num_classes, shape.mean, shape.std)

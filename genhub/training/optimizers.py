@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -76,8 +76,9 @@ class Muon(AdamW):
         for group in self.param_groups:
             moving = [weight for weight in group["params"] if weight.grad is not None]
             if group["orthogonal"] and moving:
-                hidden += [(weight, weight.grad) for weight in moving]
-                self._step_orthogonal(moving, group)
+                gradients = [cast(Tensor, weight.grad) for weight in moving]
+                hidden += zip(moving, gradients, strict=True)
+                self._step_orthogonal(moving, gradients, group)
         for weight, _ in hidden:
             weight.grad = None
         super().step()
@@ -85,8 +86,8 @@ class Muon(AdamW):
             weight.grad = gradient
         return loss
 
-    def _step_orthogonal(self, weights: list[nn.Parameter], group: dict[str, Any]):
-        gradients = [as_matrix(weight.grad, like=weight) for weight in weights]
+    def _step_orthogonal(self, weights: list[nn.Parameter], gradients: list[Tensor], group: dict[str, Any]):
+        gradients = [as_matrix(gradient, like=weight) for weight, gradient in zip(weights, gradients, strict=True)]
         momenta = [self._momentum(weight) for weight in weights]
         torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
         updates = list(torch._foreach_lerp(gradients, momenta, group["momentum"]))  # Nesterov's
