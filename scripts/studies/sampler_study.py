@@ -77,6 +77,7 @@ def study(
     for name in names:
         if name not in SAMPLERS:
             raise ValueError(f"There is no sampler {name!r}{did_you_mean(name, SAMPLERS)}.")
+    check_options(options or {}, names)
     folder, path = download(repo), (output or Path(repo)) / "samplers.json"
     test, space = load(DataConfig(source=data), "test"), next(pinned_spaces())
     assert isinstance(test, Images)
@@ -127,6 +128,20 @@ def missing(report: dict, names: Sequence[str], calls: Sequence[int], total: int
     return [cell for cell in dict.fromkeys(wanted) if cell not in done]
 
 
+def options_of(name: str) -> set[str]:
+    """Returns the options that a sampler knows."""
+    scheduler = getattr(diffusers, SAMPLERS[name][0])
+    return {*inspect.signature(scheduler).parameters, *undeclared_options(scheduler)}
+
+
+def check_options(options: dict[str, Any], names: Sequence[str]) -> None:
+    """Raises ValueError for an option that no sampler knows."""
+    known = set().union(*map(options_of, names))
+    for option in options:
+        if option not in known:
+            raise ValueError(f"No sampler has the option `{option}`{did_you_mean(option, known)}.")
+
+
 def _steps(name: str, calls: int) -> tuple[int, int]:
     """Returns the steps that a sampler takes with at most `calls` calls, and the calls of these steps."""
     if name != "Heun":
@@ -141,8 +156,7 @@ def measure(
     """Returns the images of a cell, uint8 (N, C, H, W), and its cost."""
     scheduler, (steps, _) = pipeline.scheduler, _steps(name, calls)
     cls, own = SAMPLERS[name]
-    signature = inspect.signature(getattr(diffusers, cls)).parameters
-    known = {*signature, *undeclared_options(getattr(diffusers, cls))}
+    known = options_of(name)
     set_scheduler(pipeline, cls, {k: v for k, v in settings["options"].items() if k in known} | own)
     channels, height, width = test.images.shape[1:]
     sampler = Sampler(

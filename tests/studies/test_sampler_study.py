@@ -70,6 +70,7 @@ def test_ratios_are_to_the_most_ancestral_steps():
     [
         ({"names": ["UniPCC"]}, "no sampler 'UniPCC' .did you mean 'UniPC'"),
         ({"count": 257}, "`count` must be at least 258"),
+        ({"options": {"sigma_maks": 80}}, "No sampler has the option `sigma_maks` .did you mean 'sigma_max'"),
     ],
 )
 def test_mistakes_are_refused_before_any_work(changes, message, repo):
