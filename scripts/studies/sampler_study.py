@@ -137,9 +137,8 @@ def options_of(name: str) -> set[str]:
 def check_options(options: dict[str, Any], names: Sequence[str]) -> None:
     """Raises ValueError for an option that no sampler knows."""
     known = set().union(*map(options_of, names))
-    for option in options:
-        if option not in known:
-            raise ValueError(f"No sampler has the option `{option}`{did_you_mean(option, known)}.")
+    for option in options.keys() - known:
+        raise ValueError(f"No sampler has the option `{option}`{did_you_mean(option, known)}.")
 
 
 def _steps(name: str, calls: int) -> tuple[int, int]:
@@ -156,8 +155,7 @@ def measure(
     """Returns the images of a cell, uint8 (N, C, H, W), and its cost."""
     scheduler, (steps, _) = pipeline.scheduler, _steps(name, calls)
     cls, own = SAMPLERS[name]
-    known = options_of(name)
-    set_scheduler(pipeline, cls, {k: v for k, v in settings["options"].items() if k in known} | own)
+    set_scheduler(pipeline, cls, {k: v for k, v in settings["options"].items() if k in options_of(name)} | own)
     channels, height, width = test.images.shape[1:]
     sampler = Sampler(
         pipeline,
