@@ -74,10 +74,7 @@ def study(
     Raises:
         ValueError: an unknown sampler, too few images, or a stored study with other settings.
     """
-    for name in names:
-        if name not in SAMPLERS:
-            raise ValueError(f"There is no sampler {name!r}{did_you_mean(name, SAMPLERS)}.")
-    check_options(options or {}, names)
+    check_samplers(names, options or {})
     folder, path = download(repo), (output or Path(repo)) / "samplers.json"
     test, space = load(DataConfig(source=data), "test"), next(pinned_spaces())
     assert isinstance(test, Images)
@@ -134,8 +131,11 @@ def options_of(name: str) -> set[str]:
     return {*inspect.signature(scheduler).parameters, *undeclared_options(scheduler)}
 
 
-def check_options(options: dict[str, Any], names: Sequence[str]) -> None:
-    """Raises ValueError for an option that no sampler knows."""
+def check_samplers(names: Sequence[str], options: dict[str, Any]) -> None:
+    """Raises ValueError for an unknown sampler, or an option that none of them knows."""
+    for name in names:
+        if name not in SAMPLERS:
+            raise ValueError(f"There is no sampler {name!r}{did_you_mean(name, SAMPLERS)}.")
     known = set().union(*map(options_of, names))
     for option in options.keys() - known:
         raise ValueError(f"No sampler has the option `{option}`{did_you_mean(option, known)}.")
