@@ -52,10 +52,7 @@ OTHER_NET = {
 
 def variant(name: str, **arguments) -> dict[str, Any]:
     """Returns the override of the objective by one of `variants`."""
-    return {
-        OBJECTIVE: {"class": f"variants.{name}", "loss": "mse", "timesteps": "stratified", "label_dropout": 0.1}
-        | arguments
-    }
+    return {OBJECTIVE: {"class": f"variants.{name}", "label_dropout": 0.1} | arguments}
 
 
 ROWS: dict[str, dict[str, Any]] = {

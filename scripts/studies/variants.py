@@ -14,8 +14,8 @@ class ImmiscibleNoise(NoisePrediction):
     """Takes for each image the nearest of `candidates` noises (Li et al. 2024, *Immiscible Diffusion*, arXiv
     2406.12303, with the nearest of k in place of an assignment)."""
 
-    def __init__(self, unet, scheduler, candidates: int = 4, **arguments):
-        super().__init__(unet, scheduler, **arguments)
+    def __init__(self, unet, scheduler, candidates: int = 4, label_dropout: float = 0.0):
+        super().__init__(unet, scheduler, "mse", "stratified", label_dropout)
         self.candidates = candidates
 
     def draw_noise(self, x_0: torch.Tensor, step: Step) -> torch.Tensor:
@@ -27,8 +27,8 @@ class ImmiscibleNoise(NoisePrediction):
 class LogNormalLevels(NoisePrediction):
     """Draws ln sigma from a normal distribution (Karras et al. 2022, arXiv 2206.00364, Table 1), stratified."""
 
-    def __init__(self, unet, scheduler, mean: float = -0.85, std: float = 1.3, **arguments):
-        super().__init__(unet, scheduler, **arguments)
+    def __init__(self, unet, scheduler, mean: float = -0.85, std: float = 1.3, label_dropout: float = 0.0):
+        super().__init__(unet, scheduler, "mse", label_dropout=label_dropout)
         self.mean, self.std = mean, std
 
     def draw_timesteps(self, step: Step) -> torch.Tensor:
@@ -46,8 +46,8 @@ class WeightedLevels(NoisePrediction):
             x_0 times min(SNR, 5) (Hang et al. 2023, arXiv 2303.09556).
     """
 
-    def __init__(self, unet, scheduler, weighting: str = "epsilon", **arguments):
-        super().__init__(unet, scheduler, **arguments)
+    def __init__(self, unet, scheduler, weighting: str = "epsilon", label_dropout: float = 0.0):
+        super().__init__(unet, scheduler, "mse", "stratified", label_dropout)
         self.weighting = weighting
 
     def denoising_loss(self, batch: Batch, step: Step) -> Losses:
