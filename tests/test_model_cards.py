@@ -17,6 +17,7 @@ from safetensors import safe_open
 import genhub
 from genhub import recipes
 from genhub.cli import split_overrides
+from genhub.commands.subject import load_subject
 from genhub.recipes.recipe import FROM_DATA
 from genhub.recipes.sections import resume_conflicts
 from genhub.repository.card_results import to_show, with_results
@@ -83,6 +84,15 @@ def test_the_card_parses_and_its_results_are_those_of_its_metrics(folder):
     assert to_show(metrics) or {"val_accuracy"} <= {row["name"] for row in metrics["results"]}
     assert [name for name in re.findall(r"\]\(([^)/:]+)\)", text) if not (folder / name).is_file()] == []
     assert sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()) == repo_files(folder)
+
+
+@every_card
+def test_its_evaluations_are_of_the_weights_and_configs_that_are_published(folder):
+    evaluations = json.loads((folder / "metrics.json").read_text()).get("evaluations", [])
+
+    key = load_subject(str(folder), "cpu").key
+
+    assert {evaluation["repository"] for evaluation in evaluations} <= {key}
 
 
 @every_card

@@ -50,10 +50,7 @@ class CosineDDPMPipeline(DiffusionPipeline):
                 f"null class, got {num_classes}."
             )
         self.register_modules(unet=unet, scheduler=scheduler)
-        for name in ("num_train_timesteps", "beta_schedule"):
-            trained, given = unet.config.get(name), self.scheduler.config.get(name)
-            if trained not in (None, given):
-                raise ValueError(f"`scheduler.{name}` must be that of the network, {trained}, got {given}.")
+        self._check_scheduler()
         self.register_to_config(
             num_inference_steps=num_inference_steps,
             num_classes=embeds if num_classes is None else num_classes,
@@ -62,6 +59,16 @@ class CosineDDPMPipeline(DiffusionPipeline):
         if guidance_scale != 1 and embeds and not self.has_null_class:
             raise ValueError(f"`guidance_scale` must be 1: the network has no null class, got {guidance_scale}.")
         self.image_processor = VaeImageProcessor(vae_scale_factor=1)
+
+    def _check_scheduler(self):
+        """Refuses a scheduler with other noise levels, or another prediction, than the network says it has."""
+        for name in ("num_train_timesteps", "beta_schedule", "prediction_type"):
+            trained, given = self.unet.config.get(name), self.scheduler.config.get(name)
+            if trained not in (None, given):
+                raise ValueError(f"`scheduler.{name}` must be that of the network, {trained}, got {given}.")
+        levels, given = (getattr(part, "alphas_cumprod", None) for part in (self.unet, self.scheduler))
+        if levels is not None and given is not None and not torch.allclose(levels.cpu(), given.cpu()):
+            raise ValueError("`scheduler` must have the noise levels of the network, got others.")
 
     @property
     def has_null_class(self) -> bool:

@@ -82,8 +82,9 @@ class LeanUNet2DModel(ModelMixin, ConfigMixin):
         embedding_channels: of the noise level and the class.
         num_class_embeds: number of classes, with the null class if there is one; None for an unconditional network.
         data_mean, data_std: of the pixels in [-1, 1], or of the latents, over all channels.
-        num_train_timesteps, beta_schedule: of the scheduler, by which a timestep means a noise level; the schedules
-            are those of `diffusers.DDPMScheduler`.
+        num_train_timesteps, beta_schedule: the scheduler's, as in `diffusers.DDPMScheduler`; they map timesteps to
+            noise levels.
+        prediction_type: the scheduler's, "v_prediction".
 
     Raises:
         ValueError: a size that does not fit the levels, or a `data_std` that is not above 0.
@@ -105,6 +106,7 @@ class LeanUNet2DModel(ModelMixin, ConfigMixin):
         data_std: float = 0.5,
         num_train_timesteps: int = 4000,
         beta_schedule: str = "squaredcos_cap_v2",
+        prediction_type: str = "v_prediction",
     ):
         super().__init__()
         self._check_config()
@@ -142,6 +144,8 @@ class LeanUNet2DModel(ModelMixin, ConfigMixin):
             raise ValueError(
                 f"`sample_size` must be divisible by {coarsest} (patches, then levels), got {sample_size}."
             )
+        if config["prediction_type"] != "v_prediction":
+            raise ValueError(f"`prediction_type` must be v_prediction, got {config['prediction_type']!r}.")
         if not 0 < config["data_std"] < float("inf"):
             raise ValueError(f"`data_std` must be above 0, got {config['data_std']}.")
 
