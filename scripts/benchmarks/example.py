@@ -67,10 +67,11 @@ class UnconditionalExample:
 def benchmark_example(source: str, name: str, rounds: int, steps: int):
     """Prints the images per second of both, with the same U-Net and batch."""
     config = data.DataConfig(source=source, val_size=0)
-    recipe, images = recipes.load(name), cast(data.Images, data.load(config))
+    unconditional: dict[str, object] = {"components.unet.num_class_embeds": None}  # the example knows no labels
+    recipe, images = recipes.load(name, unconditional), cast(data.Images, data.load(config))
     dataset = open_dataset(data.source_folder(config), "train", config)
     with tempfile.TemporaryDirectory() as folder:
-        ours = Contestant(name, source, Path(folder) / "run", compiled=False)
+        ours = Contestant(name, source, Path(folder) / "run", compiled=False, overrides=unconditional)
         theirs = UnconditionalExample(recipe, images, dataset, steps)
         seconds = in_turns({"example": theirs.step, "genhub": ours.by_loop}, rounds)
     size = recipe.training.batch_size

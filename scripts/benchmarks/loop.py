@@ -23,10 +23,13 @@ SECONDS = 1.0  # of a turn, about
 class Contestant:
     """One recipe in training, by genhub's loop or bare; each call trains some steps and returns seconds per step."""
 
-    def __init__(self, name: str, source: str, folder: Path, compiled: bool):
+    def __init__(
+        self, name: str, source: str, folder: Path, compiled: bool, overrides: dict[str, object] | None = None
+    ):
         quiet = {f"training.{key}_every": 0 for key in ("checkpoint", "sample", "validate")}
-        overrides = {"data.source": source, "data.val_size": 0, "evaluation.every": 0, "training.max_minutes": None}
-        recipe = recipes.load(name, overrides | quiet | {"training.compile": compiled, "training.epochs": 1000.0})
+        quiet |= {"data.source": source, "data.val_size": 0, "evaluation.every": 0, "training.max_minutes": None}
+        quiet |= {"training.compile": compiled, "training.epochs": 1000.0}
+        recipe = recipes.load(name, quiet | (overrides or {}))
         self.run = Run(recipe, folder, resume=False)
         self.run.folder.open(self.run.accelerator)
         self.run.compile_modules()

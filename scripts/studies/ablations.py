@@ -7,27 +7,14 @@ held-out ones of Fashion MNIST. What is measured already is not measured again.
 """
 
 import argparse
-import json
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from genhub.data import DataConfig, Images, load
-from genhub.evaluation.features import pinned_spaces
-from genhub.evaluation.metrics import Gaussian, frechet_distance
-from genhub.evaluation.sampling import Sampler
-from genhub.repository.load import AutoPipeline
-from genhub.training.clock import Clock
-from genhub.training.run import train
-from genhub.utils.environment import device_name, versions
-from genhub.utils.files import atomic_write
+from cpu_minutes import Judge, Report
 
 sys.path.insert(0, str(Path(__file__).parent))  # for `variants`
 UNET, OBJECTIVE, OPTIMIZER = "components.unet", "objective", "optimizers.unet"
-QUIET: dict[str, Any] = {"training.validate_every": 0, "training.sample_every": 0, "training.checkpoint_every": 0}
 ADAMW = {"class": "torch.optim.AdamW", "betas": [0.9, 0.99], "schedule": {"class": "genhub.LinearDecay"}}
 CONSTANT = {"class": "torch.optim.lr_scheduler.ConstantLR", "factor": 1.0}
 LINEAR = {
@@ -93,63 +80,21 @@ ROWS: dict[str, dict[str, Any]] = {
 
 
 def write_report(source: str, folder: Path, minutes: float, count: int, rows: list[str], runs: Path) -> dict[str, Any]:
-    """Measures what is missing in report.json in `folder`, and writes it and README.md after each row.
+    """Measures what is missing in the report in `folder`, and writes it after each row.
 
     Args:
         minutes: of training, of one thread.
         count: number of generated images.
     """
-    Clock.now = staticmethod(time.process_time)  # other work on the machine costs a row nothing
-    torch.set_num_threads(1)
-    path = folder / "report.json"
-    folder.mkdir(parents=True, exist_ok=True)
-    report = json.loads(path.read_text()) if path.is_file() else {"rows": {}}
-    settings = {"minutes": minutes, "count": count}
-    if report["rows"] and {name: report[name] for name in settings} != settings:
-        raise ValueError(f"{path} was measured with other settings than {settings}.")
-    report |= settings | {"device": device_name(torch.device("cpu")), "versions": versions()}
-    judge = Judge(source)
+    report, judge = Report(folder, {"minutes": minutes, "count": count}, markdown), Judge(source, count)
     for row in rows:
-        if row not in report["rows"]:
+        if row not in report.content["rows"]:
             repository = runs / row.replace(" ", "-").replace(",", "").replace("`", "")
-            if not (repository / "model_index.json").is_file():
-                overrides: dict[str, object] = QUIET | {"training.max_minutes": minutes} | ROWS[row]
-                train("ddpm-quick", repository, overrides=overrides, trust_code=True)
-            report["rows"][row] = judge(repository, count)
-            print(row, report["rows"][row], flush=True)
-            atomic_write(path, json.dumps(report, indent=1) + "\n")
-    atomic_write(folder / "README.md", markdown(report))
-    return report
-
-
-class Judge:
-    """Measures the Fréchet distance of a repository's images to the held-out images, which no row was trained on."""
-
-    def __init__(self, source: str):
-        held_out = load(DataConfig(source=source, val_size=5000), "val")
-        assert isinstance(held_out, Images)
-        self.space = next(pinned_spaces())
-        channels, height, width = held_out.images.shape[1:]
-        self.real, self.shape = Gaussian.fit(self.space(held_out.images)), (channels, height, width)
-
-    def __call__(self, folder: Path, count: int) -> dict[str, Any]:
-        """Returns what a row of the report says."""
-        metrics = json.loads((folder / "metrics.json").read_text())
-        pipeline: Any = AutoPipeline.from_pretrained(folder)
-        classes = pipeline.config["num_classes"]
-        distances = {}
-        for guidance in (1.0, pipeline.config["guidance_scale"]):
-            sampler = Sampler(
-                pipeline, self.shape, seed=0, batch_size=250, classes=classes, arguments={"guidance_scale": guidance}
-            )
-            features = self.space(sampler.draw(count)[0])
-            distances[f"{guidance:g}"] = round(frechet_distance(self.real, Gaussian.fit(features)), 3)
-        return {
-            "images": metrics["training"]["images"],
-            "parameters": metrics["training"]["parameters"]["unet"],
-            "val_loss": metrics["results"][0]["value"],
-            "distances": distances,
-        }
+            report.content["rows"][row] = judge("ddpm-quick", repository, minutes, ROWS[row])
+            print(row, report.content["rows"][row], flush=True)
+            report.save()
+    report.save()
+    return report.content
 
 
 def markdown(report: dict[str, Any]) -> str:

@@ -10,23 +10,16 @@ Each budget is a training run of its own. What is measured already is not measur
 """
 
 import argparse
-import json
-import time
 from pathlib import Path
 from typing import Any
 
-import torch
 import torch.nn.functional as F
-from ablations import QUIET, Judge
+from cpu_minutes import Judge, Report
 from datasets import Dataset, Features, Image
 from PIL import Image as Picture
 
 from genhub.data import DataConfig, Images, load
 from genhub.evaluation.protocol import PADDING
-from genhub.training.clock import Clock
-from genhub.training.run import train
-from genhub.utils.environment import device_name, versions
-from genhub.utils.files import atomic_write
 
 DIFFUSERS: dict[str, Any] = {
     "components": {
@@ -67,36 +60,23 @@ CONTESTANTS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def write_report(source: str, folder: Path, minutes: list[float], count: int, runs: Path) -> dict[str, Any]:
-    """Measures what is missing in report.json in `folder`, and writes it and README.md after each run.
+    """Measures what is missing in the report in `folder`, and writes it after each run.
 
     Args:
         minutes: budgets, of one thread.
         count: number of generated images.
     """
-    Clock.now = staticmethod(time.process_time)  # other work on the machine costs a run nothing
-    torch.set_num_threads(1)
-    path = folder / "report.json"
-    folder.mkdir(parents=True, exist_ok=True)
-    report = json.loads(path.read_text()) if path.is_file() else {"count": count, "rows": {}}
-    if report["count"] != count:
-        raise ValueError(f"{path} was measured with {report['count']} images, got {count}.")
-    report |= {"device": device_name(torch.device("cpu")), "versions": versions()}
-    judge = Judge(source)
+    report, judge = Report(folder, {"count": count}, markdown), Judge(source, count)
     for budget in minutes:
         for name, (recipe, overrides) in CONTESTANTS.items():
-            rows = report["rows"].setdefault(name, {})
-            if f"{budget:g}" in rows:
-                continue
-            data = padded(source, runs / "padded") if recipe == "ddpm-best" else source
-            repository = runs / f"{recipe}-{budget:g}"
-            if not (repository / "model_index.json").is_file():
-                limits = {"data.source": str(data), "training.max_minutes": budget}
-                train(recipe, repository, overrides=QUIET | limits | overrides)
-            rows[f"{budget:g}"] = judge(repository, count)
-            print(name, budget, rows[f"{budget:g}"], flush=True)
-            atomic_write(path, json.dumps(report, indent=1) + "\n")
-            atomic_write(folder / "README.md", markdown(report))
-    return report
+            rows = report.content["rows"].setdefault(name, {})
+            if f"{budget:g}" not in rows:
+                data = padded(source, runs / "padded") if recipe == "ddpm-best" else source
+                overrides = {"data.source": str(data)} | overrides
+                rows[f"{budget:g}"] = judge(recipe, runs / f"{recipe}-{budget:g}", budget, overrides)
+                print(name, budget, rows[f"{budget:g}"], flush=True)
+                report.save()
+    return report.content
 
 
 def padded(source: str, folder: Path) -> Path:

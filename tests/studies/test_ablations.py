@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from ablations import QUIET, ROWS, markdown
+from ablations import ROWS, markdown
+from cpu_minutes import QUIET
 from diffusers import DPMSolverMultistepScheduler
 from time_to_quality import CONTESTANTS
 from torch.testing import assert_close
