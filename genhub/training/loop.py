@@ -61,7 +61,7 @@ class Loop:
         self.optimizers, self.schedules, self.config = optimizers, schedules, config
         self.progress, self.clock, self.folder, self.stop = clock.progress, clock, folder, stop
         self.callbacks, self.checkpoint = callbacks, checkpoint
-        self.window, self.device = Window(), accelerator.device
+        self.window, self.device = Window(self.progress.seconds), accelerator.device
         self.parameters = {phase.trains: trainable_parameters(phase, objective) for phase in objective.phases}
         self.trainable: str | None = None  # what the phase in hand trains
         self.is_stopping = self.is_out_of_time = False
@@ -194,7 +194,7 @@ class Loop:
     def _log(self, bar: tqdm):
         """Logs the means since the last record."""
         self._check_finite()
-        record = self.window.close()
+        record = self.window.close(self.progress.seconds)
         progress = self.progress
         position = {"step": progress.total_steps, "stage": progress.stage, "images": progress.images}
         self.folder.log(position | {"seconds": round(progress.seconds, 3)} | record)
@@ -207,7 +207,7 @@ class Loop:
         if due:
             self._check_finite()
             self._check_weights()
-            with self.clock.pause(), self.window.pause(), sampling_attention():
+            with self.clock.pause(), sampling_attention():
                 for callback in due:
                     callback(self.progress)
 

@@ -1,27 +1,26 @@
 """Means of logged values between two records, kept on the device until they are read."""
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 
 
 class Window:
     """Sums rows of values, each under its names, without waiting for the device.
 
+    Args:
+        seconds: of training before the window, by the clock of training.
+
     Attributes:
         metrics: names of values that are not part of the loss.
     """
 
-    def __init__(self):
+    def __init__(self, seconds: float = 0.0):
         self.metrics = {"grad_norm", "lr"}
-        self._clear()
+        self._clear(seconds)
 
-    def _clear(self):
+    def _clear(self, seconds: float):
         self.rows: dict[tuple[str, ...], list] = {}  # names -> sum and count
         self.numbers: dict[str, list] = {}
-        self.steps, self.images, self.start = 0, 0, time.monotonic()
+        self.steps, self.images, self.start = 0, 0, seconds
 
     def add(self, names: list[str], row: torch.Tensor):
         """Adds one value for each of `names`, (K,)."""
@@ -41,29 +40,24 @@ class Window:
         self.steps += 1
         self.images += images
 
-    @contextmanager
-    def pause(self) -> Iterator[None]:
-        """Stops the clock of images per second for as long as the block lasts."""
-        paused = time.monotonic()
-        try:
-            yield
-        finally:
-            self.start += time.monotonic() - paused
-
     def read(self) -> dict[str, float]:
         """Returns the mean of each value over the steps that had it."""
         sums, counts = self._sums()
         return {name: sums[name] / counts[name] for name in sums}
 
-    def close(self) -> dict[str, float]:
+    def close(self, seconds: float) -> dict[str, float]:
         """Returns the record of the window and starts the next one: its loss is the sum of all losses, a mean over
-        all steps, so that a loss due in some steps weighs by its share."""
+        all steps, so that a loss due in some steps weighs by its share.
+
+        Args:
+            seconds: of training until now.
+        """
         sums, counts = self._sums()
         losses = [value / self.steps for name, value in sums.items() if name.split("/")[-1] not in self.metrics]
         means = {name: sums[name] / counts[name] for name in sums}
         means |= {name: total / count for name, (total, count) in self.numbers.items()}
-        rate = self.images / (time.monotonic() - self.start)
-        self._clear()
+        rate = self.images / max(seconds - self.start, 1e-9)
+        self._clear(seconds)
         return {"loss": sum(losses), **means, "images_per_second": round(rate, 2)}
 
     def _sums(self) -> tuple[dict[str, float], dict[str, int]]:

@@ -413,9 +413,10 @@ def test_a_loss_that_is_due_in_some_steps_counts_by_its_share():
         window.add(due, torch.tensor([1.0, 9.0, 2.0])[: len(due)])
         window.close_step(images=8)
 
-    record = window.close()
+    record = window.close(seconds=2.0)
 
     assert (record["loss"], record["real"], record["r1"]) == (1.5, 1.0, 2.0)
+    assert record["images_per_second"] == 16
 
 
 def test_numbers_below_the_normal_ones_are_0_while_a_thread_trains():
