@@ -11,6 +11,7 @@ from genhub import plotting
 from genhub.data import to_model_range
 from genhub.evaluation.sampling import labels_in_turn
 from genhub.figures.subject import SPLITS, Subject, class_of, load_subject, scale_for
+from genhub.objectives.noising import signal_and_noise
 from genhub.repository.capabilities import call_arguments
 from genhub.utils.randomness import keyed_generator
 
@@ -151,7 +152,8 @@ def forward_process(repo: str, seed: int = 0, count: int = 3) -> bytes:
     for index in range(len(images)):
         x_0 = to_model_range(images.images[index : index + 1])
         eps = torch.randn(x_0.shape, generator=keyed_generator("figure", seed, index))
-        rows.append(to_pixels(torch.cat([x_0, add_noise(x_0, eps, alpha_bars[timesteps])])))
+        alpha, sigma = signal_and_noise(alpha_bars, torch.tensor(timesteps), like=x_0)  # (T, 1, 1, 1) each
+        rows.append(to_pixels(torch.cat([x_0, alpha * x_0 + sigma * eps])))
         names.append(f"image {index}" if images.labels is None else class_of(images, index))
     captions = [[]] * (len(rows) - 1) + [["image", *(f"t = {timestep}" for timestep in timesteps)]]
     title = (
@@ -160,12 +162,6 @@ def forward_process(repo: str, seed: int = 0, count: int = 3) -> bytes:
     title += f"the same noise eps along a row; seed {seed}"
     scale = scale_for(rows[0], 56)
     return plotting.png(plotting.image_rows(rows, names, len(timesteps) + 1, title, scale, captions))
-
-
-def add_noise(x_0: torch.Tensor, eps: torch.Tensor, alpha_bars: torch.Tensor) -> torch.Tensor:
-    """Returns x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps at each of `alpha_bars` (T,), (T, C, H, W)."""
-    alpha_bars = alpha_bars.reshape(-1, 1, 1, 1)
-    return alpha_bars**0.5 * x_0 + (1 - alpha_bars) ** 0.5 * eps
 
 
 def noise_schedule(repo: str) -> bytes:

@@ -5,13 +5,12 @@ Noise levels are sigma = sqrt((1 - alpha_bar) / alpha_bar) of x_t / alpha_t = x_
 """
 
 from dataclasses import replace
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from diffusers import ModelMixin
 
-from genhub.objectives.diffusion import NoisePrediction
+from genhub.objectives.diffusion import NoisePrediction, NoiseSchedule
 from genhub.objectives.noising import predicted_x_0, signal_and_noise
 from genhub.objectives.objective import Batch, Losses, Phase, Step
 
@@ -44,7 +43,7 @@ class ConsistencyTuning(NoisePrediction):
     def __init__(
         self,
         unet: ModelMixin,
-        scheduler: Any,
+        scheduler: NoiseSchedule,
         teacher: ModelMixin | None = None,
         guidance_scale: float = 1.0,
         log_sigma_mean: float = -0.75,
@@ -74,7 +73,6 @@ class ConsistencyTuning(NoisePrediction):
         self.phases = (Phase("unet", self.consistency_loss),)
         self.guidance_scale, self.huber_constant = guidance_scale, huber_constant
         self.log_sigma_mean, self.log_sigma_std, self.q, self.stages = log_sigma_mean, log_sigma_std, q, stages
-        self.alphas_cumprod: torch.Tensor = scheduler.alphas_cumprod  # (T,)
         sigmas = ((1 - self.alphas_cumprod) / self.alphas_cumprod).sqrt()
         self.sigmas = torch.cat([torch.zeros(1), sigmas])  # (T + 1,); that of timestep t at t + 1
 
@@ -87,7 +85,7 @@ class ConsistencyTuning(NoisePrediction):
         second f. Departure from the paper: alpha_t, with which an error of v weighs alike at all noise levels."""
         x_0 = batch["sample"]  # (B, C, H, W)
         t, r, gap = self.draw_pairs(step)  # (B,) each
-        eps = step.random.randn(*x_0.shape[1:])
+        eps = self.draw_noise(x_0, step)
         labels = self.drop_labels(batch["labels"], step) if self.num_class_embeds else None
         alpha, sigma = signal_and_noise(self.alphas_cumprod, t, x_0)
         x_t = alpha * x_0 + sigma * eps

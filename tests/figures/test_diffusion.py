@@ -15,7 +15,6 @@ from genhub.data import to_model_range
 from genhub.evaluation.sampling import sample
 from genhub.figures.diffusion import (
     Trajectory,
-    add_noise,
     animate,
     draw_strip,
     evenly,
@@ -25,6 +24,7 @@ from genhub.figures.diffusion import (
     to_pixels,
 )
 from genhub.figures.subject import Subject
+from genhub.objectives.noising import signal_and_noise
 from genhub.repository.capabilities import capabilities_of
 
 
@@ -134,7 +134,8 @@ def test_noise_is_added_as_the_scheduler_does():
     scheduler, x_0 = DDPMScheduler(), to_model_range(torch.arange(48, dtype=torch.uint8).reshape(1, 3, 4, 4))
     eps, timesteps = torch.randn(x_0.shape, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 500, 999])
 
-    found = add_noise(x_0, eps, scheduler.alphas_cumprod[timesteps])
+    alpha, sigma = signal_and_noise(scheduler.alphas_cumprod, timesteps, like=x_0)
+    found = alpha * x_0 + sigma * eps  # as in `forward-process`
 
     assert_close(found, scheduler.add_noise(x_0.expand(3, -1, -1, -1), eps.expand(3, -1, -1, -1), timesteps))
 
