@@ -50,6 +50,11 @@ def check_likelihood(pipeline: DiffusionPipeline, images: Images, count: int) ->
     if not 2 <= count <= len(images):
         raise ValueError(f"`likelihood` must lie between 2 and the {len(images)} test images, got {count}.")
     config, shape = pipeline.unet.config, tuple(images.images.shape[1:])
+    predicted = config.get("out_channels", config["in_channels"])
+    if predicted != config["in_channels"]:
+        raise ValueError(
+            f"`likelihood` must be off: the network predicts {predicted} channels, with a learned variance."
+        )
     size = config["sample_size"]
     expected = (config["in_channels"], *((size, size) if isinstance(size, int) else size))
     if shape != expected:

@@ -24,7 +24,9 @@ class ConsistencyTuning(NoisePrediction):
 
     Without a teacher, x_r has the image and the noise of x_t (Geng et al. 2024, Sec. 3). With one, a DDIM step along
     its guided prediction leads from x_t to x_r (Luo et al. 2023, arXiv 2310.04378, Eq. 14-15), and the tuned network
-    needs no guidance. Departure from both: t and r are timesteps of the scheduler, r < t, or the clean image.
+    needs no guidance. Departures from both: t and r are timesteps of the scheduler, r < t, or the clean image; and the
+    clean image takes the place of an x_r of a lower noise level than `sigma_min`. It anchors the others: without it a
+    short training at a high rate lets the predictions of low noise levels drift away, and with them all that follow.
 
     Args:
         unet: as in `NoisePrediction`; it starts from the weights of a diffusion model.
@@ -35,6 +37,7 @@ class ConsistencyTuning(NoisePrediction):
             standard deviation 0.5; for one of 0.7 it is -0.75.
         q, stages: the gap between sigma_r and sigma_t shrinks by the factor q after each of `stages` equal parts of
             training.
+        sigma_min: noise level below which an image counts as clean; 0 as in the paper.
         huber_constant: c of the distance sqrt(|d|^2 + c^2) - c between images (Song & Dhariwal 2023, arXiv
             2310.14189, Sec. 3.3).
         label_dropout: as in `NoisePrediction`.
@@ -50,6 +53,7 @@ class ConsistencyTuning(NoisePrediction):
         log_sigma_std: float = 2.0,
         q: float = 2.0,
         stages: int = 8,
+        sigma_min: float = 0.0,
         huber_constant: float = 0.0,
         label_dropout: float = 0.0,
     ):
@@ -62,6 +66,8 @@ class ConsistencyTuning(NoisePrediction):
             raise ValueError(f"`q` must be above 1, got {q}.")
         if stages < 1:
             raise ValueError(f"`stages` must be at least 1, got {stages}.")
+        if sigma_min < 0:
+            raise ValueError(f"`sigma_min` must be at least 0, got {sigma_min}.")
         if huber_constant < 0:
             raise ValueError(f"`huber_constant` must be at least 0, got {huber_constant}.")
         if guidance_scale != 1 and teacher is None:
@@ -72,7 +78,8 @@ class ConsistencyTuning(NoisePrediction):
             self.modules["teacher"] = teacher
         self.phases = (Phase("unet", self.consistency_loss),)
         self.guidance_scale, self.huber_constant = guidance_scale, huber_constant
-        self.log_sigma_mean, self.log_sigma_std, self.q, self.stages = log_sigma_mean, log_sigma_std, q, stages
+        self.log_sigma_mean, self.log_sigma_std = log_sigma_mean, log_sigma_std
+        self.q, self.stages, self.sigma_min = q, stages, sigma_min
         sigmas = ((1 - self.alphas_cumprod) / self.alphas_cumprod).sqrt()
         self.sigmas = torch.cat([torch.zeros(1), sigmas])  # (T + 1,); that of timestep t at t + 1
 
@@ -113,10 +120,11 @@ class ConsistencyTuning(NoisePrediction):
 
     def earlier_sigma(self, sigma: torch.Tensor, progress: float) -> torch.Tensor:
         """Returns sigma_r = sigma_t (1 - n(sigma_t) / q^(stage + 1)), n(sigma) = 1 + 8 sigmoid(-sigma), or 0 if that
-        is negative."""
+        is negative or below `sigma_min`."""
         stage = min(int(self.stages * progress), self.stages - 1)
         n = 1 + 8 * torch.sigmoid(-sigma)
-        return (sigma * (1 - n / self.q ** (stage + 1))).clamp(min=0)
+        earlier = sigma * (1 - n / self.q ** (stage + 1))
+        return earlier * (earlier >= self.sigma_min)
 
     def guided_x_0(self, x_t: torch.Tensor, t: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
         """Returns the teacher's x_0, extrapolated from that of the null class (Ho & Salimans 2022, arXiv 2207.12598,

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from diffusers import ConfigMixin, DDPMScheduler, DiffusionPipeline, ModelMixin
+from diffusers import ConfigMixin, DDPMScheduler, DiffusionPipeline, ModelMixin, UNet2DModel
 from diffusers.configuration_utils import register_to_config
 from diffusers.models.unets.unet_2d import UNet2DOutput
 from scipy.stats import norm
@@ -313,6 +313,13 @@ def test_a_conditional_model_is_given_the_labels_and_without_labels_the_null_cla
         assert null[name].value == pytest.approx(right[name].value, abs=0.3)
 
 
+def learned_variance() -> CosineDDPMPipeline:
+    """A pipeline whose network predicts a variance in further channels (Nichol & Dhariwal 2021)."""
+    blocks = {"block_out_channels": (8,), "down_block_types": ("DownBlock2D",), "up_block_types": ("UpBlock2D",)}
+    unet = UNet2DModel(sample_size=4, in_channels=1, out_channels=2, norm_num_groups=4, **blocks)
+    return CosineDDPMPipeline(unet, DDPMScheduler(variance_type="learned_range"))
+
+
 @pytest.mark.parametrize(
     ("make", "images", "count", "message"),
     [
@@ -338,6 +345,12 @@ def test_a_conditional_model_is_given_the_labels_and_without_labels_the_null_cla
             Images(draw(5)),
             5,
             "must be off: StableDiffusionPipeline denoises latents, not pixels",
+        ),
+        (
+            learned_variance,
+            Images(draw(5)),
+            5,
+            "must be off: the network predicts 2 channels, with a learned variance",
         ),
     ],
 )

@@ -184,6 +184,22 @@ def test_noise_levels_are_log_normal_and_the_gap_is_the_one_of_the_paper_up_to_t
     assert ratios[-1] > 0.95
 
 
+@pytest.mark.parametrize("progress", [0.2, 1.0])
+def test_the_clean_image_takes_the_place_of_the_levels_below_sigma_min_and_of_no_others(progress):
+    free, anchored = (ConsistencyTuning(Network(gaussian_flow), SCHEDULER, sigma_min=each) for each in (0.0, 0.3))
+
+    (t, r_free, _), (t_anchored, r, gap) = (each.draw_pairs(step(20_000, progress)) for each in (free, anchored))
+
+    assert torch.equal(t, t_anchored)
+    sigma_r = torch.cat([torch.zeros(1), SIGMAS])[r_free + 1]
+    is_low = sigma_r < 0.3 * (1 - 1e-3)
+    is_high = sigma_r > 0.3 * (1 + 1e-3)
+    assert is_low.sum() > 2000
+    assert (r[is_low] == -1).all()
+    assert_close(gap[is_low], SIGMAS[t[is_low]])
+    assert torch.equal(r[is_high], r_free[is_high])
+
+
 @pytest.mark.parametrize("calls", [1, 2, 4])
 def test_lcm_turns_noise_into_gaussian_data_by_their_exact_consistency_function(calls):
     pipe = CosineDDPMPipeline(GaussianFlow(), few_step_scheduler(clip_sample=False))
@@ -285,6 +301,7 @@ def test_a_predicted_image_is_no_consistency_function():
         ({"log_sigma_std": -1.0}, "`log_sigma_std` must be at least 0, got -1.0"),
         ({"q": 1.0}, "`q` must be above 1, got 1.0"),
         ({"stages": 0}, "`stages` must be at least 1, got 0"),
+        ({"sigma_min": -0.1}, "`sigma_min` must be at least 0, got -0.1"),
         ({"huber_constant": -0.1}, "`huber_constant` must be at least 0, got -0.1"),
         ({"guidance_scale": 2.0}, "`guidance_scale` must be 1 without a teacher, got 2.0"),
         (
