@@ -57,7 +57,7 @@ class Judge:
     def __init__(self, source: str, count: int):
         Clock.now = staticmethod(time.process_time)  # other work on the machine costs a run nothing
         torch.set_num_threads(1)
-        held_out = load(DataConfig(source=source, val_size=5000), "val")
+        self.train, held_out = (load(DataConfig(source=source, val_size=5000), split) for split in ("train", "val"))
         assert isinstance(held_out, Images)
         self.space, self.count = next(pinned_spaces()), count
         channels, height, width = held_out.images.shape[1:]
@@ -83,4 +83,10 @@ class Judge:
         classes, arguments = pipeline.config["num_classes"], {"guidance_scale": guidance}
         sampler = Sampler(pipeline, self.shape, seed=0, batch_size=250, classes=classes, arguments=arguments)
         features = self.space(sampler.draw(self.count)[0])
+        return round(frechet_distance(self.real, Gaussian.fit(features)), 3)
+
+    def floor(self) -> float:
+        """Returns the distance of as many training images."""
+        assert isinstance(self.train, Images)
+        features = self.space(self.train.choose(self.count, seed=0).images)
         return round(frechet_distance(self.real, Gaussian.fit(features)), 3)

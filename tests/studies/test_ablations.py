@@ -1,6 +1,7 @@
 """The studies of diffusion: every row is a recipe that can be built, and samples as its table says."""
 
 import pytest
+import time_to_quality
 import torch
 from ablations import ROWS, markdown
 from cpu_minutes import QUIET
@@ -33,7 +34,7 @@ def test_a_row_changes_one_thing_and_is_sampled_by_the_same_solver(row):
 
 @pytest.mark.parametrize("name", CONTESTANTS)
 def test_both_contestants_are_sampled_by_dpm_solver(name):
-    recipe, overrides = CONTESTANTS[name]
+    recipe, overrides, _ = CONTESTANTS[name]
 
     loaded = recipes.load(recipe, QUIET | overrides)
 
@@ -75,3 +76,18 @@ def test_a_report_has_a_line_for_each_row():
 
     assert "| as it is | 10 | 100 | 0.2000 | 2.00 | 1.00 |" in text
     assert "| no labels | 10 | 100 | 0.2000 | 3.00 |  |" in text
+
+
+def test_the_quality_after_each_budget_has_the_distance_of_real_images_beside_it():
+    row = {"images": 1000, "distances": {"1": 2.0, "1.25": 1.0}}
+    report = {
+        "device": "CPU",
+        "rows": {"ours": {"1": row, "20": row | {"distances": {"1": 0.5}}}, "theirs": {"20": row}},
+        "floors": {"ours": {"count": 2000, "distance": 0.1}, "theirs": {"count": 300, "distance": 0.4}},
+    }
+
+    text = time_to_quality.markdown(report)
+
+    assert "| recipe | images | 1 min | 20 min | training images |" in text
+    assert "| ours | 2000 | 1.00 (1,000) | 0.50 (1,000) | 0.10 |" in text
+    assert "| theirs | 300 |  | 1.00 (1,000) | 0.40 |" in text
