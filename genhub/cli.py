@@ -109,20 +109,23 @@ def _sampling(options: argparse.Namespace, overrides: dict[str, object]) -> dict
 def _generate(options: argparse.Namespace, overrides: dict[str, object]) -> int:
     from genhub.commands.generate import generate
 
-    labels = None if options.class_labels is None else options.class_labels.split(",")
-    if labels is not None and not all(label.strip().isdigit() for label in labels):
-        raise ValueError(f"`class_labels` must be whole numbers, such as 3 or 0,1,2, got {options.class_labels!r}.")
+    labels = None if options.class_labels is None else [label.strip() for label in options.class_labels.split(",")]
+    sampling = _sampling(options, overrides)
+    edit = {"strength": options.strength, "operator": options.operator}
+    sampling["arguments"] |= {name: value for name, value in edit.items() if value is not None}
     path = generate(
         options.repo,
         count=options.count,
         seed=options.seed,
-        class_labels=None if labels is None else [int(label) for label in labels],
+        class_labels=None if labels is None else [int(label) if label.isdigit() else label for label in labels],
         prompts=options.prompt,
+        image=options.image,
+        mask_image=options.mask_image,
         output=options.output,
         folder=options.folder,
         device=options.device,
         dtype=options.dtype,
-        **_sampling(options, overrides),
+        **sampling,
     )
     print(f"Wrote {path}")
     return 0

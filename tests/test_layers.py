@@ -54,6 +54,7 @@ LONGER = {
     "genhub/models/gan_progressive.py": "two networks of the same parts travel in one file",
     "genhub/models/gan_stylegan.py": "travels alone, so it copies parts of gan_progressive.py",
     "genhub/pipelines/pipeline_cosine_ddpm.py": "one class travels in one file, with the methods that pipelines share",
+    "genhub/pipelines/pipeline_cosine_ddpm.py:__call__": "parameters of diffusers' image and inpainting calls",
     "genhub/pipelines/pipeline_gan.py": "one class travels in one file, with the methods that pipelines share",
     "genhub/pipelines/pipeline_vae.py": "one class travels in one file, with the methods that pipelines share",
     "genhub/schedulers/scheduling_cosine_ddpm.py": "a schedule, the reading of other configs, and a sampler",

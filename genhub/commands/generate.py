@@ -22,8 +22,10 @@ def generate(
     count: int | None = None,
     seed: int = 0,
     batch_size: int = 64,
-    class_labels: Sequence[int] | None = None,
+    class_labels: Sequence[int | str] | None = None,
     prompts: Sequence[str] | None = None,
+    image: str | None = None,
+    mask_image: str | None = None,
     scheduler: str | None = None,
     scheduler_arguments: dict[str, Any] | None = None,
     arguments: dict[str, Any] | None = None,
@@ -38,8 +40,9 @@ def generate(
 
     Args:
         count: number of images; by default that of the labels or prompts if several, else 64.
-        class_labels: class of each image, or one for all; by default all real classes in turn.
+        class_labels: class of each image, or one for all, by number or name; by default all real classes in turn.
         prompts: text of each image, or one for all.
+        image, mask_image: files that the pipeline edits, as its call takes them.
         scheduler: class of another scheduler, with the config of the pipeline's own.
         scheduler_arguments: values of the scheduler's config to change.
         arguments: further arguments of the pipeline's call, such as `num_inference_steps` or `truncation`.
@@ -58,17 +61,20 @@ def generate(
     labels, texts = (_one_each(name, values, count) for name, values in conditions.items())
     path = _grid_path(repo, output)
     place = _device(device)
+    files = {"image": image, "mask_image": mask_image}
+    pictures = {name: _open(name, file) for name, file in files.items() if file is not None}
     pipeline = AutoPipeline.from_pretrained(repo, dtype=_dtype(dtype, place)).to(place)
-    _check(pipeline, class_labels, prompts)
-    arguments = arguments or {}
-    check_sampling_arguments(pipeline, arguments)
+    _check(pipeline, class_labels, prompts, pictures)
+    labels = _numbers(pipeline, labels)
+    check_sampling_arguments(pipeline, arguments := arguments or {})
+    arguments = arguments | pictures
     set_scheduler(pipeline, scheduler, scheduler_arguments)
     images = sample(pipeline, count, seed, batch_size, labels, arguments, prompts=texts)
     plotting.grid(images).save(path)
     if folder is not None:
         Path(folder).mkdir(parents=True, exist_ok=True)
-        for index, image in enumerate(images):
-            plotting.grid(image[None], scale=1, gap=0).save(Path(folder) / f"{index:05d}.png")
+        for index, pixels in enumerate(images):
+            plotting.grid(pixels[None], scale=1, gap=0).save(Path(folder) / f"{index:05d}.png")
     return path
 
 
@@ -77,6 +83,26 @@ def _one_each(name: str, values: Sequence | None, count: int) -> Sequence | None
     if values is not None and len(values) not in (1, count):
         raise ValueError(f"`{name}` must hold 1 or {count} entries, got {len(values)}.")
     return list(values) * count if values is not None and len(values) == 1 else values
+
+
+def _open(name: str, path: str) -> Image.Image:
+    """Reads an image file."""
+    try:
+        return Image.open(path).copy()
+    except OSError as error:
+        raise ValueError(f"`{name}` must be an image file, got {path}: {error}.") from error
+
+
+def _numbers(pipeline: DiffusionPipeline, labels: Sequence[int | str] | None) -> list[int] | None:
+    """Returns classes by number; their names are those of the pipeline."""
+    if labels is None:
+        return None
+    named = [label for label in labels if isinstance(label, str)]
+    if named and not hasattr(pipeline, "get_label_ids"):
+        raise ValueError(
+            f"`class_labels` must be whole numbers, such as 3 or 0,1,2: the model has no names, got {named[0]!r}."
+        )
+    return [label if isinstance(label, int) else pipeline.get_label_ids(label)[0] for label in labels]
 
 
 def _grid_path(repo: str, output: str | None) -> Path:
@@ -102,7 +128,12 @@ def _dtype(name: str, device: torch.device) -> torch.dtype:
     return DTYPES[name]
 
 
-def _check(pipeline: DiffusionPipeline, class_labels: Sequence[int] | None, prompts: Sequence[str] | None) -> None:
+def _check(
+    pipeline: DiffusionPipeline,
+    class_labels: Sequence[int | str] | None,
+    prompts: Sequence[str] | None,
+    pictures: dict[str, Image.Image],
+) -> None:
     """Raises ValueError if the pipeline does not generate, or not by what is given."""
     name, capabilities = type(pipeline).__name__, capabilities_of(pipeline)
     if not capabilities.can("generate"):
@@ -114,3 +145,5 @@ def _check(pipeline: DiffusionPipeline, class_labels: Sequence[int] | None, prom
         raise ValueError("`class_labels` must be unset: the network is unconditional.")
     if prompts is not None and "prompt" not in capabilities.inputs:
         raise ValueError(f"`prompt` must be unset: {name} does not take it.")
+    for picture in pictures.keys() - capabilities.inputs:
+        raise ValueError(f"`{picture}` must be unset: {name} does not take it.")

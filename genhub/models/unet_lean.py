@@ -91,6 +91,7 @@ class LeanUNet2DModel(ModelMixin, ConfigMixin):
     """
 
     _supports_gradient_checkpointing = False
+    takes_class_mixtures = True
 
     @register_to_config
     def __init__(
@@ -165,7 +166,8 @@ class LeanUNet2DModel(ModelMixin, ConfigMixin):
         class_labels: torch.Tensor | None = None,
         return_dict: bool = True,
     ) -> UNet2DOutput | tuple[torch.Tensor]:
-        """Predicts v at `timestep`, a scalar or (B,).
+        """Predicts v at `timestep`, a scalar or (B,), of classes (B,) or of mixtures of them, (B, `num_class_embeds`)
+        weights.
 
         Raises:
             ValueError: `class_labels` are missing, or given to an unconditional network.
@@ -184,13 +186,19 @@ class LeanUNet2DModel(ModelMixin, ConfigMixin):
 
         z = (sample - alpha * mean) / deviation
         embedding = self.noise_level((sigma / alpha).log().flatten())
-        if self.class_embedding is not None:
-            embedding = embedding + self.class_embedding(class_labels)
+        if class_labels is not None:
+            embedding = embedding + self._embed(class_labels)
         prediction = self._denoise(z.to(sample.dtype), F.silu(embedding))
         v = sigma * (alpha * (1 - std**2) / deviation * z - mean) + std / deviation * prediction
 
         v = v.to(sample.dtype)
         return UNet2DOutput(sample=v) if return_dict else (v,)
+
+    def _embed(self, class_labels: torch.Tensor) -> torch.Tensor:
+        """Embeds classes (B,), or mixtures of them, (B, `num_class_embeds`) weights."""
+        assert self.class_embedding is not None
+        is_mixture = class_labels.is_floating_point()
+        return class_labels @ self.class_embedding.weight if is_mixture else self.class_embedding(class_labels)
 
     def _denoise(self, z: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
         """Returns F(z) for z of variance 1, both (B, C, H, W)."""

@@ -15,8 +15,8 @@ Sections:
 - `reported`: metrics of the source that the experiment reproduces, by genhub's names
 
 A constructor's parameter that bears the name of a component receives that component. `in_channels`, `out_channels`,
-`sample_size`, `num_classes`, `data_mean` and `data_std` come from the data where a recipe leaves them out, and
-`num_training_steps`, `total_steps` and `T_max` of a learning-rate schedule from the length of its stage.
+`sample_size`, `num_classes`, `id2label`, `data_mean` and `data_std` come from the data where a recipe leaves them
+out, and `num_training_steps`, `total_steps` and `T_max` of a learning-rate schedule from the length of its stage.
 `num_class_embeds: auto` is one for each class of the data and one for the null class, or none without labels.
 """
 
@@ -121,9 +121,13 @@ class Recipe:
             for component in components.values()
             for key in ("num_class_embeds", "num_classes")
         )
-        if has_classes and shape.num_classes and self.pipeline.lacks("num_classes"):
-            self.pipeline.arguments["num_classes"] = shape.num_classes
-            self.sections["pipeline"]["num_classes"] = shape.num_classes
+        if has_classes and shape.num_classes:
+            found: dict[str, Any] = {"num_classes": shape.num_classes}
+            found["id2label"] = (
+                None if shape.class_names is None else {str(i): n for i, n in enumerate(shape.class_names)}
+            )
+            for key in (key for key, value in found.items() if value is not None and self.pipeline.lacks(key)):
+                self.pipeline.arguments[key] = self.sections["pipeline"][key] = found[key]
         return components
 
     def build_component(self, name: str, shape: Shape) -> nn.Module | SchedulerMixin:

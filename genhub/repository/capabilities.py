@@ -22,7 +22,7 @@ class Capabilities:
     Args:
         tasks: "generate" and "classify" are calls of the pipeline; any other one, such as "reconstruct", "encode" or
             "interpolate", is its method of that name.
-        inputs: what a call takes beside the number of images: "class_labels", "prompt", "image".
+        inputs: what a call takes beside the number of images: "class_labels", "prompt", "image", "mask_image".
         output: kind of data that a call returns: "images", "points" or "labels".
         sampling_arguments: further arguments of a call, such as `num_inference_steps`.
         num_classes: number of real classes, without the null class; None if unconditional.

@@ -115,3 +115,53 @@ def test_another_dtype_makes_nearly_the_same_images(tiny_repo, tmp_path):
     for dtype in ("fp16", "float32"):
         with pytest.raises(ValueError, match=f"`dtype` must be one of fp32, bf16 on cpu, got '{dtype}'"):
             generate(str(tiny_repo), device="cpu", dtype=dtype, output=str(tmp_path / "grid.png"))
+
+
+def lean_repo(tmp_path, **arguments):
+    """A saved diffusion model of three classes and a null class."""
+    unet = tiny_model("LeanUNet2DModel", "conditional")
+    scheduler = CosineDDPMScheduler(prediction_type="v_prediction")
+    return save_repo(CosineDDPMPipeline(unet, scheduler, 4, 3, **arguments), tmp_path / "repo")
+
+
+def test_classes_are_asked_for_by_name_too(tmp_path):
+    repo = lean_repo(tmp_path, id2label={0: "T-shirt/top", 1: "Sandal", 2: "Bag"})
+
+    named = generated(repo, tmp_path, class_labels=["Bag", "Sandal"])
+
+    assert np.array_equal(named, generated(repo, tmp_path, class_labels=[2, 1]))
+    with pytest.raises(ValueError, match="`class_labels` must be names of `id2label`, got 'Sandle'; did you mean San"):
+        generate(str(repo), class_labels=["Sandle"], output=str(tmp_path / "grid.png"))
+
+
+def test_a_model_without_names_of_its_classes_wants_numbers(tmp_path):
+    repo = save_repo(VAEPipeline(tiny_model("DenseVAE", num_class_embeds=3)), tmp_path / "repo")
+
+    with pytest.raises(ValueError, match="`class_labels` must be whole numbers, .* got 'Bag'"):
+        generate(str(repo), class_labels=["Bag"], output=str(tmp_path / "grid.png"))
+
+
+def test_an_image_file_is_edited_where_its_mask_is_white(tmp_path):
+    repo = lean_repo(tmp_path)
+    size = tiny_model("LeanUNet2DModel", "conditional").config["sample_size"]
+    pixels = np.random.default_rng(0).integers(0, 256, (size, size), np.uint8)
+    mask = np.zeros_like(pixels)
+    mask[: size // 2] = 255
+    for name, array in (("image.png", pixels), ("mask.png", mask)):
+        Image.fromarray(array).save(tmp_path / name)
+
+    files = {"image": str(tmp_path / "image.png"), "mask_image": str(tmp_path / "mask.png")}
+    made = generated(repo, tmp_path, count=3, **files)
+
+    assert np.array_equal(made[:, size // 2 :], np.broadcast_to(pixels[size // 2 :], (3, size - size // 2, size)))
+    assert abs(made[0, : size // 2] - made[1, : size // 2]).max() > 2
+    edited = generated(repo, tmp_path, count=1, image=files["image"], arguments={"strength": 0.25})
+    assert 0 < abs(edited[0] - pixels).mean() < abs(made[0] - pixels).mean()
+
+
+def test_a_pipeline_that_edits_nothing_takes_no_image(tmp_path):
+    repo = save_repo(VAEPipeline(tiny_model("DenseVAE")), tmp_path / "repo")
+    Image.new("L", (8, 8)).save(tmp_path / "image.png")
+
+    with pytest.raises(ValueError, match="`image` must be unset: VAEPipeline does not take it"):
+        generate(str(repo), image=str(tmp_path / "image.png"), output=str(tmp_path / "grid.png"))
