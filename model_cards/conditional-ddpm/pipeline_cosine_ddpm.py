@@ -45,7 +45,7 @@ class CosineDDPMPipeline(DiffusionPipeline):
 
     model_cpu_offload_seq = "guide->unet"
     _optional_components = ["guide"]  # noqa: RUF012
-    tasks = ("generate", "outpaint", "interpolate")
+    tasks = ("generate", "outpaint")
     inputs = ("class_labels", "image", "mask_image")
     sampling_arguments = (
         *("guidance_interval", "guidance_scale", "height", "jump_length", "jump_n_sample", "num_inference_steps"),

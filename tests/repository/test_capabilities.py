@@ -38,9 +38,12 @@ def test_the_null_class_is_none_of_the_classes(pipeline, num_classes, has_null_c
 
 def test_a_class_declares_what_its_instances_may_take():
     assert capabilities_of(genhub.CosineDDPMPipeline) == Capabilities(
-        tasks=frozenset({"generate"}),
-        inputs=frozenset({"class_labels"}),
-        sampling_arguments=frozenset({"guidance_scale", "num_inference_steps", "timesteps"}),
+        tasks=frozenset({"generate", "outpaint"}),
+        inputs=frozenset({"class_labels", "image", "mask_image"}),
+        sampling_arguments=frozenset(
+            {"guidance_interval", "guidance_scale", "height", "jump_length", "jump_n_sample", "num_inference_steps"}
+            | {"operator", "strength", "timesteps", "width"}
+        ),
     )
     assert capabilities_of(genhub.AutoencoderPipeline).tasks == {"reconstruct", "denoise", "encode", "hash"}
     assert not capabilities_of(genhub.AutoencoderPipeline).can("generate")
