@@ -368,7 +368,8 @@ class CosineDDPMPipeline(DiffusionPipeline):
         total, order = len(self.scheduler.timesteps), self.scheduler.order  # of a scheduler with two calls a step, 2
         steps = -(-total // order)
         begin, length = (steps - max(1, int(steps * strength + 1e-9))) * order, jump_length * order
-        set_timesteps(begin)
+        if begin:
+            set_timesteps(begin)
         segments = [range(first, min(first + length, total)) for first in range(begin, total, length)]
         indices = [index for segment in segments for _ in range(jump_n_sample) for index in segment]
         self._num_timesteps = len(indices)
