@@ -5,6 +5,8 @@ consistency tuning does (Geng et al. 2024, arXiv 2406.14548).
 Noise levels are sigma = sqrt((1 - alpha_bar) / alpha_bar) of y = x_t / alpha_t = x_0 + sigma_t eps.
 """
 
+import math
+
 import torch
 from diffusers import ModelMixin
 
@@ -23,7 +25,9 @@ class ConsistencyTuning(NoisePrediction):
     2310.04378, Sec. 4.2).
 
     Departures from these papers, for training in minutes: few and long steps of second order, since the errors of the
-    network add up over the steps from sigma_t to 0; and the squared error of v, whose gradient fades with the error.
+    network add up over the steps from sigma_t to 0; the squared error of v, whose gradient fades with the error; and,
+    if the scheduler clips x_0, no error beyond the range where the target is its end. The clipped x_0 is then free of
+    noise where images are black or white.
 
     Args:
         unet: as in `NoisePrediction`; it starts from the weights of `teacher`.
@@ -65,9 +69,12 @@ class ConsistencyTuning(NoisePrediction):
         self.guidance_scale, self.ratio, self.sigma_min = guidance_scale, ratio, sigma_min
         self.log_sigma_mean, self.log_sigma_std = log_sigma_mean, log_sigma_std
         self.sigmas = ((1 - self.alphas_cumprod) / self.alphas_cumprod).sqrt()  # (T,)
+        clips = scheduler.config.get("clip_sample")
+        self.limit = scheduler.config.get("clip_sample_range", 1.0) if clips else math.inf
 
     def consistency_loss(self, batch: Batch, step: Step) -> Losses:
-        """Returns the mean of (f(x_t, t) - f(x_r, r))^2 / (1 - alpha_bar_t), without gradient through the second f.
+        """Returns the mean of (f(x_t, t) - f(x_r, r))^2 / (1 - alpha_bar_t), without gradient through the second f, which
+        is clipped as the scheduler does; where it is, f(x_t, t) may lie beyond it.
 
         A step of the teacher solves dy / d ln sigma = y - x_0 (Karras et al. 2022, arXiv 2206.00364, Eq. 1) for the
         mean of its x_0 at both ends: y_r = y_t sigma_r / sigma_t + x_0 (1 - sigma_r / sigma_t).
@@ -86,9 +93,10 @@ class ConsistencyTuning(NoisePrediction):
             mean = (clean + self.guided_x_0(euler, r.clamp(min=0), labels)) / 2
             x_r = alpha_r * (rest * x_t / alpha_t + (1 - rest) * mean)
             earlier = self.predict_x_0("unet", x_r, r.clamp(min=0), labels)
-            target = torch.where(r.view(-1, 1, 1, 1) < 0, clean, earlier)
+            target = torch.where(r.view(-1, 1, 1, 1) < 0, clean, earlier).clamp(-self.limit, self.limit)
         error = (self.predict_x_0("unet", x_t, t, labels) - target) / sigma_t
-        return {"loss": (error**2).mean()}
+        is_clipped = (target.abs() == self.limit) & (error * target > 0)
+        return {"loss": (error**2).masked_fill(is_clipped, 0.0).mean()}
 
     def draw_pairs(self, step: Step) -> tuple[torch.Tensor, torch.Tensor]:
         """Draws t, and for it r < t, (B,) each; r = -1 is the clean image."""

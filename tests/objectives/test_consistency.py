@@ -20,7 +20,7 @@ from genhub.schedulers.scheduling_cosine_ddpm import CosineDDPMScheduler
 from genhub.utils.randomness import BatchRandom
 
 MEAN, STD = -0.4, 0.7
-SCHEDULER = CosineDDPMScheduler(prediction_type="v_prediction")
+SCHEDULER = CosineDDPMScheduler(prediction_type="v_prediction", clip_sample=False)
 SIGMAS = ((1 - SCHEDULER.alphas_cumprod) / SCHEDULER.alphas_cumprod).sqrt()
 
 
@@ -90,6 +90,21 @@ def test_the_consistency_function_of_one_image_has_no_loss():
     losses = [loss(network, image.expand(256, -1, -1, -1), exact) for network in (exact, other)]
 
     assert losses[0] < 1e-6 < 0.01 < losses[1]
+
+
+@pytest.mark.parametrize(("pixel", "predicted", "is_free"), [(-1, -1.2, True), (1, 1.2, True), (-1, 1.2, False)])
+def test_black_and_white_may_be_predicted_beyond_the_range_that_the_scheduler_clips_to(pixel, predicted, is_free):
+    image, network = torch.full((64, 1, 4, 4), pixel), Network(lambda y, *_: torch.full_like(y, predicted))
+    teacher = Network(lambda y, *_: 1.1 * image)
+    clipped, unclipped = (CosineDDPMScheduler(prediction_type="v_prediction", clip_sample=c) for c in (True, False))
+    arguments = {"sigma_min": 1e6}  # the target is the teacher's x_0
+
+    def loss(scheduler):
+        objective = ConsistencyTuning(network, scheduler, teacher, **arguments)
+        return objective.consistency_loss({"sample": image.float()}, step(64))["loss"].item()
+
+    assert (loss(clipped) < 1e-9) == is_free
+    assert loss(unclipped) > 0.01
 
 
 def test_the_consistency_function_of_gaussian_data_is_where_the_loss_has_no_slope():
