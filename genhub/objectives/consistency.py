@@ -73,8 +73,8 @@ class ConsistencyTuning(NoisePrediction):
         self.limit = scheduler.config.get("clip_sample_range", 1.0) if clips else math.inf
 
     def consistency_loss(self, batch: Batch, step: Step) -> Losses:
-        """Returns the mean of (f(x_t, t) - f(x_r, r))^2 / (1 - alpha_bar_t), without gradient through the second f, which
-        is clipped as the scheduler does; where it is, f(x_t, t) may lie beyond it.
+        """Returns the mean of (f(x_t, t) - f(x_r, r))^2 / (1 - alpha_bar_t), without gradient through the second f,
+        which is clipped as the scheduler does; where it is, f(x_t, t) may lie beyond it.
 
         A step of the teacher solves dy / d ln sigma = y - x_0 (Karras et al. 2022, arXiv 2206.00364, Eq. 1) for the
         mean of its x_0 at both ends: y_r = y_t sigma_r / sigma_t + x_0 (1 - sigma_r / sigma_t).
