@@ -35,12 +35,11 @@ from genhub.recipes.checks import as_mapping, refuse_unknown
 from genhub.recipes.components import read_components
 from genhub.recipes.configs import read_config
 from genhub.recipes.instantiate import Spec
-from genhub.recipes.sections import SECTIONS, override
+from genhub.recipes.sections import FROM_DATA, SECTIONS, override
 from genhub.recipes.stages import read_stages
 from genhub.recipes.yaml import read_yaml, write_yaml
 from genhub.utils.spelling import did_you_mean
 
-FROM_DATA = ("in_channels", "out_channels", "sample_size", "num_classes", "data_mean", "data_std")
 FIXED_ARGUMENTS = ("batch_size", "class_labels", "generator", "latents", "output_type", "return_dict")
 
 
@@ -123,10 +122,9 @@ class Recipe:
         )
         if has_classes and shape.num_classes:
             found: dict[str, Any] = {"num_classes": shape.num_classes}
-            found["id2label"] = (
-                None if shape.class_names is None else {str(i): n for i, n in enumerate(shape.class_names)}
-            )
-            for key in (key for key, value in found.items() if value is not None and self.pipeline.lacks(key)):
+            if shape.class_names is not None:
+                found["id2label"] = {str(number): name for number, name in enumerate(shape.class_names)}
+            for key in filter(self.pipeline.lacks, found):
                 self.pipeline.arguments[key] = self.sections["pipeline"][key] = found[key]
         return components
 

@@ -19,6 +19,7 @@ SECTIONS = (
     "stages",
     "reported",
 )
+FROM_DATA = ("in_channels", "out_channels", "sample_size", "num_classes", "data_mean", "data_std")
 CHANGEABLE_ON_RESUME = (  # keys of `training`
     "epochs",
     "max_steps",
@@ -87,8 +88,9 @@ def resume_conflicts(saved: dict, current: dict) -> list[str]:
 
 
 def _is_automatic(key: str, *values: str | None) -> bool:
-    """Returns whether one of two recipes leaves a value to the data."""
-    return key.endswith(".num_class_embeds") and '"auto"' in values
+    """Returns whether a recipe may leave a value to the data."""
+    is_filled = not {*FROM_DATA, "id2label"}.isdisjoint(key.split("."))
+    return is_filled or (key.endswith(".num_class_embeds") and '"auto"' in values)
 
 
 def _entry(entries: list, parents: list[str], index: str) -> object:

@@ -10,7 +10,7 @@ import numpy as np
 from accelerate import Accelerator
 
 from genhub.recipes.checks import as_mapping
-from genhub.recipes.recipe import FROM_DATA, Recipe
+from genhub.recipes.recipe import Recipe
 from genhub.recipes.sections import resume_conflicts
 from genhub.recipes.yaml import read_yaml
 from genhub.training.checkpoint import list_checkpoints, load_newest, save_checkpoint
@@ -113,7 +113,6 @@ class RunFolder:
             if not saved.is_file():
                 raise ValueError(f"The folder {folder} holds no run to resume.")
             changed = resume_conflicts(as_mapping(str(saved), read_yaml(saved.read_text())), self.recipe.sections)
-            changed = [key for key in changed if key.split(".")[-1] not in FROM_DATA]
             if changed:
                 raise ValueError(f"`{changed[0]}` differs from the run in {folder}; it may not change on resume.")
         elif folder.exists() and (not folder.is_dir() or any(path.suffix != ".part" for path in folder.iterdir())):

@@ -14,6 +14,7 @@ from tiny import PATCH_UNET
 from worlds import run, weights
 
 import genhub
+from genhub.recipes.recipe import load
 from genhub.training import run_folder
 from genhub.training.arithmetic import flush_denormals
 from genhub.training.checkpoint import CheckpointError, list_checkpoints
@@ -386,6 +387,17 @@ def test_a_folder_in_use_or_out_of_reach_is_refused(tmp_path, tiny):
         trusted_train("ddpm-quick", tmp_path / "other", resume=True, overrides=tiny)
     with pytest.raises(ValueError, match=r"`training.batch_size` differs from the run"):
         trusted_train(tmp_path / "run", resume=True, overrides={"training.batch_size": 4})
+
+
+def test_a_run_whose_recipe_was_filled_in_from_the_data_is_resumed_by_the_name_of_the_recipe(tmp_path, tiny):
+    tiny |= {"components.unet.num_class_embeds": "auto"}
+    folder = trusted_train("ddpm-quick", tmp_path / "run", overrides=tiny)
+    pipeline = load(folder).sections["pipeline"]
+    assert pipeline["num_classes"] == len(pipeline["id2label"]) == 10
+
+    trusted_train("ddpm-quick", folder, resume=True, overrides=tiny | {"training.max_steps": 6})
+
+    assert json.loads((folder / "metrics.json").read_text())["training"]["steps"] == 6
 
 
 def test_a_finished_run_can_be_trained_further(tmp_path, tiny):
