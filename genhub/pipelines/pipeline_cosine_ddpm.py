@@ -460,22 +460,25 @@ class CosineDDPMPipeline(DiffusionPipeline):
 
     def _alpha_bar(self, t: torch.Tensor) -> float:
         """Returns alpha_bar at `t`; some schedulers ask for one between two timesteps."""
-        alpha_bars, before = self.scheduler.alphas_cumprod.double().cpu(), int(t)
-        after = min(before + 1, len(alpha_bars) - 1)
-        return float(torch.lerp(alpha_bars[before], alpha_bars[after], float(t) - before))
+        before = int(t)
+        alpha_bars = self.scheduler.alphas_cumprod[before : before + 2].double().cpu()  # one at the last timestep
+        return float(torch.lerp(alpha_bars[0], alpha_bars[-1], float(t) - before))
+
+    def _signal_and_noise(self, t: torch.Tensor) -> tuple[float, float]:
+        """Returns the factors of x_0 and of the noise in x_t (Ho et al. 2020, Eq. 4)."""
+        alpha_bar = self._alpha_bar(t)
+        return alpha_bar**0.5, (1 - alpha_bar) ** 0.5
 
     def _predict_x_0(self, prediction: torch.Tensor, t: torch.Tensor, x_t: torch.Tensor) -> torch.Tensor:
         """Returns the x_0 that a prediction means (Salimans & Ho 2022, arXiv 2202.00512, Sec. 4)."""
-        alpha_bar, prediction_type = self._alpha_bar(t), self.scheduler.config["prediction_type"]
-        signal, noise = alpha_bar**0.5, (1 - alpha_bar) ** 0.5
+        (signal, noise), prediction_type = self._signal_and_noise(t), self.scheduler.config["prediction_type"]
         if prediction_type == "epsilon":
             return (x_t - noise * prediction) / signal
         return signal * x_t - noise * prediction if prediction_type == "v_prediction" else prediction
 
     def _prediction_of(self, x_0: torch.Tensor, t: torch.Tensor, x_t: torch.Tensor) -> torch.Tensor:
         """Returns the prediction that means `x_0`."""
-        alpha_bar, prediction_type = self._alpha_bar(t), self.scheduler.config["prediction_type"]
-        signal, noise = alpha_bar**0.5, (1 - alpha_bar) ** 0.5
+        (signal, noise), prediction_type = self._signal_and_noise(t), self.scheduler.config["prediction_type"]
         if prediction_type == "epsilon":
             return (x_t - signal * x_0) / noise
         return (signal * x_t - x_0) / noise if prediction_type == "v_prediction" else x_0
