@@ -26,8 +26,8 @@ class ConsistencyTuning(NoisePrediction):
 
     Departures from these papers, for training in minutes: few and long steps of second order, since the errors of the
     network add up over the steps from sigma_t to 0; the squared error of v, whose gradient fades with the error; and,
-    if the scheduler clips x_0, no error beyond the range where the target is its end. The clipped x_0 is then free of
-    noise where images are black or white.
+    if the scheduler clips x_0, no error beyond the range where the target is its end. The clipped x_0 then has
+    less noise where images are black or white.
 
     Args:
         unet: as in `NoisePrediction`; it starts from the weights of `teacher`.
