@@ -6,6 +6,7 @@ import os
 import tempfile
 
 import torch
+from benchmarks.conditioning import benchmark_conditioning
 from benchmarks.data import benchmark_data
 from benchmarks.evaluation import benchmark_evaluation
 from benchmarks.example import benchmark_example
@@ -14,7 +15,7 @@ from benchmarks.loop import RECIPES, benchmark_loop
 
 from genhub.utils.environment import device_name
 
-PARTS = ("data", "evaluation", "example", "generation", "loop")
+PARTS = ("conditioning", "data", "evaluation", "example", "generation", "loop")
 
 
 def main():
@@ -31,6 +32,7 @@ def main():
     torch.set_num_threads(options.threads)
     print(f"{device_name(torch.device('cpu'))}, {torch.get_num_threads()} thread(s), torch {torch.__version__}")
     parts = {
+        "conditioning": lambda: benchmark_conditioning(options.rounds),
         "data": lambda: benchmark_data(options.data, options.rounds),
         "generation": lambda: benchmark_generation(options.rounds, options.recipe),
         "evaluation": lambda: benchmark_evaluation(options.data, options.recipe, options.rounds),

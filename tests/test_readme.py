@@ -99,6 +99,13 @@ def test_a_block_is_one_that_can_be_executed_or_says_why_it_is_not():
     assert [block.line for block in BLOCKS if block.language not in ("python", "bash") and not block.reason] == []
 
 
+def test_the_lines_for_a_machine_that_reaches_the_hub_run_up_to_the_download():
+    (block,) = [block for block in BLOCKS if "salamander" in block.text]
+
+    with pytest.raises(OSError, match=r"stable-diffusion-v1-5.*(offline|cached|connect)"):
+        exec(block.text, {})
+
+
 def small(recipe: str, tiny: dict) -> dict:
     """Overrides that make a recipe of the README train in a second."""
     network = {

@@ -10,7 +10,8 @@ from genhub.commands.subject import Subject, load_subject
 from genhub.evaluation import protocol
 from genhub.evaluation.denoiser import check_likelihood
 from genhub.evaluation.diffusion_likelihood import evaluate_diffusion_likelihood
-from genhub.evaluation.sampling import check_sampling_arguments, sampling_record, set_scheduler
+from genhub.evaluation.sampling import check_sampling_arguments, set_scheduler
+from genhub.evaluation.sampling_record import sampling_record
 from genhub.recipes.configs import TrainingConfig
 from genhub.training.distributed import make_accelerator
 
@@ -127,7 +128,8 @@ def _check(
         raise ValueError(f"`cas` must be 0, or at least {MIN_IMAGES} images, got {cas}.")
     if cas and subject.images is not None and (subject.images.labels is None or cas > len(subject.images)):
         raise ValueError(f"`cas` must be off: {repo} does not hold {cas:,} images with their classes.")
-    if cas and subject.images is None and capabilities.num_classes is None:
+    has_classes = capabilities.num_classes is not None or "prompt" in capabilities.inputs
+    if cas and subject.images is None and not has_classes:
         raise ValueError("`cas` must be off: the model is not conditional, so its images have no labels.")
     if cas and accelerator.num_processes > 1:
         raise ValueError("`cas` must be off under several processes: it trains classifiers on one.")

@@ -2,7 +2,6 @@
 
 import datetime
 import json
-import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -13,20 +12,22 @@ from accelerate import Accelerator
 from diffusers import DiffusionPipeline
 
 from genhub import data, plotting
+from genhub.commands.evaluation_data import check_target, load_images, load_splits
 from genhub.commands.subject import Subject
 from genhub.data.image_files import with_classes_of
 from genhub.evaluation import protocol
 from genhub.evaluation.generation import Evaluator
+from genhub.evaluation.latents import find_autoencoder, reconstruct_by
 from genhub.evaluation.likelihood import evaluate_likelihoods
 from genhub.evaluation.memorisation import Memorisation
 from genhub.evaluation.metrics import mean_of
+from genhub.evaluation.prompts import attribute_fidelity, captions_to_ask
 from genhub.evaluation.reconstruction import can_probe, evaluate_reconstructions
 from genhub.evaluation.result import Metric, merge_evaluation
 from genhub.evaluation.sampling import Sampler
 from genhub.evaluation.stored_images import StoredImages
-from genhub.recipes.recipe import Recipe
 from genhub.repository import card, card_results
-from genhub.training.feature_classifier import classifies_correctly, feature_spaces
+from genhub.training.feature_classifier import classifies_correctly, feature_spaces, labels_of
 from genhub.utils.environment import hardware, versions
 from genhub.utils.files import atomic_write
 
@@ -45,10 +46,11 @@ class Evaluation:
 
     def __init__(self, subject: Subject, target: Path, data_source: str | None, accelerator: Accelerator):
         self.subject, self.target, self.accelerator = subject, target, accelerator
-        self.closest_pairs = None
-        _check_target(target, subject)
-        self.config, self.splits = _load_splits(subject.recipe, data_source)
+        self.closest_pairs, self.evaluator = None, None
+        check_target(target, subject)
+        self.config, self.splits = load_splits(subject.recipe, data_source)
         self.train, self.test = self.splits["train"], self.splits["test"]
+        self.padding = 0 if subject.recipe is None else subject.recipe.data.padding
         self.result = {
             "protocol": protocol.PROTOCOL,
             "complete": protocol.is_official(self.train, self.test),
@@ -80,27 +82,49 @@ class Evaluation:
         self._check_samples(count)
         source.try_one()
         seen = self._seen()
-        spaces = feature_spaces(self.train, self.config, feature_net, self.accelerator)
-        if self.accelerator.is_main_process:
-            evaluator = Evaluator(self.train, self.test, spaces, self.tell)
+        evaluator = self._evaluator(feature_net)
+        if evaluator is not None:
             evaluator.check(count)
         images, seconds = source.draw(count)
-        if not self.accelerator.is_main_process:
+        if evaluator is None:
             return
 
-        self.result["complete"] &= protocol.is_followed(record) and spaces[0].is_pinned
+        self.result["complete"] &= protocol.is_followed(record) and evaluator.clf.is_pinned
         self.result["samples"] = record
-        self.result["spaces"] = {space.name: space.key for space in evaluator.spaces}
         self.result["effective_rank"] = evaluator.effective_ranks()
         self.result["feature_net_accuracy"] = evaluator.accuracy()
         if isinstance(source, Sampler):
             self.result["speed"] = source.speed(seconds)
-        self._add(evaluator.evaluate(images, source.labels(count)))
+        labels = source.labels(count)
+        self._add(evaluator.evaluate(images, labels))
+        if isinstance(source, Sampler) and source.captions is not None and labels is not None:
+            self._add(attribute_fidelity(self.train, source.prompts(count) or (), images, labels))
+        if isinstance(source, Sampler):
+            self._evaluate_latents()
         self.result["memorisation"] = {}
         if seen is not None:
             reports = evaluator.memorisation(images, seen)
             self.closest_pairs = draw_closest_pairs(images, seen, reports["pix"])
             self.result["memorisation"] = {name: report.to_dict() for name, report in reports.items()}
+
+    def _evaluator(self, feature_net: str | None) -> Evaluator | None:
+        """Returns what compares images with the test images, in the main process."""
+        if self.evaluator is None:
+            spaces = feature_spaces(self.train, self.config, feature_net, self.accelerator)
+            if self.accelerator.is_main_process:
+                self.evaluator = Evaluator(self.train, self.test, spaces, self.tell)
+                self.result["spaces"] = {space.name: space.key for space in self.evaluator.spaces}
+        return self.evaluator
+
+    def _evaluate_latents(self) -> None:
+        """Measures the distance of reconstructions, if the pipeline works in the latents of an autoencoder and images
+        are compared anyhow, or in the features of the protocol."""
+        autoencoder = find_autoencoder(cast(DiffusionPipeline, self.subject.pipeline).components.values())
+        if autoencoder is None or (self.evaluator is None and not protocol.is_fashion_mnist(self.train.images)):
+            return
+        if (evaluator := self._evaluator(None)) is not None:
+            images = reconstruct_by(autoencoder, self.test, self.padding)
+            self._add([evaluator.reconstruction_distance(images)])
 
     def _check_samples(self, count: int) -> None:
         """Raises ValueError if sets of generated or real images are too small."""
@@ -139,6 +163,8 @@ class Evaluation:
             seed=seed,
             batch_size=batch_size,
             classes=None if classes is None or data_classes is None else min(classes, data_classes),
+            captions=captions_to_ask(self.train, self.test) if "prompt" in self.subject.capabilities.inputs else None,
+            padding=self.padding,
             arguments=arguments,
             key=repr(decisive) + repr(scheduler) + dtype,
         )
@@ -151,17 +177,24 @@ class Evaluation:
             vae = pipeline.components.get("vae")
             has_posterior = vae is not None and "likelihood" in vae.config
             binarise = None if recipe is None else recipe.stages[-1].objective.arguments.get("binarise")
-            self._add(evaluate_reconstructions(pipeline, self.splits, self.tell, has_posterior, binarise))
+            self._add(
+                evaluate_reconstructions(pipeline, self.splits, self.tell, has_posterior, binarise, self.padding)
+            )
             if vae is not None and has_posterior:
                 self._add(evaluate_likelihoods(vae, self.splits, binarise, self.tell))
+            if not self.subject.capabilities.can("generate"):
+                self._evaluate_latents()
 
     def evaluate_cas(self, count: int) -> None:
         """Adds and writes the classification accuracy score (CAS): the test accuracy of a classifier trained on
-        `count` generated images (Ravuri & Vinyals 2019, arXiv 1905.10887, Sec. 3), and of one trained on as many real
-        ones."""
+        `count` generated images (Ravuri & Vinyals 2019, arXiv 1905.10887, Sec. 3), and of others trained on as many
+        real ones, or all if there are fewer, and on both."""
         generated = data.Images(self.source.draw(count)[0], self.source.labels(count), self.test.class_names)
         real = self.train.choose(min(count, len(self.train)), seed=0)
-        for name, images in (("CAS", generated), (f"CAS of {len(real):,} real images", real)):
+        labels = torch.cat([labels_of(real), labels_of(generated)])
+        both = data.Images(torch.cat([real.images, generated.images]), labels, real.class_names)
+        sets = {"CAS": generated, f"CAS of {len(real):,} real images": real, "CAS of real and generated images": both}
+        for name, images in sets.items():
             value, spread = mean_of(classifies_correctly(images, self.test))
             self._add([Metric(name, "", value, spread, "standard error over test images", len(images))])
         self.write()
@@ -176,7 +209,7 @@ class Evaluation:
         if recipe is None or self.config.source == recipe.data.source:
             return self.train.images
         try:
-            images = _load(recipe.data, "train").images
+            images = load_images(replace(recipe.data, padding=0), "train").images
         except ValueError as error:
             self.tell(f"no memorisation: the training images are not available ({error})")
             return None
@@ -214,37 +247,3 @@ def draw_closest_pairs(images: torch.Tensor, seen: torch.Tensor, memorisation: M
     """Draws the generated images nearest to training images, each above its neighbour."""
     generated, real = memorisation.closest
     return plotting.png(plotting.grid(plotting.pairs(images[generated] / 255, seen[real] / 255), columns=8))
-
-
-def _check_target(target: Path, subject: Subject) -> None:
-    """Raises ValueError if a folder cannot be written, holds the images, or has results of another repository."""
-    existing = next(path for path in [target, *target.absolute().parents] if path.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK):
-        raise ValueError(f"The folder {target} cannot be written; `output` names another one.")
-    if subject.images is not None and target.resolve().is_relative_to(Path(subject.source).expanduser().resolve()):
-        raise ValueError(f"`output` must lie outside the folder of the images, got {target}.")
-    if (target / "metrics.json").is_file():
-        evaluations = json.loads((target / "metrics.json").read_text()).get("evaluations", [])
-        if any(evaluation["repository"] != subject.key for evaluation in evaluations):
-            raise ValueError(f"The folder {target} holds the evaluation of another repository.")
-
-
-def _load_splits(recipe: Recipe | None, data_source: str | None) -> tuple[data.DataConfig, dict[str, data.Images]]:
-    """Loads the data to compare with, by split: the recipe's, or others, split as the protocol demands."""
-    config = data.DataConfig() if recipe is None else recipe.data
-    if data_source is not None:
-        config = replace(config, source=data_source, val_size=0, labelled=None)
-    splits = {split: _load(config, split) for split in ("train", "test")}
-    train = splits["train"]
-    if data_source is not None and len(train) == 60_000 and protocol.is_fashion_mnist(train.images):
-        splits["train"] = train[:55_000]
-    if config.val_size:
-        splits["val"] = _load(config, "val")
-    return config, splits
-
-
-def _load(config: data.DataConfig, split: str) -> data.Images:
-    images = data.load(replace(config, streaming=False), split)
-    if not isinstance(images, data.Images):
-        raise ValueError(f"`data.memory_limit_gb` must be enough for {config.source}, got {config.memory_limit_gb}.")
-    return images

@@ -142,7 +142,8 @@ def _check(
             "`genhub figure reconstructions`."
         )
     if class_labels is not None and capabilities.num_classes is None:
-        raise ValueError("`class_labels` must be unset: the network is unconditional.")
+        hint = "the model takes prompts" if "prompt" in capabilities.inputs else "the network is unconditional"
+        raise ValueError(f"`class_labels` must be unset: {hint}.")
     if prompts is not None and "prompt" not in capabilities.inputs:
         raise ValueError(f"`prompt` must be unset: {name} does not take it.")
     for picture in pictures.keys() - capabilities.inputs:

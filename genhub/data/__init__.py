@@ -1,14 +1,17 @@
 """Any `datasets` image data set -> uint8 images, or their latents -> batches that an objective meets."""
 
+from genhub.data.captions import Captions
 from genhub.data.config import DataConfig
 from genhub.data.images import Images, InMemory, Order, Shape, to_model_range
-from genhub.data.latents import Latents, encode_images, encoder_key, encoder_of
+from genhub.data.latents import Latents, encode_images, encoder_key, encoder_of, standardise
 from genhub.data.lazy import Lazy
 from genhub.data.load import load
 from genhub.data.points import Points, points_to_model_range
 from genhub.data.sources import source_folder
+from genhub.data.tokens import token_counts, tokenize, train_tokenizer
 
 __all__ = [
+    "Captions",
     "DataConfig",
     "Images",
     "InMemory",
@@ -23,5 +26,9 @@ __all__ = [
     "load",
     "points_to_model_range",
     "source_folder",
+    "standardise",
     "to_model_range",
+    "token_counts",
+    "tokenize",
+    "train_tokenizer",
 ]

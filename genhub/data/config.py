@@ -14,10 +14,13 @@ class DataConfig:
         labelled: train on this many images only, equally many of each class; None for all.
         label_draw: seed of the draw of the `labelled` images.
         size: centre-crop and resize to this many pixels; None keeps the images as they are.
+        padding: black pixels around each image; generated images are compared with real ones without it.
         channels: 1 or 3 to convert; None keeps grey grey and colour colour.
         streaming: read the data set while training instead of loading it first.
         memory_limit_gb: a larger set is decoded by `workers` processes while training.
         shuffle_buffer: size of the buffer that a stream is shuffled in, in images.
+        captions: `templates` writes a caption of each image, from its class and what is measured on it; None does not.
+        caption_length: tokens of a caption with its two ends, to which it is filled up or cut.
         encode: component that encodes the images once; all others are trained on its latents.
     """
 
@@ -26,11 +29,14 @@ class DataConfig:
     labelled: int | None = None
     label_draw: int = 0
     size: int | None = None
+    padding: int = 0
     channels: int | None = None
     streaming: bool = False
     memory_limit_gb: float = 4.0
     workers: int = 2
     shuffle_buffer: int = 10_000
+    captions: str | None = None
+    caption_length: int = 16
     encode: str | None = None
 
     def __post_init__(self):
@@ -42,7 +48,13 @@ class DataConfig:
             raise ValueError(f"`data.label_draw` must be at least 0, got {self.label_draw}.")
         if self.size is not None and self.size < 1:
             raise ValueError(f"`data.size` must be at least 1, got {self.size}.")
+        if self.padding < 0:
+            raise ValueError(f"`data.padding` must be at least 0, got {self.padding}.")
         if self.channels not in (None, 1, 3):
             raise ValueError(f"`data.channels` must be 1 or 3, got {self.channels}.")
+        if self.captions not in (None, "templates"):
+            raise ValueError(f"`data.captions` must be templates, got {self.captions!r}.")
+        if self.caption_length < 3:
+            raise ValueError(f"`data.caption_length` must be at least 3, got {self.caption_length}.")
         if self.workers < 1 or self.shuffle_buffer < 1:
             raise ValueError("`data.workers` and `data.shuffle_buffer` must be at least 1.")

@@ -1,7 +1,7 @@
 """Latents in memory: images that an encoder has seen once, in place of the images (Rombach et al. 2022, Sec. 3)."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -93,6 +93,31 @@ def encoder_of(model: Any) -> Encoder:
         return (z.float() - shift) * scaling
 
     return encode
+
+
+@torch.no_grad()
+def standardise(model: Any, latents: Latents) -> Latents:
+    """Returns latents with channels of mean 0 and variance 1 over all, as `model`, the `AutoencoderKL` that made them,
+    does from now on (Rombach et al. 2022, App. G).
+
+    The scaling goes into its config. The shift goes into the biases of the 1 x 1 convolutions before and after the
+    latents: Stable Diffusion's pipelines do not read a `shift_factor`.
+
+    Raises:
+        ValueError: `model` lacks these convolutions.
+    """
+    config = model.config
+    if not (config["use_quant_conv"] and config["use_post_quant_conv"]):
+        raise ValueError("The autoencoder must have `use_quant_conv` and `use_post_quant_conv`, to shift its latents.")
+    old_shift, old_scaling = config.get("shift_factor") or 0.0, config.get("scaling_factor") or 1.0
+    mean = latents.latents.mean((0, 2, 3))  # (C,)
+    standardised = latents.latents - mean[:, None, None]
+    std = standardised.std(correction=0)
+    shift = (old_shift + mean / old_scaling).to(model.device, model.dtype)
+    model.quant_conv.bias[: len(shift)] -= shift
+    model.post_quant_conv.bias += model.post_quant_conv.weight[:, :, 0, 0] @ shift
+    model.register_to_config(shift_factor=None, scaling_factor=old_scaling / std.item())
+    return replace(latents, latents=standardised / std)
 
 
 def encoder_key(model: Any) -> str:

@@ -4,10 +4,12 @@ The order of training is a function of (seed, epoch), and batches follow one ano
 shuffled epochs, so one position says where training stands. Nothing is dropped; a batch may span two epochs.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
 from genhub.data.config import DataConfig
@@ -36,7 +38,8 @@ def load(config: DataConfig, split: str = "train") -> Images | Lazy:
         data = _load_idx(*paths, config)
     else:
         data = _load_dataset(folder, file_split, config)
-    return data if split == "test" else _train_or_val(data, split, config)
+    data = data if split == "test" else _train_or_val(data, split, config)
+    return _pad(data, config.padding) if config.padding else data
 
 
 def _train_or_val(data: Images | Lazy, split: str, config: DataConfig) -> Images | Lazy:
@@ -55,6 +58,13 @@ def _train_or_val(data: Images | Lazy, split: str, config: DataConfig) -> Images
     if isinstance(part, Lazy):
         raise ValueError("`data.labelled` must be left out of data that are decoded while training.")
     return part.draw_labelled(config.labelled, config.label_draw)
+
+
+def _pad(data: Images | Lazy, padding: int) -> Images:
+    """Puts black pixels around each image."""
+    if not isinstance(data, Images) or isinstance(data, Points):
+        raise ValueError("`data.padding` must be left out of points, and of data that are decoded while training.")
+    return replace(data, images=F.pad(data.images, (padding, padding, padding, padding)))
 
 
 def _load_dataset(folder: Path, split: str, config: DataConfig) -> Images | Lazy:

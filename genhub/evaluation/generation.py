@@ -7,7 +7,7 @@ import torch
 
 from genhub.data import Images
 from genhub.evaluation.features import ClassifierSpace, FeatureSpace, PixelSpace, cached_features
-from genhub.evaluation.generation_metrics import METRICS, Comparison, GenerationMetric
+from genhub.evaluation.generation_metrics import METRICS, Comparison, FrechetDistance, GenerationMetric
 from genhub.evaluation.memorisation import Memorisation, nearest, report
 from genhub.evaluation.metrics import Gaussian, effective_rank
 from genhub.evaluation.result import Metric
@@ -78,6 +78,13 @@ class Evaluator:
                     self.tell(f"{', '.join(metric.names)} ({name})")
                     results += metric(comparisons[name])
         return [replace(metric, name=self._name(metric.name)) for metric in results]
+
+    def reconstruction_distance(self, images: torch.Tensor) -> Metric:
+        """Returns the Fréchet distance in `clf` of reconstructions of the test images, uint8 (N, C, H, W): what is
+        generated in the latents of an autoencoder is hardly nearer."""
+        self.tell("distance of reconstructions")
+        (metric,) = FrechetDistance(("clf",))(self._compare(self.clf, images, None))
+        return replace(metric, name=f"{self._name(metric.name)} of reconstructions")
 
     def _compare(self, space: FeatureSpace, images: torch.Tensor, labels: torch.Tensor | None) -> Comparison:
         train_moments = self.train_moments if space is self.clf else None

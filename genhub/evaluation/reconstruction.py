@@ -1,15 +1,19 @@
 """Quality of reconstructions, and what the codes of an autoencoder know about the classes of images."""
 
 import importlib.util
+import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from diffusers import DiffusionPipeline
 
 from genhub.data import Images, Points, points_to_model_range, to_model_range
 from genhub.evaluation.checks import check_at_least, check_values, image_batches
+from genhub.evaluation.latents import encode_images
 from genhub.evaluation.likelihood import PIXELS, binarise_pixels
 from genhub.evaluation.metrics import mean_of
 from genhub.evaluation.result import STANDARD_ERROR, Metric
@@ -33,6 +37,7 @@ def evaluate_reconstructions(
     tell: Callable[[str], None] = lambda what: None,
     has_posterior: bool = False,
     binarise: str | None = None,
+    padding: int = 0,
 ) -> list[Metric]:
     """Measures reconstructions of each of `splits` ("train", "test", maybe "val"), and the codes if the pipeline
     encodes: the error of PCA with as many components, the units in use, and linear probes if there are labels.
@@ -41,6 +46,7 @@ def evaluate_reconstructions(
         has_posterior: codes are means of q(z|x) with the prior N(0, I), so that "active units" is defined; for other
             codes, units are counted that vary at all.
         binarise: how training made pixels 0 or 1, as in `binarise_pixels`; the images here are treated alike.
+        padding: black pixels around the images that the pipeline takes; they are no part of the error.
     """
     if binarise is not None:
         splits = {
@@ -49,13 +55,13 @@ def evaluate_reconstructions(
     metrics = []
     for split, images in splits.items():
         tell(f"reconstructions, {split}")
-        metrics += _errors(pipeline, images, f"{PIXELS[binarise]}, {split}")
+        metrics += _errors(pipeline, images, f"{PIXELS[binarise]}, {split}", padding)
     if not capabilities_of(pipeline).can("encode"):
         return metrics
 
     tell("codes")
     train, test = splits["train"], splits["test"]
-    codes, test_codes = encode_images(pipeline, train), encode_images(pipeline, test)
+    codes, test_codes = (encode_images(pipeline, images, padding=padding) for images in (train, test))
     components = codes.shape[1]
     if components < train.images[0].numel():
         for split, images in splits.items():
@@ -68,12 +74,15 @@ def evaluate_reconstructions(
     return metrics
 
 
-def _errors(pipeline: DiffusionPipeline, images: Images, suffix: str) -> list[Metric]:
+def _errors(pipeline: DiffusionPipeline, images: Images, suffix: str, padding: int) -> list[Metric]:
     """Returns MSE and, of pictures, PSNR of the reconstructions of one split."""
+    takes_labels = "class_labels" in inspect.signature(cast(Any, pipeline).reconstruct).parameters
 
     def reconstruct(sample: torch.Tensor, *labels: torch.Tensor) -> torch.Tensor:
-        arguments = {"class_labels": labels[0]} if labels else {}
-        return 2 * pipeline.reconstruct((sample + 1) / 2, output_type="pt", **arguments).images.to(sample) - 1
+        arguments = {"class_labels": labels[0]} if labels and takes_labels else {}
+        sample = F.pad((sample + 1) / 2, (padding,) * 4)
+        copy = 2 * pipeline.reconstruct(sample, output_type="pt", **arguments).images.to(sample) - 1
+        return F.pad(copy, (-padding,) * 4)
 
     is_picture = not isinstance(images, Points)
     error = reconstruction_error(
@@ -128,18 +137,6 @@ def can_probe(train: Images, test: Images) -> bool:
     if importlib.util.find_spec("sklearn") is None:
         raise ValueError("Linear probes of the codes need scikit-learn: `pip install '.[eval]'` in the clone.")
     return True
-
-
-def encode_images(pipeline: DiffusionPipeline, images: Images, batch_size: int = 250) -> torch.Tensor:
-    """Returns the codes of `images`, (N, L)."""
-    has_classes = is_conditional(pipeline)
-    codes = []
-    for start in range(0, len(images), batch_size):
-        batch = images[start : start + batch_size]
-        sample = (batch.sample(slice(None)) + 1) / 2
-        arguments = {"class_labels": batch.labels} if has_classes else {}
-        codes.append(pipeline.encode(sample, **arguments).flatten(1).float().cpu())
-    return torch.cat(codes)
 
 
 @torch.no_grad()

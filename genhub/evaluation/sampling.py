@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from accelerate import PartialState
 from accelerate.utils import gather
 from diffusers import DiffusionPipeline, SchedulerMixin
@@ -17,7 +18,7 @@ from tqdm.auto import tqdm
 
 from genhub.evaluation.protocol import to_bytes
 from genhub.evaluation.speed import count_passes, peak_memory
-from genhub.repository.capabilities import call_arguments, capabilities_of, default_steps
+from genhub.repository.capabilities import call_arguments, capabilities_of
 from genhub.repository.load import find_class
 from genhub.utils.cache import cached, content_hash
 from genhub.utils.randomness import keyed_generator
@@ -114,6 +115,8 @@ class Sampler:
     Args:
         shape: (C, H, W) of the images, checked.
         classes: number of classes to ask for in turn, equally often; None for an unconditional pipeline.
+        captions: texts to ask for in turn, each with its class, for a pipeline that takes prompts.
+        padding: black pixels around the images that the pipeline makes; they are cut off.
         arguments: further arguments of the pipeline's call, such as `num_inference_steps`.
         key: identifies the weights, so that an interrupted run is resumed from the cache; None caches nothing.
         is_quiet: hide progress.
@@ -124,6 +127,8 @@ class Sampler:
     seed: int
     batch_size: int
     classes: int | None = None
+    captions: Sequence[tuple[str, int]] | None = None
+    padding: int = 0
     arguments: dict = field(default_factory=dict)
     key: str | None = None
     is_quiet: bool = False
@@ -135,12 +140,28 @@ class Sampler:
 
     def labels(self, count: int) -> torch.Tensor | None:
         """Returns the class to ask for of each of `count` images, (N,)."""
+        if self.captions is not None:
+            return torch.tensor([self.captions[index % len(self.captions)][1] for index in range(count)])
         return None if self.classes is None else torch.arange(count) % self.classes
 
-    def call(self, batch: int, labels: torch.Tensor | None, size: int) -> torch.Tensor:
+    def prompts(self, count: int) -> list[str] | None:
+        """Returns the text to ask for of each of `count` images."""
+        if self.captions is None:
+            return None
+        return [self.captions[index % len(self.captions)][0] for index in range(count)]
+
+    def conditions(self, rows: slice) -> dict[str, list]:
+        """Returns what the images in `rows` are asked for by."""
+        if (prompts := self.prompts(rows.stop)) is not None:
+            return {"prompts": prompts[rows]}
+        labels = self.labels(rows.stop)
+        return {} if labels is None else {"labels": labels[rows].tolist()}
+
+    def call(self, batch: int, rows: slice) -> torch.Tensor:
         """Returns one batch, (B, C, H, W) in [0, 1]."""
-        call = call_arguments(self.pipeline, size, None if labels is None else labels.tolist()) | self.arguments
-        return _call(self.pipeline, call, keyed_generator("evaluation", self.seed, batch)).cpu()
+        call = call_arguments(self.pipeline, rows.stop - rows.start, **self.conditions(rows)) | self.arguments
+        images = _call(self.pipeline, call, keyed_generator("evaluation", self.seed, batch)).cpu()
+        return F.pad(images, (-self.padding,) * 4)
 
     def try_one(self) -> None:
         """Generates one image, so that mistakes show before any work.
@@ -148,7 +169,7 @@ class Sampler:
         Raises:
             ValueError: the image is not finite or of another shape, or the pipeline refuses its arguments.
         """
-        to_bytes(self.call(0, self.labels(1), 1), self.shape)
+        to_bytes(self.call(0, slice(0, 1)), self.shape)
 
     def draw(self, count: int) -> tuple[torch.Tensor, list[float]]:
         """Returns `count` images, uint8 (N, C, H, W), in every process, and the seconds of each full batch of this
@@ -176,20 +197,18 @@ class Sampler:
         """Returns the uint8 images of one of the batches of `count` images, and the seconds that they took."""
         rows = slice(batch * self.batch_size, min((batch + 1) * self.batch_size, count))
         size = rows.stop - rows.start
-        labels = self.labels(count)
-        labels = None if labels is None else labels[rows]
 
         def compute() -> dict[str, torch.Tensor]:
             start = time.perf_counter()
-            images = self.call(batch, labels, size)
+            images = self.call(batch, rows)
             took = time.perf_counter() - start
             return {"images": to_bytes(images, self.shape), "seconds": torch.tensor(took)}
 
         if self.key is None:
             drawn = compute()
         else:
-            classes = None if labels is None else labels.tolist()
-            settings = f"{self.seed} {batch} {size} {classes} {sorted(self.arguments.items())}"
+            (asked,) = self.conditions(rows).values() or (None,)
+            settings = f"{self.seed} {batch} {size} {asked} {sorted(self.arguments.items())}"
             drawn = cached("samples", content_hash(self.key, settings), compute)
         return drawn["images"], drawn["seconds"].item()
 
@@ -209,13 +228,13 @@ class Sampler:
     def speed(self, seconds: list[float]) -> dict:
         """Returns the cost of an image: images/s at batch 1 and at `batch_size` (from the `seconds` of `draw`), passes
         through networks, their parameters, and peak memory."""
-        label = self.labels(1)
+        one = slice(0, 1)
         with count_passes(self.modules) as passes:
-            self.call(0, label, 1)
+            self.call(0, one)
         alone = []
         for repeat in range(WARM_UP + REPEATS):
             start = time.perf_counter()
-            self.call(repeat, label, 1)
+            self.call(repeat, one)
             alone.append(time.perf_counter() - start)
         full = seconds[WARM_UP:] or seconds
         full_rate = round(self.batch_size / statistics.median(full), 2) if full else None
@@ -226,24 +245,3 @@ class Sampler:
             "parameters": sum(p.numel() for module in self.modules for p in module.parameters()),
             "peak_memory_mb": round(self.peak_memory / 2**20),
         }
-
-
-def sampling_record(sampler: Sampler, count: int, scheduler_arguments: dict[str, Any]) -> dict:
-    """Returns how images are sampled, as `metrics.json` stores it; further arguments appear only if given."""
-    pipeline, others = sampler.pipeline, dict(sampler.arguments)
-    guidance = pipeline.config.get("guidance_scale") if capabilities_of(pipeline).has_null_class else None
-    steps = others.pop("num_inference_steps", None)
-    if steps is None:
-        steps = len(others["timesteps"]) if "timesteps" in others else default_steps(pipeline)
-    record = {
-        "images": count,
-        "seed": sampler.seed,
-        "batch_size": sampler.batch_size,
-        "classes": sampler.classes,
-        "sampler": type(pipeline.scheduler).__name__ if "scheduler" in pipeline.components else None,
-        "steps": steps,
-        "guidance_scale": others.pop("guidance_scale", guidance),
-        "dtype": str(pipeline.dtype).removeprefix("torch."),
-    }
-    further = {"arguments": others, "scheduler_arguments": scheduler_arguments}
-    return record | {name: values for name, values in further.items() if values}

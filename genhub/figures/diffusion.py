@@ -73,6 +73,8 @@ def load_diffusion(repo: str) -> Subject:
     shows_x_0 = "pred_original_sample" in getattr(pipeline, "_callback_tensor_inputs", ())
     if not shows_x_0 or not hasattr(pipeline.scheduler, "alphas_cumprod"):
         raise ValueError(f"`repo` must hold a diffusion pipeline, CosineDDPMPipeline, got {type(pipeline).__name__}.")
+    if pipeline.vae is not None:
+        raise ValueError("`repo` must hold a diffusion model of pixels: this one denoises latents.")
     return subject
 
 

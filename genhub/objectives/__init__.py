@@ -2,11 +2,13 @@
 
 from genhub.objectives.autoencoder import LayerwiseReconstruction, Reconstruction, SparseReconstruction
 from genhub.objectives.classification import Classification
+from genhub.objectives.compression import PerceptualCompression
 from genhub.objectives.consistency import ConsistencyTuning
 from genhub.objectives.diffusion import NoisePrediction
 from genhub.objectives.gan import AdversarialGame
 from genhub.objectives.gan_growing import GrowingGame
 from genhub.objectives.objective import Batch, Losses, Objective, Phase, Step
+from genhub.objectives.text import TextNoisePrediction
 from genhub.objectives.vae import EvidenceLowerBound
 
 __all__ = [
@@ -20,8 +22,10 @@ __all__ = [
     "Losses",
     "NoisePrediction",
     "Objective",
+    "PerceptualCompression",
     "Phase",
     "Reconstruction",
     "SparseReconstruction",
     "Step",
+    "TextNoisePrediction",
 ]

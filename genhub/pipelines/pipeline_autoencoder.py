@@ -1,11 +1,12 @@
 """Autoencoders: reconstruct, denoise and encode images, and find images by a short binary code."""
 
+import math
 from collections.abc import Sized
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from diffusers import DiffusionPipeline, ModelMixin
+from diffusers import AutoencoderKL, DiffusionPipeline, ModelMixin
 from diffusers.image_processor import PipelineImageInput, VaeImageProcessor
 from diffusers.pipelines.pipeline_utils import ImagePipelineOutput
 from diffusers.utils import BaseOutput
@@ -92,13 +93,13 @@ class AutoencoderPipeline(DiffusionPipeline):
     ) -> ImagePipelineOutput | tuple:
         """Reconstructs noisy images, whose pixels may leave [0, 1], with a model trained on corrupted images."""
         self._check_output(output_type)
-        codes = self.autoencoder.encode(self._sample(image, is_bounded=False))
+        codes = self._encode(self._sample(image, is_bounded=False))
         return self.decode(codes, output_type, return_dict)
 
     @torch.no_grad()
     def encode(self, image: PipelineImageInput) -> torch.Tensor:
         """Returns the codes of images, (N, L)."""
-        codes = self.autoencoder.encode(self._sample(image, is_bounded=self.config["clip_sample"]))
+        codes = self._encode(self._sample(image, is_bounded=self.config["clip_sample"]))
         self.maybe_free_model_hooks()
         return codes
 
@@ -113,10 +114,26 @@ class AutoencoderPipeline(DiffusionPipeline):
         """
         self._check_codes(latents)
         self._check_output(output_type)
-        sample = self.autoencoder.decode(latents.to(self._execution_device, self.autoencoder.dtype))
+        latents = latents.to(self._execution_device, self.autoencoder.dtype)
+        sample = self.autoencoder.decode(latents.view(-1, *self._latent_shape()))
+        sample = sample if isinstance(sample, torch.Tensor) else sample.sample
         images = (sample.float() + 1) / 2
         images = images.clamp(0, 1) if self.config["clip_sample"] else images
         return self._output(images, output_type, return_dict)
+
+    def _encode(self, sample: torch.Tensor) -> torch.Tensor:
+        """Returns the codes of images (N, C, H, W) in [-1, 1]: of an `AutoencoderKL` the mode of the posterior."""
+        codes = self.autoencoder.encode(sample)
+        return codes if isinstance(codes, torch.Tensor) else codes.latent_dist.mode().flatten(1)
+
+    def _latent_shape(self) -> tuple[int, ...]:
+        """Returns the shape of the latents of one image: those of an `AutoencoderKL` are an image."""
+        config = self.network.config
+        if not isinstance(self.network, AutoencoderKL):
+            return (config["latent_channels"],)
+        size, factor = config["sample_size"], 2 ** (len(config["block_out_channels"]) - 1)
+        height, width = (size, size) if isinstance(size, int) else size
+        return (config["latent_channels"], height // factor, width // factor)
 
     def hash(self, image: PipelineImageInput) -> torch.Tensor:
         """Returns the semantic hashes of images (Salakhutdinov & Hinton 2009), integers (N,) whose bit k is unit k of
@@ -180,7 +197,7 @@ class AutoencoderPipeline(DiffusionPipeline):
             raise ValueError(f"`output_type` must be pil, np or pt, got {output_type!r}.")
 
     def _check_codes(self, latents: torch.Tensor):
-        length = self.network.config["latent_channels"]
+        length = math.prod(self._latent_shape())
         if not isinstance(latents, torch.Tensor) or latents.ndim != 2 or latents.shape[1] != length:
             got = tuple(latents.shape) if isinstance(latents, torch.Tensor) else type(latents).__name__
             raise ValueError(f"`latents` must be (N, {length}), got {got}.")

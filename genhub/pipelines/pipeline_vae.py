@@ -244,7 +244,6 @@ class VAEPipeline(DiffusionPipeline):
         if output_type not in ("pil", "np", "pt"):
             raise ValueError(f"`output_type` must be pil, np or pt, got {output_type!r}.")
 
-    # Same as genhub.pipelines.pipeline_autoencoder.AutoencoderPipeline._check_codes
     def _check_codes(self, latents: torch.Tensor):
         length = self.network.config["latent_channels"]
         if not isinstance(latents, torch.Tensor) or latents.ndim != 2 or latents.shape[1] != length:

@@ -9,7 +9,8 @@ Sections:
   class and config. `frozen: true` keeps either from being trained.
 - `objective`: a class and its arguments
 - `optimizers`: component -> class and arguments, with an optional `schedule`
-- `pipeline`: a class and its arguments
+- `pipeline`: a class and its arguments. `call` holds those of its calls that name none, for a class whose config has
+  no place for them.
 - `training` (`TrainingConfig`) and `evaluation` (`EvaluationConfig`)
 - `stages`: for training in several stages, a list whose entries override `objective`, `optimizers` and `training`
 - `reported`: metrics of the source that the experiment reproduces, by genhub's names
@@ -17,6 +18,8 @@ Sections:
 A constructor's parameter that bears the name of a component receives that component. `in_channels`, `out_channels`,
 `sample_size`, `num_classes`, `id2label`, `data_mean` and `data_std` come from the data where a recipe leaves them
 out, and `num_training_steps`, `total_steps` and `T_max` of a learning-rate schedule from the length of its stage.
+With `data.captions` a component `tokenizer` is learnt from the captions, if there is none, and text encoders are given
+its numbers.
 `num_class_embeds: auto` is one for each class of the data and one for the null class, or none without labels.
 """
 
@@ -30,11 +33,12 @@ from diffusers import DiffusionPipeline, SchedulerMixin
 from torch import nn
 
 from genhub import recipes
-from genhub.data import Shape
+from genhub.data import Shape, token_counts
 from genhub.recipes.checks import as_mapping, refuse_unknown
 from genhub.recipes.components import read_components
 from genhub.recipes.configs import read_config
-from genhub.recipes.instantiate import Spec
+from genhub.recipes.find import find_recipe
+from genhub.recipes.instantiate import Spec, without
 from genhub.recipes.sections import FROM_DATA, SECTIONS, override
 from genhub.recipes.stages import read_stages
 from genhub.recipes.yaml import read_yaml, write_yaml
@@ -79,6 +83,8 @@ class Recipe:
         self.evaluation = read_config("evaluation", self.sections.get("evaluation"))
         self.reported = self.sections.get("reported") or {}
         self.names = tuple(self.sections["components"])
+        if self.data.captions is not None and "tokenizer" not in self.names:
+            self.names += ("tokenizer",)
         components = read_components(self.sections["components"], trust_code)
         self.components, self.pretrained, self.weights, self.frozen = components
         self._read_pipeline()
@@ -104,7 +110,7 @@ class Recipe:
             ValueError: a class refuses its arguments, or `loaded` or `latent_shape` is incomplete.
         """
         loaded = loaded or {}
-        if missing := [name for name in self.pretrained if name not in loaded]:
+        if missing := [name for name in self.names if name not in {*loaded, *self.components}]:
             raise ValueError(f"`loaded` must hold {', '.join(missing)}, which the recipe does not build.")
         others_shape = shape
         if self.data.encode is not None:
@@ -114,7 +120,10 @@ class Recipe:
         components = {}
         for name in self.names:
             met_shape = shape if name == self.data.encode else others_shape
-            components[name] = loaded[name] if name in loaded else self.build_component(name, met_shape)
+            if name in loaded:
+                components[name] = loaded[name]
+            else:
+                components[name] = self.build_component(name, met_shape, loaded.get("tokenizer"))
         has_classes = any(
             getattr(getattr(component, "config", None), key, None)
             for component in components.values()
@@ -128,8 +137,8 @@ class Recipe:
                 self.pipeline.arguments[key] = self.sections["pipeline"][key] = found[key]
         return components
 
-    def build_component(self, name: str, shape: Shape) -> nn.Module | SchedulerMixin:
-        """Builds one component for data of `shape`, the images or latents that it meets."""
+    def build_component(self, name: str, shape: Shape, tokenizer: Any = None) -> nn.Module | SchedulerMixin:
+        """Builds one component for data of `shape`, the images or latents that it meets, and for the `tokenizer`."""
         spec = self.components[name]
         filled: dict[str, Any] = {}
         if self._meets_data(name):
@@ -137,6 +146,8 @@ class Recipe:
             values = (shape.channels, shape.channels, size, shape.num_classes, shape.mean, shape.std)
             found = {key: value for key, value in zip(FROM_DATA, values, strict=True) if value is not None}
             filled = {key: value for key, value in found.items() if spec.lacks(key)}
+            if tokenizer is not None:
+                filled |= {key: value for key, value in token_counts(tokenizer).items() if spec.lacks(key)}
         if "num_class_embeds" in spec.automatic:  # the classes and the null class; none without labels
             filled["num_class_embeds"] = shape.num_classes + 1 if shape.num_classes else None
         component = spec.build(**filled)
@@ -146,7 +157,9 @@ class Recipe:
 
     def build_pipeline(self, components: dict[str, Any]) -> DiffusionPipeline:
         """Builds the pipeline of `components`; optional parts that are not among them are None."""
-        return self.pipeline.build(**dict.fromkeys(self.pipeline.missing()) | components)
+        pipeline = self.pipeline.build(**dict.fromkeys(self.pipeline.missing()) | components)
+        pipeline.default_arguments = self.sections["pipeline"].get("call") or {}
+        return pipeline
 
     @property
     def text(self) -> str:
@@ -173,13 +186,17 @@ class Recipe:
                 raise ValueError(f"`reported.{metric}` must be a number, got {value!r}.")
 
     def _read_pipeline(self):
-        self.pipeline = Spec("pipeline", self.sections["pipeline"], (DiffusionPipeline,), self.names, self.trust_code)
+        entry = without(self.sections["pipeline"], "call")
+        self.pipeline = Spec("pipeline", entry, (DiffusionPipeline,), self.names, self.trust_code)
         optional = tuple(self.pipeline.cls._optional_components)  # required parameters that may be None
         if missing := self.pipeline.missing(optional):
             raise ValueError(f"`components` must hold {', '.join(missing)}: {self.pipeline.path} is made of it.")
         parameters = inspect.signature(self.pipeline.cls.__call__).parameters
         known = [name for name in parameters if name not in ("self", *FIXED_ARGUMENTS)]
         refuse_unknown("evaluation.arguments", self.evaluation.arguments, known)
+        refuse_unknown(
+            "pipeline.call", as_mapping("pipeline.call", self.sections["pipeline"].get("call") or {}), known
+        )
 
     def _check_names(self):
         """Checks the components that other sections name."""
@@ -220,21 +237,6 @@ def load(source: str | Path, overrides: dict[str, object] | None = None, trust_c
     _check_stage_overrides(overrides or {}, sections)
     recipe.is_published = path.parent == recipes.FOLDER
     return recipe
-
-
-def find_recipe(source: str) -> Path:
-    """Returns the file of a recipe: its name, a YAML file, or a folder that holds `recipe.yaml`."""
-    if source in recipes.names():
-        return recipes.path(source)
-    path = Path(source).expanduser()
-    if path.is_file():
-        return path
-    if path.is_dir():
-        if (path / "recipe.yaml").is_file():
-            return path / "recipe.yaml"
-        raise ValueError(f"The folder {path} has no recipe.yaml.")
-    hint = did_you_mean(source, recipes.names())
-    raise ValueError(f"There is no recipe {source!r}{hint}. `genhub recipes` lists them; a YAML file works too.")
 
 
 def _check_stage_overrides(overrides: dict[str, object], sections: dict):

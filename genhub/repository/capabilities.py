@@ -121,22 +121,30 @@ def classes_of(pipeline: DiffusionPipeline) -> tuple[int | None, bool]:
 def call_arguments(
     pipeline: DiffusionPipeline, count: int, labels: Sequence[int] | None = None, prompts: Sequence[str] | None = None
 ) -> dict[str, Any]:
-    """Returns the arguments of a call that generates `count` images, of the given classes or prompts if any.
+    """Returns the arguments of a call that generates `count` images, of the given classes or prompts if any, with
+    those that its repository records for calls that name none.
 
     Without prompts, a pipeline that needs them gets empty ones.
     """
-    capabilities = capabilities_of(pipeline)
+    capabilities, call = capabilities_of(pipeline), default_arguments(pipeline)
     if "prompt" in capabilities.inputs:
-        return {"prompt": [""] * count if prompts is None else list(prompts)}
-    call: dict[str, Any] = {"batch_size": count} if capabilities.takes_batch_size else {}
+        return call | {"prompt": [""] * count if prompts is None else list(prompts)}
+    if capabilities.takes_batch_size:
+        call["batch_size"] = count
     return call if labels is None else call | {"class_labels": list(labels)}
 
 
+def default_arguments(pipeline: DiffusionPipeline) -> dict[str, Any]:
+    """Returns the arguments of calls that name none, of a pipeline whose config has no place for them."""
+    return dict(getattr(pipeline, "default_arguments", {}))
+
+
 def default_steps(pipeline: DiffusionPipeline) -> int | None:
-    """Returns the number of sampling steps of a call that names none: that of the config, or of the signature."""
+    """Returns the number of sampling steps of a call that names none: that of the repository, or of the signature."""
     parameter = inspect.signature(type(pipeline).__call__).parameters.get("num_inference_steps")
     default = None if parameter is None else parameter.default
-    return pipeline.config.get("num_inference_steps") or default
+    recorded = default_arguments(pipeline).get("num_inference_steps")
+    return recorded or pipeline.config.get("num_inference_steps") or default
 
 
 def is_conditional(pipeline: DiffusionPipeline) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 from diffusers import DiffusionPipeline
 from huggingface_hub import ModelCard, ModelCardData
 
-from genhub.repository.capabilities import capabilities_of
+from genhub.repository.capabilities import capabilities_of, default_arguments
 from genhub.repository.card_results import BEGIN, END, FIGURES_BEGIN, FIGURES_END, is_local, with_results
 from genhub.repository.save import carries_source, saved_form
 from genhub.version import VERSION
@@ -78,7 +78,8 @@ def of_results(name: str) -> str:
 
 def _render(pipeline: DiffusionPipeline, header: ModelCardData, **fields: Any) -> str:
     """Fills in the template, with the fields that depend on nothing but the pipeline."""
-    saved, steps, call = saved_form(pipeline), pipeline.config.get("num_inference_steps"), _call(pipeline)
+    saved, call = saved_form(pipeline), _call(pipeline)
+    steps = (dict(pipeline.config) | default_arguments(pipeline)).get("num_inference_steps")
     has_own_class = type(saved).__module__.partition(".")[0] == "genhub"
     parts = [part for part in pipeline.components.values() if part is not None]
     card = ModelCard.from_template(
@@ -113,7 +114,9 @@ def _call(pipeline: DiffusionPipeline) -> str:
         return example
     capabilities = capabilities_of(pipeline)
     if "prompt" in capabilities.inputs:
-        return 'images = pipe(["a prompt"] * 16).images'
+        options = "".join(f", {name}={value!r}" for name, value in default_arguments(pipeline).items())
+        prompt = getattr(pipeline, "example_prompt", "a prompt")
+        return f'images = pipe(["{prompt}"] * 16{options}).images'
     labels = "" if capabilities.num_classes is None else ", class_labels=[0] * 16"
     return f"images = pipe(batch_size=16{labels}).images"
 
@@ -140,9 +143,10 @@ def _kind(pipeline: DiffusionPipeline) -> str:
     """Returns what the model's data are."""
     if capabilities_of(pipeline).output == "points":
         return "Points"
-    for part in pipeline.components.values():
-        config = getattr(part, "config", None)  # a tokenizer has none
-        if isinstance(config, dict) and config.get("sample_size") is not None:
+    configs = [getattr(part, "config", None) for part in pipeline.components.values()]  # a tokenizer has none
+    known = [config for config in configs if isinstance(config, dict)]
+    for config in sorted(known, key=lambda config: "latent_channels" not in config):  # not the size of latents
+        if config.get("sample_size") is not None:
             size = config["sample_size"]
             height, width = (size, size) if isinstance(size, int) else size
             return f"Images of {width}x{height} pixels"

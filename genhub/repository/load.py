@@ -47,8 +47,11 @@ class AutoPipeline:
                 do not fit; or a newer genhub wrote it.
         """
         folder = download(name_or_path, **{key: kwargs.pop(key) for key in DOWNLOAD_ARGUMENTS if key in kwargs})
-        name = pipeline_class_name(read_json(folder / "model_index.json"))
-        return loader_of(find_class(name, DiffusionPipeline)).from_pretrained(folder, **kwargs)
+        index = read_json(folder / "model_index.json")
+        name = pipeline_class_name(index)
+        pipeline = loader_of(find_class(name, DiffusionPipeline)).from_pretrained(folder, **kwargs)
+        pipeline.default_arguments = index.get("_genhub", {}).get("call", {})
+        return pipeline
 
 
 class InstalledClasses(DiffusionPipeline):
@@ -123,15 +126,6 @@ def download(name_or_path: str | os.PathLike, required: str = "model_index.json"
     if not (folder / required).is_file():
         raise RepositoryError(f"The repository {name} holds no {required}.")
     return folder
-
-
-def download_recipe(source: str | os.PathLike) -> Path | None:
-    """Returns the recipe.yaml of a Hub repository; None if `source` is a recipe's name, a file or a folder."""
-    name = str(source)
-    is_hub_id = name.count("/") == 1 and not name.startswith((".", "/", "~")) and not name.endswith((".yaml", ".yml"))
-    if not is_hub_id or Path(name).exists():
-        return None
-    return download(name, allow_patterns=["recipe.yaml"], required="recipe.yaml") / "recipe.yaml"
 
 
 def find_class(name: str, kind: type | tuple[type, ...]) -> type:

@@ -140,11 +140,12 @@ def check_documents(documents: Mapping[str, str | bytes]):
 
 
 def own_entry(pipeline: DiffusionPipeline, folder: Path) -> dict[str, Any]:
-    """Returns the entry `_genhub` of model_index.json: installed classes, arguments and digests."""
+    """Returns the entry `_genhub` of model_index.json: installed classes, arguments, also of calls that name none, and
+    digests."""
     components = {name: part for name, part in pipeline.components.items() if part is not None}
     config = {name: value for name, value in pipeline.config.items() if not name.startswith("_")}
     weights = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.safetensors"))
-    return {
+    entry = {
         "format": FORMAT,
         "version": VERSION,
         "class_name": type(pipeline).__name__,
@@ -152,6 +153,8 @@ def own_entry(pipeline: DiffusionPipeline, folder: Path) -> dict[str, Any]:
         "arguments": {name: value for name, value in config.items() if name not in pipeline.components},
         "sha256": {name: sha256(folder / name) for name in weights},
     }
+    defaults = getattr(pipeline, "default_arguments", None)
+    return entry | {"call": defaults} if defaults else entry
 
 
 def copy_source(cls: type, folder: Path) -> list[str]:

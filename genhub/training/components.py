@@ -1,12 +1,26 @@
 """The components of a recipe: loaded from repositories, started from other weights, or built."""
 
 import sys
+from dataclasses import replace
 from typing import Any, cast
 
 from accelerate import Accelerator
+from diffusers import AutoencoderKL
 from torch import nn
 
-from genhub.data import Images, Latents, Lazy, Shape, encode_images, encoder_key, encoder_of
+from genhub.data import (
+    Captions,
+    Images,
+    Latents,
+    Lazy,
+    Shape,
+    encode_images,
+    encoder_key,
+    encoder_of,
+    standardise,
+    tokenize,
+    train_tokenizer,
+)
 from genhub.recipes.recipe import Recipe
 from genhub.training.pretrained import load_component, load_pretrained
 
@@ -23,9 +37,32 @@ class ComponentBuilder:
 
     def __init__(self, recipe: Recipe, accelerator: Accelerator, load_weights: bool):
         self.recipe, self.accelerator, self.load_weights = recipe, accelerator, load_weights
+        self.captions: Captions | None = None
         self.loaded: dict[str, Any] = {
             name: load_component(source, name) for name, source in recipe.pretrained.items()
         }
+
+    def caption(self, images: Images | Lazy, held_out: Images | None) -> tuple[Images | Lazy, Images | None]:
+        """Returns the images with the tokens of their captions, if the recipe has `data.captions`. The tokenizer is
+        learnt from the captions, unless the recipe loads one.
+
+        Raises:
+            ValueError: the images are not in memory, or no captions can be written of them.
+        """
+        config = self.recipe.data
+        if config.captions is None:
+            return images, held_out
+        if not isinstance(images, Images):
+            raise ValueError("`data.captions` must be left out of data that are decoded while training.")
+        rule = self.captions = Captions.fit(images)
+        captions = rule.write(images)
+        if "tokenizer" not in self.loaded:
+            self.loaded["tokenizer"] = train_tokenizer(captions, config.caption_length)
+        tokenizer = self.loaded["tokenizer"]
+        images = replace(images, input_ids=tokenize(tokenizer, captions))
+        if held_out is not None:
+            held_out = replace(held_out, input_ids=tokenize(tokenizer, rule.write(held_out)))
+        return images, held_out
 
     def encode(
         self, images: Images | Lazy, held_out: Images | None
@@ -45,12 +82,15 @@ class ComponentBuilder:
             self.loaded[name] = recipe.build_component(name, images.shape)
             self._load_weights(name, self.loaded[name])
         encoder = self.loaded[name].to(self.accelerator.device)
-        encode, key = encoder_of(encoder), encoder_key(encoder)
-        with self.accelerator.main_process_first():
-            return (
-                encode_images(cast(Images, images), encode, key),  # which refuses others
-                None if held_out is None else encode_images(held_out, encode, key),
-            )
+
+        def encode(images: Images) -> Latents:
+            with self.accelerator.main_process_first():
+                return encode_images(images, encoder_of(encoder), encoder_key(encoder))
+
+        latents = encode(cast(Images, images))  # which refuses others
+        if isinstance(encoder, AutoencoderKL):
+            latents = standardise(encoder, latents)
+        return latents, None if held_out is None else encode(held_out)
 
     def build(self, shape: Shape, data_shape: Shape) -> dict[str, Any]:
         """Builds all components that are not loaded, for images of `shape` and data of `data_shape`."""

@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from genhub import plotting
-from genhub.data import Images, Lazy, Points
+from genhub.data import Captions, Images, Lazy, Points
 from genhub.evaluation.protocol import to_bytes
 from genhub.evaluation.sampling import sample
 from genhub.recipes.recipe import Recipe
@@ -31,6 +31,7 @@ class Exporter:
     Args:
         components: of the pipeline, by name.
         train, held_out: images, not latents.
+        captions: the rule that a pipeline that takes prompts is asked by.
     """
 
     def __init__(
@@ -42,10 +43,11 @@ class Exporter:
         held_out: Images | None,
         progress: Progress,
         accelerator: Accelerator,
+        captions: Captions | None = None,
     ):
         self.recipe, self.components, self.averages = recipe, components, averages
         self.train, self.held_out, self.progress, self.accelerator = train, held_out, progress, accelerator
-        self.is_averaged = False
+        self.captions, self.is_averaged = captions, False
         self.modules = {name: part for name, part in components.items() if isinstance(part, nn.Module)}
         self.capabilities = capabilities_of(recipe.build_pipeline(components))
         self.generates = self.capabilities.can("generate")
@@ -76,6 +78,8 @@ class Exporter:
                 for module in self.modules.values():
                     module.eval()
                 pipeline = self.recipe.build_pipeline(self.components)
+                if self.captions is not None:
+                    pipeline.example_prompt = self.captions.examples(4 * len(self.captions.names))[-1]
                 pipeline.set_progress_bar_config(disable=True)
                 yield pipeline
             finally:
@@ -94,9 +98,17 @@ class Exporter:
         own = range(accelerator.process_index * each, (accelerator.process_index + 1) * each)
         indices = [min(index, count - 1) for index in own]  # as many in each process
         with self.pipeline() as pipeline:
-            images = sample(pipeline, each, self.recipe.training.seed, arguments=arguments, indices=indices)
+            seed, prompts = self.recipe.training.seed, self._prompts(indices)
+            images = sample(pipeline, each, seed, arguments=arguments, indices=indices, prompts=prompts)
         images = cast(torch.Tensor, accelerator.gather(images.to(accelerator.device)))[:count].cpu()
         return to_bytes(images, (shape.channels, shape.height, shape.width))  # refuses in all processes, or in none
+
+    def _prompts(self, indices: Sequence[int]) -> list[str] | None:
+        """Returns the texts to ask for, the captions of all classes and attributes in turn."""
+        if self.captions is None:
+            return None
+        examples = self.captions.examples(max(indices) + 1)
+        return [examples[index] for index in indices]
 
     def samples(self) -> tuple[torch.Tensor, float]:
         """Returns `training.num_samples` images (N, C, H, W) in [0, 1] and the seconds that they took; for a pipeline
@@ -104,7 +116,8 @@ class Exporter:
         config, start = self.recipe.training, time.monotonic()
         with self.pipeline() as pipeline:
             if self.generates:
-                images = sample(pipeline, config.num_samples, config.seed)
+                prompts = self._prompts(range(config.num_samples))
+                images = sample(pipeline, config.num_samples, config.seed, prompts=prompts)
             else:
                 assert self.held_out is not None  # as `makes_images` says
                 originals = self.held_out.images[: max(config.num_samples // 2, 1)] / 255

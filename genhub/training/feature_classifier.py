@@ -10,12 +10,13 @@ from accelerate import Accelerator
 from genhub.data import DataConfig, Images
 from genhub.evaluation.features import ClassifierSpace, pinned_spaces
 from genhub.evaluation.protocol import is_fashion_mnist
-from genhub.recipes.recipe import find_recipe
+from genhub.recipes.find import find_recipe
 from genhub.repository.load import download
 from genhub.training.run import train
 from genhub.utils.cache import cache_folder, content_hash
 
 RECIPE = "feature-classifier"
+OF_GENERATORS = ("caption_length", "captions", "padding", "streaming")  # keys of `data` that a classifier does without
 
 
 def feature_spaces(
@@ -37,21 +38,25 @@ def feature_spaces(
         raise ValueError(
             f"{config.source} has no labels to train a feature net on; `feature_net` names one for such images."
         )
-    overrides = {f"data.{key}": value for key, value in dataclasses.asdict(config).items() if key != "streaming"}
+    overrides = {f"data.{key}": value for key, value in dataclasses.asdict(config).items() if key not in OF_GENERATORS}
     overrides |= {"data.val_size": 0, "training.batch_size": min(256, len(images))}
     folder = train_classifier(images, overrides, accelerator.num_processes)
     return [ClassifierSpace.load("clf", folder / "classifier", device)]
 
 
-def classifies_correctly(images: Images, test: Images, epochs: float = 10) -> torch.Tensor:
-    """Returns whether a classifier trained on `images` is right about each of the `test` images, bool (N,)."""
+def classifies_correctly(images: Images, test: Images, epochs: float = 10, least: int = 10_000) -> torch.Tensor:
+    """Returns whether a classifier trained on `images` is right about each of the `test` images, bool (N,).
+
+    Args:
+        least: fewer images than these are met more often, so that training has as many steps.
+    """
     source = cache_folder() / "labelled" / content_hash(images.images, labels_of(images))
     if not source.is_dir():
         write_parquet(images, source)
     overrides = {
         "data.source": str(source),
         "data.val_size": 0,
-        "training.epochs": epochs,
+        "training.epochs": epochs * least / len(images) if len(images) < least else epochs,
         "training.batch_size": min(256, len(images)),
     }
     space = ClassifierSpace.load("cas", train_classifier(images, overrides) / "classifier")

@@ -1,6 +1,7 @@
-"""Components from repositories that were trained before: whole ones, or weights for an own architecture."""
+"""What a run takes from repositories: components, weights for an own architecture, and recipes."""
 
 import importlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -71,3 +72,12 @@ def load_pretrained(weights: str, name: str, module: nn.Module) -> list[str]:
             raise ValueError(f"`{section}` must fit: {key} is {found} in {weights} and {wanted} in the component.")
     module.load_state_dict({key: saved[key] for key in shared}, strict=False)
     return shared
+
+
+def download_recipe(source: str | os.PathLike) -> Path | None:
+    """Returns the recipe.yaml of a Hub repository; None if `source` is a recipe's name, a file or a folder."""
+    name = str(source)
+    is_hub_id = name.count("/") == 1 and not name.startswith((".", "/", "~")) and not name.endswith((".yaml", ".yml"))
+    if not is_hub_id or Path(name).exists():
+        return None
+    return download(name, allow_patterns=["recipe.yaml"], required="recipe.yaml") / "recipe.yaml"

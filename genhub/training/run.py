@@ -16,7 +16,6 @@ from genhub.evaluation.monitor import QualityMonitor
 from genhub.objectives.objective import Batch, Objective
 from genhub.recipes.recipe import Recipe
 from genhub.recipes.stages import FROM_LENGTH, Stage
-from genhub.repository.load import download_recipe
 from genhub.training.arithmetic import flush_denormals
 from genhub.training.callbacks import VALIDATION_BATCH, Callback, DrawSamples, MonitorQuality, SaveCheckpoint, Validate
 from genhub.training.clock import Clock
@@ -25,6 +24,7 @@ from genhub.training.distributed import StopSignal, TrainingStopped, make_accele
 from genhub.training.ema import MovingAverage
 from genhub.training.export import Exporter
 from genhub.training.loop import Loop
+from genhub.training.pretrained import download_recipe
 from genhub.training.run_folder import RunFolder
 from genhub.training.state import FrozenState, ObjectiveState, Progress, State, training_state
 from genhub.training.trainable import trainable_module, trainable_parameters
@@ -88,7 +88,7 @@ class Run:
                 raise ValueError(f"`training.ema.{name}` must be left out: the component is not trained.")
         self.averages = {name: MovingAverage(self.modules[name], decay) for name, decay in self.config.ema.items()}
         parts = (self.components, self.averages, self.images, self.held_out)
-        self.exporter = Exporter(recipe, *parts, self.progress, self.accelerator)
+        self.exporter = Exporter(recipe, *parts, self.progress, self.accelerator, self.captions)
         self.monitor = self._quality_monitor()
 
     def _load_data(self):
@@ -109,7 +109,8 @@ class Run:
         recipe, accelerator = self.recipe, self.accelerator
         torch.manual_seed(seed_of("weights", self.config.seed))
         builder = ComponentBuilder(recipe, accelerator, load_weights=not self.folder.has_checkpoints)
-        self.train_data, self.val_data = builder.encode(self.images, self.held_out)
+        self.train_data, self.val_data = builder.encode(*builder.caption(self.images, self.held_out))
+        self.captions = builder.captions
         self.components = builder.build(self.images.measure(), self.train_data.measure())
         self.modules = {name: part for name, part in self.components.items() if isinstance(part, nn.Module)}
         layout = torch.channels_last if self.config.channels_last else torch.preserve_format

@@ -12,7 +12,7 @@ from typing import Any, TypeGuard, cast
 
 import torch
 import torch.nn.functional as F
-from diffusers import DDPMPipeline, DDPMScheduler, DiffusionPipeline, ModelMixin, SchedulerMixin
+from diffusers import AutoencoderKL, DDPMPipeline, DDPMScheduler, DiffusionPipeline, ModelMixin, SchedulerMixin
 from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
 from diffusers.image_processor import PipelineImageInput, VaeImageProcessor
 from diffusers.pipelines.pipeline_utils import ImagePipelineOutput
@@ -41,10 +41,12 @@ class CosineDDPMPipeline(DiffusionPipeline):
         id2label: the name of each class, as in `DiTPipeline`.
         guide: a worse network for the same data, such as `unet` early in its training. Guidance then leads away from
             its predictions, not from those of the null class (Karras et al. 2024, arXiv 2406.02507, Eq. 3).
+        vae: `AutoencoderKL` in whose latents the network works (Rombach et al. 2022, arXiv 2112.10752), if not in
+            pixels.
     """
 
-    model_cpu_offload_seq = "guide->unet"
-    _optional_components = ["guide"]  # noqa: RUF012
+    model_cpu_offload_seq = "guide->unet->vae"
+    _optional_components = ["guide", "vae"]  # noqa: RUF012
     tasks = ("generate", "outpaint")
     inputs = ("class_labels", "image", "mask_image")
     sampling_arguments = (
@@ -63,6 +65,7 @@ class CosineDDPMPipeline(DiffusionPipeline):
         guidance_interval: Sequence[float] | None = None,
         id2label: Mapping[Any, str] | None = None,
         guide: ModelMixin | None = None,
+        vae: AutoencoderKL | None = None,
     ):
         super().__init__()
         embeds = unet.config.get("num_class_embeds")
@@ -71,7 +74,7 @@ class CosineDDPMPipeline(DiffusionPipeline):
                 f"`num_classes` must be the network's `num_class_embeds`, {embeds}, or one less if the last one is a "
                 f"null class, got {num_classes}."
             )
-        self.register_modules(unet=unet, scheduler=scheduler, guide=guide)
+        self.register_modules(unet=unet, scheduler=scheduler, guide=guide, vae=vae)
         self._check_scheduler()
         num_classes = embeds if num_classes is None else num_classes
         guidance_interval = (0.0, 1.0) if guidance_interval is None else guidance_interval
@@ -87,10 +90,20 @@ class CosineDDPMPipeline(DiffusionPipeline):
         self._check_interval(guidance_interval)
         if id2label is not None and {int(number) for number in id2label} != set(range(num_classes or 0)):
             raise ValueError(f"`id2label` must name the classes 0..{(num_classes or 0) - 1}, got {dict(id2label)}.")
-        if guide is not None and guide.config.get("num_class_embeds") != embeds:
-            got = guide.config.get("num_class_embeds")
-            raise ValueError(f"`guide` must have the `num_class_embeds` of `unet`, {embeds}, got {got}.")
+        self._check_parts()
+        if vae is not None:
+            self.tasks = ("generate", "reconstruct")
         self.image_processor = VaeImageProcessor(vae_scale_factor=1)
+
+    def _check_parts(self):
+        """Refuses a guide with other classes, or an autoencoder with other channels, than the network has."""
+        config, guide, vae = self.unet.config, self.guide, self.vae
+        if guide is not None and guide.config.get("num_class_embeds") != config.get("num_class_embeds"):
+            expected, got = config.get("num_class_embeds"), guide.config.get("num_class_embeds")
+            raise ValueError(f"`guide` must have the `num_class_embeds` of `unet`, {expected}, got {got}.")
+        if vae is not None and vae.config["latent_channels"] != config["in_channels"]:
+            expected, got = config["in_channels"], vae.config["latent_channels"]
+            raise ValueError(f"`vae` must have the `latent_channels` that `unet` takes, {expected}, got {got}.")
 
     def _check_scheduler(self):
         """Refuses a scheduler with other noise levels, or another prediction, than the network says it has."""
@@ -107,6 +120,16 @@ class CosineDDPMPipeline(DiffusionPipeline):
         """Whether the network knows a class that stands for no class."""
         num_classes = self.config["num_classes"]
         return num_classes is not None and self.unet.config["num_class_embeds"] == num_classes + 1
+
+    @property
+    def vae_scale_factor(self) -> int:
+        """Number of pixels on the side of a latent, as in Stable Diffusion; 1 without latents."""
+        return 1 if self.vae is None else 2 ** (len(self.vae.config["block_out_channels"]) - 1)
+
+    @property
+    def image_channels(self) -> int:
+        """Number of channels of images."""
+        return (self.unet if self.vae is None else self.vae).config["in_channels"]
 
     @property
     def num_timesteps(self) -> int:
@@ -131,7 +154,7 @@ class CosineDDPMPipeline(DiffusionPipeline):
     def to_diffusers(self) -> DDPMPipeline | None:
         """Returns a plain pipeline that makes the same images if diffusers alone has all parts, else None."""
         has_own_network = not type(self.unet).__module__.startswith("diffusers.")
-        if has_own_network or self.unet.config.get("num_class_embeds") or self.guide is not None:
+        if has_own_network or self.unet.config.get("num_class_embeds") or self.guide or self.vae:
             return None
         scheduler = self.scheduler  # DDPMPipeline scales no input and passes a generator to each step
         if not isinstance(scheduler, DDPMScheduler):
@@ -202,7 +225,7 @@ class CosineDDPMPipeline(DiffusionPipeline):
         if batch_size is None:
             batch_size = count_labels(class_labels)
             batch_size = batch_size if images is None or batch_size != 1 else len(images)
-        shape = (batch_size, self.unet.config["in_channels"], *size)
+        shape = (batch_size, self.unet.config["in_channels"], *(side // self.vae_scale_factor for side in size))
         self._check(shape, generator, latents, images, output_type)
         shown = self._callback_names(callback_on_step_end, callback_on_step_end_tensor_inputs)
         classes = self._classes(class_labels, batch_size)
@@ -234,7 +257,22 @@ class CosineDDPMPipeline(DiffusionPipeline):
 
         if known is not None:
             sample = within_range(sample, known)
-        return self._output(sample, output_type, return_dict)
+        return self._output(sample if self.vae is None else self._decode(sample), output_type, return_dict)
+
+    @torch.no_grad()
+    def reconstruct(
+        self, image: PipelineImageInput, output_type: str = "pil", return_dict: bool = True
+    ) -> ImagePipelineOutput | tuple:
+        """Encodes images to latents and decodes these: the network's images can be no better.
+
+        Raises:
+            ValueError: the pipeline has no `vae`.
+        """
+        if self.vae is None:
+            raise ValueError("`reconstruct` needs a pipeline with a `vae`.")
+        self._check_output_type(output_type)
+        images = 2 * self._to_tensor(image, "image", self.image_channels) - 1
+        return self._output(self._decode(self._encode(images)), output_type, return_dict)
 
     def outpaint(
         self, image: PipelineImageInput, left: int = 0, top: int = 0, right: int = 0, bottom: int = 0, **arguments: Any
@@ -244,7 +282,7 @@ class CosineDDPMPipeline(DiffusionPipeline):
             raise ValueError(
                 f"`left`, `top`, `right` and `bottom` must be at least 0, got {(left, top, right, bottom)}."
             )
-        known = self._to_tensor(image, "image", self.unet.config["in_channels"])
+        known = self._to_tensor(image, "image", self.image_channels)
         margins = (left, right, top, bottom)
         canvas, mask = F.pad(known, margins, value=0.5), F.pad(torch.zeros_like(known[:, :1]), margins, value=1.0)
         height, width = canvas.shape[2:]
@@ -261,9 +299,11 @@ class CosineDDPMPipeline(DiffusionPipeline):
     ) -> ImagePipelineOutput | tuple:
         """Leads from one image to another through `num_images`: denoises points on the line between their noisy forms,
         which have the same noise (Ho et al. 2020, Sec. 4.3); `arguments` are those of a call."""
+        if self.vae is not None:
+            raise ValueError("`interpolate` must be called on a model of pixels: this one denoises latents.")
         if num_images < 2:
             raise ValueError(f"`num_images` must be at least 2, got {num_images}.")
-        start, end = (self._to_tensor(image, "image", self.unet.config["in_channels"]) for image in (first, second))
+        start, end = (self._to_tensor(image, "image", self.image_channels) for image in (first, second))
         if len(start) != 1 or start.shape != end.shape:
             got = f"{tuple(start.shape)} and {tuple(end.shape)}"
             raise ValueError(f"`first` and `second` must be one image each, of one size, got {got}.")
@@ -275,11 +315,11 @@ class CosineDDPMPipeline(DiffusionPipeline):
     def _size(self, height: int | None, width: int | None) -> tuple[int, int]:
         """Returns the height and width of a call."""
         config = self.unet.config
-        size = config["sample_size"]
-        size = (size, size) if isinstance(size, int) else tuple(size)
+        size, factor = config["sample_size"], self.vae_scale_factor
+        size = (size * factor, size * factor) if isinstance(size, int) else (size[0] * factor, size[1] * factor)
         wanted = (size[0] if height is None else height, size[1] if width is None else width)
         if wanted != size:
-            coarsest = config.get("patch_size", 1) * 2 ** (len(config.get("block_out_channels", [0])) - 1)
+            coarsest = factor * config.get("patch_size", 1) * 2 ** (len(config.get("block_out_channels", [0])) - 1)
             if any(side < 1 or side % coarsest for side in wanted):
                 raise ValueError(f"`height` and `width` must be divisible by {coarsest}, got {wanted}.")
         return wanted
@@ -291,7 +331,7 @@ class CosineDDPMPipeline(DiffusionPipeline):
         operator: str | None,
         size: tuple[int, int],
     ) -> tuple[torch.Tensor | None, Known | None]:
-        """Returns the given images in [-1, 1], (N, C, H, W), and what they say about x_0."""
+        """Returns the given images in [-1, 1], (N, C, H, W), or their latents, and what they say about x_0."""
         if image is None:
             if mask_image is not None or operator is not None:
                 raise ValueError("`image` must be given with `mask_image` or `operator`.")
@@ -300,7 +340,9 @@ class CosineDDPMPipeline(DiffusionPipeline):
             raise ValueError("Pass at most one of `mask_image` and `operator`.")
         if operator not in (None, "downsampling", "greyscale"):
             raise ValueError(f"`operator` must be downsampling or greyscale, got {operator!r}.")
-        channels = self.unet.config["in_channels"]
+        if self.vae is not None and (mask_image is not None or operator is not None):
+            raise ValueError("`mask_image` and `operator` must be unset: they keep pixels, the network makes latents.")
+        channels = self.image_channels
         if operator == "greyscale" and channels != 3:
             raise ValueError(f"`operator` greyscale needs a network of 3 channels, got {channels}.")
 
@@ -314,7 +356,7 @@ class CosineDDPMPipeline(DiffusionPipeline):
         if operator == "greyscale":
             return images, partial(keep_luminance, images)
         if mask_image is None:
-            return images, None
+            return images if self.vae is None else self._encode(images), None
         mask = self._to_tensor(mask_image, "mask_image", 1)
         if mask.shape[2:] != images.shape[2:] or len(mask) not in (1, len(images)):
             expected = " x ".join(map(str, images.shape[2:]))
@@ -322,6 +364,20 @@ class CosineDDPMPipeline(DiffusionPipeline):
                 f"`mask_image` must be one mask or one for each `image`, {expected}, got {tuple(mask.shape)}."
             )
         return images, partial(keep_pixels, images, mask <= 0.5)
+
+    def _encode(self, images: torch.Tensor) -> torch.Tensor:
+        """Returns the latents of images in [-1, 1]: the posterior's mode, shifted and scaled as the config says."""
+        shift, scaling = self._shift_and_scaling()
+        return (self.vae.encode(images.to(self.vae.dtype)).latent_dist.mode().float() - shift) * scaling
+
+    def _decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """Returns the images in [-1, 1] of latents."""
+        shift, scaling = self._shift_and_scaling()
+        return self.vae.decode((latents / scaling + shift).to(self.vae.dtype)).sample.float()
+
+    def _shift_and_scaling(self) -> tuple[float, float]:
+        config = self.vae.config
+        return config.get("shift_factor") or 0.0, config.get("scaling_factor") or 1.0
 
     def _to_tensor(self, image: PipelineImageInput, name: str, channels: int) -> torch.Tensor:
         """Returns images in [0, 1] as float32 (N, `channels`, H, W); PIL images become grey or RGB."""

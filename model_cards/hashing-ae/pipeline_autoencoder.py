@@ -1,10 +1,12 @@
-"""What an autoencoder is used for: to copy, to clean, to encode, and to find images by a short binary code."""
+"""Autoencoders: reconstruct, denoise and encode images, and find images by a short binary code."""
 
+import math
 from collections.abc import Sized
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from diffusers import DiffusionPipeline, ModelMixin
+from diffusers import AutoencoderKL, DiffusionPipeline, ModelMixin
 from diffusers.image_processor import PipelineImageInput, VaeImageProcessor
 from diffusers.pipelines.pipeline_utils import ImagePipelineOutput
 from diffusers.utils import BaseOutput
@@ -12,11 +14,11 @@ from diffusers.utils import BaseOutput
 
 @dataclass
 class SearchOutput(BaseOutput):
-    """The images found for each of N, the nearest first; of equally near ones, those indexed first.
+    """The K nearest images to each of N queries, nearest first; at equal distance, those indexed first.
 
     Args:
-        indices: (N, K), their places in what was indexed.
-        distances: (N, K), the bits in which the hashes differ.
+        indices: (N, K), of the images in the call of `index`.
+        distances: (N, K), Hamming distances of the hashes, in bits.
     """
 
     indices: torch.Tensor
@@ -24,80 +26,80 @@ class SearchOutput(BaseOutput):
 
 
 class AutoencoderPipeline(DiffusionPipeline):
-    """Encodes images, and makes images of codes.
+    """Reconstructs and encodes images, and decodes codes.
+
+    Images are PIL images, arrays (N, H, W, C) or tensors (N, C, H, W) in [0, 1]; `output_type` is "pil", "np" or "pt".
 
     Args:
-        autoencoder: called as `autoencoder(sample)`, gives `sample` and `latents`, and has `encode` and `decode`; its
-            config has `in_channels`, `sample_size` and `latent_channels`.
-        clip_sample: images are in [0, 1], and so is what is made; False for data without bounds, such as points.
+        autoencoder: `autoencoder(sample)` returns `sample` and `latents`; has `encode` and `decode`. Its config has
+            `in_channels`, `sample_size` and `latent_channels`.
+        clip_sample: whether images are bounded by [0, 1]; False for other data, such as points.
     """
 
     model_cpu_offload_seq = "autoencoder"
+    tasks = ("reconstruct", "denoise", "encode", "hash")
+    inputs = ("image",)
     pipeline_tag = "image-feature-extraction"
 
     def __init__(self, autoencoder: ModelMixin, clip_sample: bool = True):
         super().__init__()
         self.register_modules(autoencoder=autoencoder)
         self.register_to_config(clip_sample=clip_sample)
-        grey = autoencoder.config["in_channels"] == 1
-        self.image_processor = VaeImageProcessor(
-            do_resize=False,
-            do_normalize=False,  # it guesses the range from the least pixel of a batch
-            vae_latent_channels=0,  # of images, not latents
-            do_convert_grayscale=grey,
-            do_convert_rgb=not grey,
-        )
+        self.image_processor = self._make_image_processor()
+        if autoencoder.config.get("latent_activation") != "sigmoid":
+            self.tasks = tuple(task for task in self.tasks if task != "hash")
         self._indexed: torch.Tensor | None = None
 
     @property
-    def example(self) -> str:
-        """Returns code that uses the pipeline `pipe`, for its card."""
-        if self.config.clip_sample:
-            how = "`image`: a PIL image, or a list of them"
-            return f"codes = pipe.encode(image)  # {how}\nimages = pipe.decode(codes).images"
-        return 'codes = pipe.encode(points)  # (N, C, H, W)\npoints = pipe.decode(codes, output_type="pt").images'
+    def network(self) -> ModelMixin:
+        """The network that images are passed to."""
+        return self.autoencoder
 
-    def to_diffusers(self) -> None:
-        """Returns None: diffusers has no such pipeline."""
-        return None
+    @property
+    def output(self) -> str:
+        """The kind of data: "images" or "points"."""
+        return "images" if self.config["clip_sample"] else "points"
+
+    @property
+    def example(self) -> str:
+        """Code for the model card, in which `pipe` is the pipeline."""
+        if self.config["clip_sample"]:
+            comment = "`image`: a PIL image, or a list of them"
+            return f"codes = pipe.encode(image)  # {comment}\nimages = pipe.decode(codes).images"
+        return 'codes = pipe.encode(points)  # (N, C, H, W)\npoints = pipe.decode(codes, output_type="pt").images'
 
     @torch.no_grad()
     def __call__(
         self, image: PipelineImageInput, output_type: str = "pil", return_dict: bool = True
     ) -> ImagePipelineOutput | tuple:
-        """Returns the reconstructions of one image or several: PIL images, arrays (N, H, W, C) or tensors (N, C, H, W)
-        in [0, 1].
-
-        Args:
-            output_type: "pil", "np" (N, H, W, C) in [0, 1], or "pt" (N, C, H, W) in [0, 1].
+        """Reconstructs images.
 
         Raises:
-            ValueError: images of another size or of other channels than the model's, pixels that are no numbers in
-                [0, 1], or an unknown output type.
+            ValueError: the size or channels differ from the network's, a pixel is not in [0, 1], or `output_type` is
+                unknown.
         """
-        self._check_output_type(output_type)
+        self._check_output(output_type)
         return self.decode(self.encode(image), output_type, return_dict)
 
     def reconstruct(
         self, image: PipelineImageInput, output_type: str = "pil", return_dict: bool = True
     ) -> ImagePipelineOutput | tuple:
-        """Returns the reconstructions of images, as a call of the pipeline does."""
+        """Reconstructs images, as a call of the pipeline does."""
         return self(image, output_type, return_dict)
 
     @torch.no_grad()
     def denoise(
         self, image: PipelineImageInput, output_type: str = "pil", return_dict: bool = True
     ) -> ImagePipelineOutput | tuple:
-        """Returns clean images of noisy ones, whose pixels may leave [0, 1]: what a model that was trained on
-        corrupted images reconstructs."""
-        self._check_output_type(output_type)
-        codes = self.autoencoder.encode(self._sample(image, is_noisy=True))
+        """Reconstructs noisy images, whose pixels may leave [0, 1], with a model trained on corrupted images."""
+        self._check_output(output_type)
+        codes = self._encode(self._sample(image, is_bounded=False))
         return self.decode(codes, output_type, return_dict)
 
     @torch.no_grad()
     def encode(self, image: PipelineImageInput) -> torch.Tensor:
-        """Returns the codes (N, L) of images."""
-        codes = self.autoencoder.encode(self._sample(image))
+        """Returns the codes of images, (N, L)."""
+        codes = self._encode(self._sample(image, is_bounded=self.config["clip_sample"]))
         self.maybe_free_model_hooks()
         return codes
 
@@ -105,53 +107,65 @@ class AutoencoderPipeline(DiffusionPipeline):
     def decode(
         self, latents: torch.Tensor, output_type: str = "pil", return_dict: bool = True
     ) -> ImagePipelineOutput | tuple:
-        """Returns the images of codes (N, L).
+        """Decodes codes (N, L) to images.
 
         Raises:
-            ValueError: codes of another length than the model's, or an unknown output type.
+            ValueError: the length of the codes differs from the network's, or `output_type` is unknown.
         """
-        length = self.autoencoder.config["latent_channels"]
-        if not isinstance(latents, torch.Tensor) or latents.ndim != 2 or latents.shape[1] != length:
-            got = tuple(latents.shape) if isinstance(latents, torch.Tensor) else type(latents).__name__
-            raise ValueError(f"`latents` must be (N, {length}), got {got}.")
-        self._check_output_type(output_type)
-        sample = self.autoencoder.decode(latents.to(self._execution_device, self.autoencoder.dtype))
+        self._check_codes(latents)
+        self._check_output(output_type)
+        latents = latents.to(self._execution_device, self.autoencoder.dtype)
+        sample = self.autoencoder.decode(latents.view(-1, *self._latent_shape()))
+        sample = sample if isinstance(sample, torch.Tensor) else sample.sample
         images = (sample.float() + 1) / 2
-        images = images.clamp(0, 1) if self.config.clip_sample else images
-        self.maybe_free_model_hooks()
-        images = self.image_processor.postprocess(images, output_type=output_type)
-        return ImagePipelineOutput(images=images) if return_dict else (images,)
+        images = images.clamp(0, 1) if self.config["clip_sample"] else images
+        return self._output(images, output_type, return_dict)
+
+    def _encode(self, sample: torch.Tensor) -> torch.Tensor:
+        """Returns the codes of images (N, C, H, W) in [-1, 1]: of an `AutoencoderKL` the mode of the posterior."""
+        codes = self.autoencoder.encode(sample)
+        return codes if isinstance(codes, torch.Tensor) else codes.latent_dist.mode().flatten(1)
+
+    def _latent_shape(self) -> tuple[int, ...]:
+        """Returns the shape of the latents of one image: those of an `AutoencoderKL` are an image."""
+        config = self.network.config
+        if not isinstance(self.network, AutoencoderKL):
+            return (config["latent_channels"],)
+        size, factor = config["sample_size"], 2 ** (len(config["block_out_channels"]) - 1)
+        height, width = (size, size) if isinstance(size, int) else size
+        return (config["latent_channels"], height // factor, width // factor)
 
     def hash(self, image: PipelineImageInput) -> torch.Tensor:
-        """Returns the codes of images, rounded to bits and read as one integer, (N,): bit k is unit k.
+        """Returns the semantic hashes of images (Salakhutdinov & Hinton 2009), integers (N,) whose bit k is unit k of
+        the code, rounded.
 
         Raises:
-            ValueError: the code of the model is not made of sigmoids, or too long for an integer.
+            ValueError: the code is not made of sigmoids, or too long for an integer.
         """
         return (self._bits(image).long() << torch.arange(self._code_length(), device=self._execution_device)).sum(1)
 
     def index(self, image: PipelineImageInput) -> None:
-        """Keeps the hashes of the images that `search` finds, in place of those of an earlier call."""
+        """Stores the hashes of the images to be searched, in place of those stored before."""
         self._indexed = self._bits(image)
 
     def search(
         self, image: PipelineImageInput, num_images: int = 5, return_dict: bool = True
     ) -> SearchOutput | tuple[torch.Tensor, torch.Tensor]:
-        """Finds, for each image, the `num_images` indexed ones whose hashes differ in the fewest bits.
+        """Finds the `num_images` indexed images with the smallest Hamming distance to each image.
 
         Raises:
-            ValueError: nothing was indexed, or fewer images than are asked for.
+            ValueError: no images were indexed, or fewer than `num_images`.
         """
         self._code_length()
         if self._indexed is None:
             raise ValueError("`index` must be called with the images to search in before `search`.")
         if not 1 <= num_images <= len(self._indexed):
-            raise ValueError(f"`num_images` must lie in 1..{len(self._indexed)}, as many as are indexed.")
-        asked, known = self._bits(image), self._indexed
-        differing = asked.sum(1)[:, None] + known.sum(1) - 2 * asked @ known.T  # (N, M)
-        distances, indices = differing.long().sort(dim=1, stable=True)
-        found = indices[:, :num_images], distances[:, :num_images]
-        return SearchOutput(*found) if return_dict else found
+            raise ValueError(f"`num_images` must lie in 1..{len(self._indexed)}, got {num_images}.")
+        queries, indexed = self._bits(image), self._indexed
+        distances = queries.sum(1)[:, None] + indexed.sum(1) - 2 * queries @ indexed.T  # (N, M)
+        distances, indices = distances.long().sort(dim=1, stable=True)
+        indices, distances = indices[:, :num_images], distances[:, :num_images]
+        return SearchOutput(indices, distances) if return_dict else (indices, distances)
 
     def _bits(self, image: PipelineImageInput) -> torch.Tensor:
         """Returns the rounded codes of images, (N, L) of 0 and 1."""
@@ -159,6 +173,7 @@ class AutoencoderPipeline(DiffusionPipeline):
         return self.encode(image).float().round()
 
     def _code_length(self) -> int:
+        """Returns the number of bits of a hash."""
         config = self.autoencoder.config
         if config.get("latent_activation") != "sigmoid":
             raise ValueError(f"A hash needs a model whose `latent_activation` is sigmoid: {type(self.autoencoder)}.")
@@ -166,26 +181,56 @@ class AutoencoderPipeline(DiffusionPipeline):
             raise ValueError(f"A hash has at most 62 bits, the model has {config['latent_channels']} units.")
         return config["latent_channels"]
 
+    def _output(self, images: torch.Tensor, output_type: str, return_dict: bool) -> ImagePipelineOutput | tuple:
+        """Returns images in the form that `output_type` names."""
+        self.maybe_free_model_hooks()
+        converted: Any = self.image_processor.postprocess(images, output_type=output_type)
+        return ImagePipelineOutput(images=converted) if return_dict else (converted,)
+
+    def _check_output(self, output_type: str):
+        self._check_output_type(output_type)
+        if output_type == "pil" and not self.config["clip_sample"]:
+            raise ValueError("`output_type` must be np or pt, got 'pil': the model's data are not pictures.")
+
     def _check_output_type(self, output_type: str):
         if output_type not in ("pil", "np", "pt"):
             raise ValueError(f"`output_type` must be pil, np or pt, got {output_type!r}.")
-        if output_type == "pil" and not self.config.clip_sample:
-            raise ValueError("`output_type` must be np or pt, got 'pil': the model is not one of pictures.")
 
-    def _sample(self, image: PipelineImageInput, is_noisy: bool = False) -> torch.Tensor:
-        """Returns images as the model takes them: (N, C, H, W) in [-1, 1], in its dtype and on its device."""
+    def _check_codes(self, latents: torch.Tensor):
+        length = math.prod(self._latent_shape())
+        if not isinstance(latents, torch.Tensor) or latents.ndim != 2 or latents.shape[1] != length:
+            got = tuple(latents.shape) if isinstance(latents, torch.Tensor) else type(latents).__name__
+            raise ValueError(f"`latents` must be (N, {length}), got {got}.")
+
+    def _make_image_processor(self) -> VaeImageProcessor:
+        """Returns a processor that turns images grey or RGB, as the network's are, and resizes nothing."""
+        config = self.network.config
+        is_grey = (config.get("in_channels") or config["out_channels"]) == 1
+        return VaeImageProcessor(
+            do_resize=False,
+            do_normalize=False,  # it guesses the range from the smallest pixel of a batch
+            vae_latent_channels=0,  # of images, not latents
+            do_convert_grayscale=is_grey,
+            do_convert_rgb=not is_grey,
+        )
+
+    def _sample(self, image: PipelineImageInput, is_bounded: bool = True) -> torch.Tensor:
+        """Returns images as tensors (N, C, H, W), moved from [0, 1] to [-1, 1], in the network's dtype and device.
+
+        Args:
+            is_bounded: refuse pixels outside [0, 1].
+        """
         if isinstance(image, Sized) and not len(image):
             raise ValueError("`image` must hold at least one image, got none.")
-        images, config = self.image_processor.preprocess(image), self.autoencoder.config
-        size = config["sample_size"]
-        wanted = (config["in_channels"], *((size, size) if isinstance(size, int) else size))
-        if tuple(images.shape[1:]) != wanted:
-            raise ValueError(
-                f"`image` must be (N, C, H, W) = (N, {', '.join(map(str, wanted))}), as the model's, got "
-                f"{tuple(images.shape)}."
-            )
+        images, config = self.image_processor.preprocess(image), self.network.config
+        size = config.get("sample_size") or tuple(images.shape[2:])  # a network without it takes any size
+        height, width = (size, size) if isinstance(size, int) else size
+        shape = (config.get("in_channels") or config["out_channels"], height, width)
+        if tuple(images.shape[1:]) != shape:
+            expected = ", ".join(map(str, shape))
+            raise ValueError(f"`image` must be (N, C, H, W) = (N, {expected}), got {tuple(images.shape)}.")
         if not (images.is_floating_point() and images.isfinite().all()):
             raise ValueError(f"`image` must be finite floats, got {images.dtype}.")
-        if self.config.clip_sample and not is_noisy and not 0 <= images.min() <= images.max() <= 1:
-            raise ValueError(f"`image` must be in [0, 1], got {images.min()} to {images.max()}.")
-        return (2 * images - 1).to(self._execution_device, self.autoencoder.dtype)
+        if is_bounded and not 0 <= images.min() <= images.max() <= 1:
+            raise ValueError(f"`image` must lie in [0, 1], got {images.min()} to {images.max()}.")
+        return (2 * images - 1).to(self._execution_device, self.network.dtype)

@@ -1,8 +1,9 @@
-"""Images from a variational autoencoder (Kingma & Welling 2013, arXiv 1312.6114): from the prior, from one another,
-and from places on a plane of latents."""
+"""Variational autoencoders (Kingma & Welling 2013, arXiv 1312.6114): images from the prior, reconstructions,
+interpolations, and walks through the latents."""
 
 import math
 from collections.abc import Sized
+from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline, ModelMixin
@@ -17,32 +18,28 @@ Generators = torch.Generator | list[torch.Generator] | None
 class VAEPipeline(DiffusionPipeline):
     """Generates, encodes and reconstructs images.
 
-    Args:
-        vae: has `encode(sample, class_labels)` -> mean and logvar, and `decode(latents, class_labels)`; its config has
-            `in_channels`, `sample_size`, `latent_channels`, `likelihood` and `num_class_embeds`.
+    An image is the mean of p(x|z). Methods take `class_labels`, one for each image or one for all, if the model is
+    conditional, and return images as `output_type` says: "pil", "np" (N, H, W, C) in [0, 1], or "pt" (N, C, H, W) in
+    [0, 1].
 
-    A picture is the mean of p(x|z); nothing is drawn from that. All methods take `class_labels`, one for each image or
-    one for all, where the model is conditional; they return images as `output_type` says: "pil", "np" (N, H, W, C) in
-    [0, 1], or "pt" (N, C, H, W) in [0, 1].
+    Args:
+        vae: has `encode(sample, class_labels)`, which returns mean and logvar, and `decode(latents, class_labels)`.
+            Its config has `in_channels`, `sample_size`, `latent_channels`, `likelihood` and `num_class_embeds`.
     """
 
     model_cpu_offload_seq = "vae"
+    tasks = ("generate", "reconstruct", "encode", "interpolate", "traverse", "manifold")
+    inputs = ("class_labels",)
 
     def __init__(self, vae: ModelMixin):
         super().__init__()
         self.register_modules(vae=vae)
-        grey = vae.config["in_channels"] == 1
-        self.image_processor = VaeImageProcessor(
-            do_resize=False,
-            do_normalize=False,  # it guesses the range from the least pixel of a batch
-            vae_latent_channels=0,  # of images, not latents
-            do_convert_grayscale=grey,
-            do_convert_rgb=not grey,
-        )
+        self.image_processor = self._make_image_processor()
 
-    def to_diffusers(self) -> None:
-        """Returns None: diffusers has no such pipeline."""
-        return None
+    @property
+    def network(self) -> ModelMixin:
+        """The network that images are passed to."""
+        return self.vae
 
     @torch.no_grad()
     def __call__(
@@ -54,15 +51,15 @@ class VAEPipeline(DiffusionPipeline):
         output_type: str = "pil",
         return_dict: bool = True,
     ) -> ImagePipelineOutput | tuple:
-        """Generates images of z ~ N(0, I): `batch_size`, or one for each of `latents` or `class_labels`.
+        """Generates images from z ~ N(0, I): `batch_size`, or one for each of `latents` or `class_labels`.
 
         Args:
-            generator: source of z; a list of one generator for each image makes each image a function of its own.
-            latents: z itself, (N, L), drawn from `generator` where it is not given.
+            generator: random source of z; a list of one per image makes each image a function of its own generator.
+            latents: z itself, (N, L), instead of a draw from `generator`.
 
         Raises:
-            ValueError: labels out of range, or given to an unconditional network; latents of another length; a wrong
-                number of generators or of latents; an unknown output type.
+            ValueError: labels are missing, out of range or given to an unconditional network; latents have another
+                shape; there are too many or too few generators or latents; or `output_type` is unknown.
         """
         if batch_size is None:
             labels = 1 if class_labels is None else torch.as_tensor(class_labels).numel()
@@ -83,7 +80,7 @@ class VAEPipeline(DiffusionPipeline):
         """Returns the means of q(z|x), (N, L), of PIL images, arrays (N, H, W, C) or tensors (N, C, H, W) in [0, 1].
 
         Raises:
-            ValueError: images of another size or of other channels than the model's, or not in [0, 1].
+            ValueError: the size or channels differ from the network's, or a pixel is not in [0, 1].
         """
         sample = self._sample(image)
         mean, _ = self.vae.encode(sample, self._classes(class_labels, len(sample)))
@@ -94,24 +91,18 @@ class VAEPipeline(DiffusionPipeline):
     def decode(
         self, latents: torch.Tensor, class_labels: Labels = None, output_type: str = "pil", return_dict: bool = True
     ) -> ImagePipelineOutput | tuple:
-        """Returns the images of `latents` (N, L).
+        """Decodes `latents` (N, L) to images.
 
         Raises:
-            ValueError: latents of another length than the model's, or an unknown output type.
+            ValueError: the length of the latents differs from the network's, or `output_type` is unknown.
         """
-        length = self.vae.config["latent_channels"]
-        if not isinstance(latents, torch.Tensor) or latents.ndim != 2 or latents.shape[1] != length:
-            got = tuple(latents.shape) if isinstance(latents, torch.Tensor) else type(latents).__name__
-            raise ValueError(f"`latents` must be (N, {length}), got {got}.")
-        if output_type not in ("pil", "np", "pt"):
-            raise ValueError(f"`output_type` must be pil, np or pt, got {output_type!r}.")
+        self._check_codes(latents)
+        self._check_output_type(output_type)
         latents = latents.to(self._execution_device, self.vae.dtype)
         decoded = self.vae.decode(latents, self._classes(class_labels, len(latents))).float()
         is_bernoulli = self.vae.config["likelihood"] == "bernoulli"
         images = torch.sigmoid(decoded) if is_bernoulli else ((decoded + 1) / 2).clamp(0, 1)
-        self.maybe_free_model_hooks()
-        images = self.image_processor.postprocess(images, output_type=output_type)
-        return ImagePipelineOutput(images=images) if return_dict else (images,)
+        return self._output(images, output_type, return_dict)
 
     @torch.no_grad()
     def reconstruct(
@@ -122,7 +113,7 @@ class VAEPipeline(DiffusionPipeline):
         output_type: str = "pil",
         return_dict: bool = True,
     ) -> ImagePipelineOutput | tuple:
-        """Returns reconstructions from the mean of q(z|x), or from one draw of it where a `generator` is given."""
+        """Reconstructs images from the mean of q(z|x) or, given a `generator`, from one draw of z."""
         sample = self._sample(image)
         self._check_generators(generator, len(sample))
         latents, logvar = self.vae.encode(sample, self._classes(class_labels, len(sample)))
@@ -140,16 +131,16 @@ class VAEPipeline(DiffusionPipeline):
         output_type: str = "pil",
         return_dict: bool = True,
     ) -> ImagePipelineOutput | tuple:
-        """Returns `num_images` images at equal steps on the line between the codes of two images, both ends included.
+        """Decodes `num_images` codes at equal steps on the line between the codes of two images, both included.
 
         Raises:
-            ValueError: fewer than two images are asked for, or the ends are not one image each.
+            ValueError: `num_images` is less than 2, or `first` or `second` is not one image.
         """
-        ends = [self.encode(image, class_labels) for image in (first, second)]
-        if any(len(codes) != 1 for codes in ends):
-            raise ValueError(f"`first` and `second` must be one image each, got {len(ends[0])} and {len(ends[1])}.")
-        weights = self._steps(0, 1, num_images, ends[0])[:, None]  # (N, 1)
-        return self.decode(torch.lerp(*ends, weights), class_labels, output_type, return_dict)
+        start, end = self.encode(first, class_labels), self.encode(second, class_labels)
+        if len(start) != 1 or len(end) != 1:
+            raise ValueError(f"`first` and `second` must be one image each, got {len(start)} and {len(end)}.")
+        weights = self._steps(0, 1, num_images, start)[:, None]  # (N, 1)
+        return self.decode(torch.lerp(start, end, weights), class_labels, output_type, return_dict)
 
     def traverse(
         self,
@@ -162,14 +153,13 @@ class VAEPipeline(DiffusionPipeline):
         output_type: str = "pil",
         return_dict: bool = True,
     ) -> ImagePipelineOutput | tuple:
-        """Returns `num_images` images of one code that differs in one number, from `low` to `high`.
+        """Decodes one code `num_images` times, with its entry `axis` moved from `low` to `high`.
 
         Args:
-            axis: which number, from 0.
-            latents: the code, (1, L); zeros where it is not given.
+            latents: the code, (1, L); zeros if not given.
 
         Raises:
-            ValueError: there is no such axis, fewer than two images are asked for, or the code has another length.
+            ValueError: there is no such axis, `num_images` is less than 2, or the code has another length.
         """
         length = self.vae.config["latent_channels"]
         if not 0 <= axis < length:
@@ -191,13 +181,13 @@ class VAEPipeline(DiffusionPipeline):
         output_type: str = "pil",
         return_dict: bool = True,
     ) -> ImagePipelineOutput | tuple:
-        """Returns the images of a square grid in a plane of latents, row by row: the first of `axes` grows to the
-        right, the second downwards, both at the quantiles `low` to `high` of the standard normal distribution, and all
-        other latents are 0 (Kingma & Welling 2013, App. A).
+        """Decodes a square grid in a plane of latents, row by row (Kingma & Welling 2013, App. A).
+
+        The first of `axes` grows to the right, the second downwards, both at the quantiles `low` to `high` of the
+        standard normal distribution; all other latents are 0.
 
         Raises:
-            ValueError: the number of images is not a square, the quantiles do not lie in (0, 1), or an axis does not
-                exist.
+            ValueError: `num_images` is not a square, the quantiles do not lie in (0, 1), or there is no such axis.
         """
         side = math.isqrt(max(num_images, 0))
         if side < 2 or side**2 != num_images:
@@ -212,45 +202,85 @@ class VAEPipeline(DiffusionPipeline):
         codes[:, :, axes[0]], codes[:, :, axes[1]] = values, values[:, None]
         return self.decode(codes.flatten(0, 1), class_labels, output_type, return_dict)
 
-    def _check_generators(self, generator: Generators, count: int):
-        if isinstance(generator, list) and len(generator) != count:
-            raise ValueError(f"`generator` must be one generator or {count} of them, got {len(generator)}.")
-
     def _steps(self, low: float, high: float, count: int, like: torch.Tensor) -> torch.Tensor:
+        """Returns `count` numbers at equal steps from `low` to `high`."""
         if count < 2:
             raise ValueError(f"`num_images` must be at least 2, got {count}.")
         return torch.linspace(low, high, count).to(like)
 
-    def _sample(self, image: PipelineImageInput) -> torch.Tensor:
-        """Returns images as the model takes them: (N, C, H, W) in [-1, 1], in its dtype and on its device."""
-        if isinstance(image, Sized) and not len(image):
-            raise ValueError("`image` must hold at least one image, got none.")
-        images, config = self.image_processor.preprocess(image), self.vae.config
-        size = config["sample_size"]
-        wanted = (config["in_channels"], *((size, size) if isinstance(size, int) else size))
-        if tuple(images.shape[1:]) != wanted:
-            raise ValueError(
-                f"`image` must be (N, C, H, W) = (N, {', '.join(map(str, wanted))}), as the model's, got "
-                f"{tuple(images.shape)}."
-            )
-        if not (images.is_floating_point() and images.isfinite().all() and 0 <= images.min() <= images.max() <= 1):
-            raise ValueError(
-                f"`image` must be floats in [0, 1], got {images.dtype} from {images.min()} to {images.max()}."
-            )
-        return (2 * images - 1).to(self._execution_device, self.vae.dtype)
-
     def _classes(self, labels: Labels, count: int) -> torch.Tensor | None:
-        """Returns the class of each of `count` images, (N,), or None for an unconditional network."""
-        known = self.vae.config.get("num_class_embeds")
-        if known is None:
+        """Returns the class of each of `count` images, (N,); None for an unconditional network."""
+        num_classes = self.network.config.get("num_class_embeds")
+        if num_classes is None:
             if labels is not None:
                 raise ValueError("`class_labels` must be unset: the network is unconditional.")
             return None
         if labels is None:
-            raise ValueError(f"`class_labels` must be given, in 0..{known - 1}: the network is conditional.")
+            raise ValueError(f"`class_labels` must be given, in 0..{num_classes - 1}: the network is conditional.")
+        return self._expand_labels(labels, count, num_classes)
+
+    def _expand_labels(self, labels: Labels, count: int, num_classes: int) -> torch.Tensor:
+        """Returns `labels`, one for each image or one for all, as a tensor (N,)."""
         labels = torch.as_tensor(labels, device=self._execution_device).reshape(-1)
-        if labels.is_floating_point() or (labels < 0).any() or (labels >= known).any():
-            raise ValueError(f"`class_labels` must be integers in 0..{known - 1}, got {labels.tolist()}.")
+        if labels.is_floating_point() or (labels < 0).any() or (labels >= num_classes).any():
+            raise ValueError(f"`class_labels` must be integers in 0..{num_classes - 1}, got {labels.tolist()}.")
         if len(labels) not in (1, count):
             raise ValueError(f"`class_labels` must hold 1 or {count} entries, got {len(labels)}.")
         return labels.expand(count).long()
+
+    def _check_generators(self, generator: Generators, count: int):
+        if isinstance(generator, list) and len(generator) != count:
+            raise ValueError(f"`generator` must be one generator or {count} of them, got {len(generator)}.")
+
+    # Same as genhub.pipelines.pipeline_autoencoder.AutoencoderPipeline._output
+    def _output(self, images: torch.Tensor, output_type: str, return_dict: bool) -> ImagePipelineOutput | tuple:
+        """Returns images in the form that `output_type` names."""
+        self.maybe_free_model_hooks()
+        converted: Any = self.image_processor.postprocess(images, output_type=output_type)
+        return ImagePipelineOutput(images=converted) if return_dict else (converted,)
+
+    # Same as genhub.pipelines.pipeline_autoencoder.AutoencoderPipeline._check_output_type
+    def _check_output_type(self, output_type: str):
+        if output_type not in ("pil", "np", "pt"):
+            raise ValueError(f"`output_type` must be pil, np or pt, got {output_type!r}.")
+
+    def _check_codes(self, latents: torch.Tensor):
+        length = self.network.config["latent_channels"]
+        if not isinstance(latents, torch.Tensor) or latents.ndim != 2 or latents.shape[1] != length:
+            got = tuple(latents.shape) if isinstance(latents, torch.Tensor) else type(latents).__name__
+            raise ValueError(f"`latents` must be (N, {length}), got {got}.")
+
+    # Same as genhub.pipelines.pipeline_autoencoder.AutoencoderPipeline._make_image_processor
+    def _make_image_processor(self) -> VaeImageProcessor:
+        """Returns a processor that turns images grey or RGB, as the network's are, and resizes nothing."""
+        config = self.network.config
+        is_grey = (config.get("in_channels") or config["out_channels"]) == 1
+        return VaeImageProcessor(
+            do_resize=False,
+            do_normalize=False,  # it guesses the range from the smallest pixel of a batch
+            vae_latent_channels=0,  # of images, not latents
+            do_convert_grayscale=is_grey,
+            do_convert_rgb=not is_grey,
+        )
+
+    # Same as genhub.pipelines.pipeline_autoencoder.AutoencoderPipeline._sample
+    def _sample(self, image: PipelineImageInput, is_bounded: bool = True) -> torch.Tensor:
+        """Returns images as tensors (N, C, H, W), moved from [0, 1] to [-1, 1], in the network's dtype and device.
+
+        Args:
+            is_bounded: refuse pixels outside [0, 1].
+        """
+        if isinstance(image, Sized) and not len(image):
+            raise ValueError("`image` must hold at least one image, got none.")
+        images, config = self.image_processor.preprocess(image), self.network.config
+        size = config.get("sample_size") or tuple(images.shape[2:])  # a network without it takes any size
+        height, width = (size, size) if isinstance(size, int) else size
+        shape = (config.get("in_channels") or config["out_channels"], height, width)
+        if tuple(images.shape[1:]) != shape:
+            expected = ", ".join(map(str, shape))
+            raise ValueError(f"`image` must be (N, C, H, W) = (N, {expected}), got {tuple(images.shape)}.")
+        if not (images.is_floating_point() and images.isfinite().all()):
+            raise ValueError(f"`image` must be finite floats, got {images.dtype}.")
+        if is_bounded and not 0 <= images.min() <= images.max() <= 1:
+            raise ValueError(f"`image` must lie in [0, 1], got {images.min()} to {images.max()}.")
+        return (2 * images - 1).to(self._execution_device, self.network.dtype)

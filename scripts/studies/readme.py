@@ -10,16 +10,18 @@ from pretraining import markdown
 from genhub.evaluation import references
 from genhub.repository.card_results import to_show
 
+RECONSTRUCTIONS = "FD-FM of reconstructions"  # by the autoencoder of a model of latents
 ROOT = Path(__file__).parents[2]
 CARDS = ROOT / "model_cards"
-FAMILIES = {"generator": "GAN", "vae": "VAE"}  # component that only this family trains
+FAMILIES = {"unet": "diffusion", "generator": "GAN", "vae": "VAE", "autoencoder": "autoencoder"}  # by a component
 
 
 def blocks() -> dict[str, str]:
     """Returns the tables by their names: each stands between `<!-- name -->` and `<!-- /name -->`."""
     stored = references.stored()
     models = {path.name: _metrics(path) for path in sorted(CARDS.iterdir()) if path.is_dir()}
-    vaes, gans, diffusion = (_with_component(part, models) for part in ("vae", "generator", "unet"))
+    vaes, gans, diffusion = (_of_family(family, models) for family in ("VAE", "GAN", "diffusion"))
+    autoencoders = _of_family("autoencoder", models)
     evaluations = {f"`{name}`": _shown(metrics) for name, metrics in (diffusion | vaes | gans).items()}
     complete = {name: evaluation for name, evaluation in evaluations.items() if evaluation["complete"]}
     return {
@@ -27,7 +29,7 @@ def blocks() -> dict[str, str]:
         "pix": references.table(stored, "pix"),
         "models": references.markdown(complete, "clf"),
         "leaderboard": _leaderboard(models),
-        "autoencoders": _autoencoders(_with_component("autoencoder", models)),
+        "autoencoders": _autoencoders({k: v for k, v in autoencoders.items() if RECONSTRUCTIONS not in _in_clf(v)}),
         "vaes": _vaes(vaes),
         "gans": _gans(gans),
         "diffusion": _diffusion(diffusion),
@@ -35,9 +37,13 @@ def blocks() -> dict[str, str]:
     }
 
 
-def _with_component(component: str, models: dict[str, dict]) -> dict[str, dict]:
-    """Returns the models that were trained with a component of that name: a family."""
-    return {name: metrics for name, metrics in models.items() if component in metrics["training"]["parameters"]}
+def _of_family(family: str, models: dict[str, dict]) -> dict[str, dict]:
+    return {name: metrics for name, metrics in models.items() if _family(metrics) == family}
+
+
+def _family(metrics: dict) -> str | None:
+    """Returns the family of a model, by its first component that FAMILIES has."""
+    return next((family for part, family in FAMILIES.items() if part in metrics["training"]["parameters"]), None)
 
 
 def _leaderboard(models: dict[str, dict]) -> str:
@@ -55,7 +61,7 @@ def _leaderboard(models: dict[str, dict]) -> str:
         rows.append(
             [
                 f"[`{name}`]({folder}/{name}/README.md)",
-                next((family for part, family in FAMILIES.items() if part in training["parameters"]), "diffusion"),
+                _family(metrics) or "",
                 f"{values['FD-FM']:.3f}",
                 f"{values['MIND']:.4f}" if "MIND" in values else "",
                 f"{values['KID x 1000']:.1f}",
@@ -152,7 +158,7 @@ def _gans(models: dict[str, dict]) -> str:
 
 def _diffusion(models: dict[str, dict]) -> str:
     head = ["recipe", "U-Net", "images seen", "minutes", "on", "steps", "guidance", "FD-FM", "FD-FM in pix", "recall"]
-    head += ["label fidelity", "CAS"]
+    head += ["label fidelity", "CAS", RECONSTRUCTIONS]
     rows = []
     for name, metrics in sorted(models.items(), key=lambda model: -_in_clf(model[1])["FD-FM"]):
         training, samples, values = metrics["training"], _shown(metrics)["samples"], _in_clf(metrics)
@@ -171,6 +177,7 @@ def _diffusion(models: dict[str, dict]) -> str:
                 f"{values['recall']:.3f}",
                 _percent(values.get("label fidelity")),
                 _cas(metrics),
+                f"{values[RECONSTRUCTIONS]:.3f}" if RECONSTRUCTIONS in values else "",
             ]
         )
     return _table(head, rows)

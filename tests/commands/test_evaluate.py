@@ -80,9 +80,9 @@ def test_a_repeated_evaluation_draws_nothing_anew_and_takes_the_place_of_the_fir
     first, text = newest(evaluated), (evaluated / "README.md").read_text()
     calls, call = [], Sampler.call
 
-    def spy(self, batch, labels, size):
-        calls.append(size)
-        return call(self, batch, labels, size)
+    def spy(self, batch, rows):
+        calls.append(rows.stop - rows.start)
+        return call(self, batch, rows)
 
     monkeypatch.setattr(Sampler, "call", spy)
 

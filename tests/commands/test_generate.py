@@ -104,6 +104,8 @@ def test_a_pipeline_that_takes_prompts_is_given_them(tmp_path):
     assert abs(two[0] - alike[0]).max() > 1
     with pytest.raises(ValueError, match="`prompts` must hold 1 or 3 entries, got 2"):
         generate(str(tmp_path / "repo"), count=3, prompts=["a", "b"])
+    with pytest.raises(ValueError, match="`class_labels` must be unset: the model takes prompts"):
+        generate(str(tmp_path / "repo"), class_labels=[1])
 
 
 def test_another_dtype_makes_nearly_the_same_images(tiny_repo, tmp_path):

@@ -5,9 +5,10 @@ import itertools
 import pytest
 import torch
 from diffusers import AutoencoderKL
+from torch.testing import assert_close
 
 from genhub import ConvAutoencoder, DenseVAE
-from genhub.data import DataConfig, Images, Latents, encode_images, encoder_key, encoder_of, load
+from genhub.data import DataConfig, Images, Latents, encode_images, encoder_key, encoder_of, load, standardise
 
 FACTORS = {"scaling_factor": 0.5, "shift_factor": 0.25}
 
@@ -41,7 +42,7 @@ def test_a_batch_holds_the_scaled_mode_of_the_posterior(images, vae):
     batch, pixels = latents.batch(index), images.batch(index)
     with torch.no_grad():
         mean = vae.encode(pixels.pop("sample")).latent_dist.mean  # (3, 3, 4, 4)
-    torch.testing.assert_close(batch.pop("sample"), (mean - 0.25) * 0.5)
+    assert_close(batch.pop("sample"), (mean - 0.25) * 0.5)
     assert batch.keys() == pixels.keys() == {"labels", "input_ids"}
     assert all(torch.equal(batch[name], pixels[name]) for name in batch)
     shape = latents.shape
@@ -97,7 +98,35 @@ def test_factors_that_are_none_change_nothing(images, vae):
     with torch.no_grad():
         latents, scaled = encoder_of(plain)(sample), encoder_of(vae)(sample)
 
-    torch.testing.assert_close((latents - 0.25) * 0.5, scaled)
+    assert_close((latents - 0.25) * 0.5, scaled)
+
+
+@pytest.mark.parametrize("factors", [{}, {"shift_factor": 0.3, "scaling_factor": 0.5}])
+def test_standard_latents_have_mean_0_and_variance_1_and_are_decoded_as_before(images, vae, factors):
+    model = AutoencoderKL.from_config(vae.config, **factors)
+    model.load_state_dict(vae.state_dict())
+    torch.nn.init.normal_(model.post_quant_conv.weight)
+    sample = images.sample(slice(None))
+    with torch.no_grad():
+        before = model.decode(model.encode(sample).latent_dist.mode()).sample
+
+    latents = standardise(model, encode_images(images, encoder_of(model), encoder_key(model)))
+
+    assert latents.latents.mean((0, 2, 3)).abs().max() < 1e-5
+    assert_close(latents.latents.std(correction=0), torch.tensor(1.0))
+    assert torch.equal(latents.labels, images.labels)
+    again = encode_images(images, encoder_of(model), encoder_key(model))
+    assert_close(again.latents, latents.latents, atol=1e-4, rtol=1e-4)
+    with torch.no_grad():  # as Stable Diffusion's pipelines do it
+        after = model.decode(latents.latents / model.config.scaling_factor).sample
+    assert_close(after, before, atol=1e-4, rtol=1e-4)
+
+
+def test_an_autoencoder_without_convolutions_around_its_latents_cannot_shift_them(images, vae):
+    model = AutoencoderKL.from_config(vae.config, use_post_quant_conv=False)
+
+    with pytest.raises(ValueError, match="must have `use_quant_conv` and `use_post_quant_conv`"):
+        standardise(model, encode_images(images, encoder_of(model), encoder_key(model)))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -15,9 +15,9 @@ from genhub.evaluation.sampling import (
     check_sampling_arguments,
     labels_in_turn,
     sample,
-    sampling_record,
     set_scheduler,
 )
+from genhub.evaluation.sampling_record import sampling_record
 from genhub.evaluation.speed import count_passes
 from genhub.utils.cache import cache_folder, content_hash
 

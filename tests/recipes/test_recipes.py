@@ -7,15 +7,17 @@ import time
 
 import pytest
 import torch
+from diffusers import AutoencoderKL
 from tiny import MODELS, tiny_model
 
 from genhub import recipes
-from genhub.data import Shape
+from genhub.data import Shape, train_tokenizer
 from genhub.objectives import Step
 from genhub.recipes.recipe import FROM_DATA
 from genhub.utils.randomness import BatchRandom
 
 SHAPE = Shape(1, 8, 8, tuple("0123456789"))
+LATENT_SHAPE = Shape(4, 4, 4, SHAPE.class_names)
 
 
 def tiny(name):
@@ -31,8 +33,19 @@ def tiny(name):
 
 
 def loaded(recipe):
-    """Tiny networks in place of those that a recipe loads, all of which denoise images of ten classes."""
-    return {part: tiny_model("PatchUNet2DModel", num_class_embeds=11) for part in recipe.pretrained}
+    """Tiny parts in place of those that a recipe loads or learns: autoencoders whose latents have LATENT_SHAPE, and
+    networks that denoise images of ten classes."""
+    parts = {}
+    for part in recipe.pretrained:
+        is_encoder = part == recipe.data.encode
+        parts[part] = autoencoder() if is_encoder else tiny_model("PatchUNet2DModel", num_class_embeds=11)
+    return parts | ({"tokenizer": train_tokenizer(["a bag", "a coat"], 8)} if recipe.data.captions else {})
+
+
+def autoencoder() -> AutoencoderKL:
+    blocks = {"down_block_types": ["DownEncoderBlock2D"] * 2, "up_block_types": ["UpDecoderBlock2D"] * 2}
+    sizes = {"block_out_channels": [4, 4], "latent_channels": 4, "norm_num_groups": 2, "sample_size": 8}
+    return AutoencoderKL(in_channels=1, out_channels=1, **blocks, **sizes)
 
 
 def test_recipes_are_listed_and_described_by_the_standard_library_alone():
@@ -79,10 +92,13 @@ def test_a_published_recipe_says_what_it_is_and_survives_writing_and_reading(nam
 @pytest.mark.parametrize("name", recipes.names())
 def test_a_published_recipe_builds_parts_that_can_be_trained_and_a_pipeline_that_works(name):
     recipe = tiny(name)
-    batch = {"sample": torch.zeros(2, 1, 8, 8), "labels": torch.tensor([0, 1])}
+    shape = SHAPE if recipe.data.encode is None else LATENT_SHAPE
+    sample = torch.zeros(2, shape.channels, shape.height, shape.width)
+    batch = {"sample": sample, "labels": torch.tensor([0, 1]), "input_ids": torch.tensor([[0, 2, 1], [0, 1, 1]])}
 
-    components = recipe.build_components(SHAPE, loaded=loaded(recipe))
-    conditional = any(part.config.get("num_class_embeds") for part in components.values())
+    components = recipe.build_components(SHAPE, LATENT_SHAPE, loaded(recipe))
+    configs = [getattr(part, "config", None) for part in components.values()]
+    conditional = any(getattr(config, "num_class_embeds", None) for config in configs)
     pipe = recipe.build_pipeline(components)
     pipe.set_progress_bar_config(disable=True)
 
@@ -94,6 +110,7 @@ def test_a_published_recipe_builds_parts_that_can_be_trained_and_a_pipeline_that
             assert all(term.isfinite() for term in terms.values())
     arguments = {"image": torch.zeros(2, 1, 8, 8), "batch_size": 2, "num_inference_steps": 2, "output_type": "pt"}
     arguments |= {"class_labels": [0, 1]} if conditional else {}
+    arguments |= {"prompt": ["a bag", "a coat"], "height": 8, "width": 8} if recipe.data.captions else {}
     known = inspect.signature(pipe.__call__).parameters
     output = pipe(**{key: value for key, value in arguments.items() if key in known})
     assert output.images.shape == (2, 1, 8, 8) if "images" in output else output.labels.shape == (2,)

@@ -332,3 +332,20 @@ def test_without_hard_links_files_are_copied(tmp_path, monkeypatch):
     stored = load_file(folder / "generator/diffusion_pytorch_model.safetensors")
     assert equal(stored, weights_of(generator("DenseGenerator", 1)))
     assert all_files(folder) == set(repo_files(folder))
+
+
+def test_our_scheduler_drops_into_stable_diffusion_and_plain_diffusers_loads_it(tmp_path):
+    pipeline = PIPELINES["StableDiffusionPipeline"].make()
+    pipeline.scheduler = genhub.CosineDDPMScheduler(20, clip_sample=False, steps_offset=1)  # as SD has it
+    folder = genhub.save_repo(pipeline, tmp_path / "repo")
+    arguments = PIPELINES["StableDiffusionPipeline"].arguments
+    code = (
+        f"from diffusers import StableDiffusionPipeline\n{CALL}\n"
+        f"pipe = StableDiffusionPipeline.from_pretrained({str(folder)!r}, trust_remote_code=True)\n"
+        f"print(type(pipe.scheduler).__name__, tensor(pipe, {arguments!r}).double().mean().item())"
+    )
+
+    name, mean = fresh.run(code, without_genhub=True).split()
+
+    assert name == "CosineDDPMScheduler"
+    assert float(mean) == pytest.approx(tensor(pipeline, arguments).double().mean().item(), abs=1e-6)

@@ -11,6 +11,8 @@ from worlds import weights
 import genhub
 from genhub.training.checkpoint import list_checkpoints
 
+SHIFTED = {"vqvae.quant_conv.bias", "vqvae.post_quant_conv.bias"}  # so that latents have mean 0
+
 
 @pytest.fixture(scope="module")
 def vae_repo(tmp_path_factory):
@@ -66,7 +68,7 @@ def test_a_network_is_trained_on_latents_of_a_frozen_encoder(tmp_path, recipe, v
     config = json.loads((folder / "unet/config.json").read_text())
     assert (config["in_channels"], config["out_channels"], config["sample_size"]) == (4, 4, 14)
     saved, source = weights(folder), weights(vae_repo)
-    assert all(torch.equal(saved[name], source[name]) for name in source)
+    assert {name for name in source if not torch.equal(saved[name], source[name])} == SHIFTED
     pipe = LDMPipeline.from_pretrained(folder)
     pipe.set_progress_bar_config(disable=True)
     images = pipe(batch_size=1, num_inference_steps=1, output_type="np").images

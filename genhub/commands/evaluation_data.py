@@ -1,0 +1,45 @@
+"""The data that an evaluation compares with, and the folder that its results go to."""
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from genhub import data
+from genhub.commands.subject import Subject
+from genhub.evaluation import protocol
+from genhub.recipes.recipe import Recipe
+
+
+def check_target(target: Path, subject: Subject) -> None:
+    """Raises ValueError if a folder cannot be written, holds the images, or has results of another repository."""
+    existing = next(path for path in [target, *target.absolute().parents] if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise ValueError(f"The folder {target} cannot be written; `output` names another one.")
+    if subject.images is not None and target.resolve().is_relative_to(Path(subject.source).expanduser().resolve()):
+        raise ValueError(f"`output` must lie outside the folder of the images, got {target}.")
+    if (target / "metrics.json").is_file():
+        evaluations = json.loads((target / "metrics.json").read_text()).get("evaluations", [])
+        if any(evaluation["repository"] != subject.key for evaluation in evaluations):
+            raise ValueError(f"The folder {target} holds the evaluation of another repository.")
+
+
+def load_splits(recipe: Recipe | None, data_source: str | None) -> tuple[data.DataConfig, dict[str, data.Images]]:
+    """Loads the data to compare with, by split: the recipe's, or others, split as the protocol demands."""
+    config = data.DataConfig() if recipe is None else replace(recipe.data, padding=0, captions=None, encode=None)
+    if data_source is not None:
+        config = replace(config, source=data_source, val_size=0, labelled=None)
+    splits = {split: load_images(config, split) for split in ("train", "test")}
+    train = splits["train"]
+    if data_source is not None and len(train) == 60_000 and protocol.is_fashion_mnist(train.images):
+        splits["train"] = train[:55_000]
+    if config.val_size:
+        splits["val"] = load_images(config, "val")
+    return config, splits
+
+
+def load_images(config: data.DataConfig, split: str) -> data.Images:
+    images = data.load(replace(config, streaming=False), split)
+    if not isinstance(images, data.Images):
+        raise ValueError(f"`data.memory_limit_gb` must be enough for {config.source}, got {config.memory_limit_gb}.")
+    return images

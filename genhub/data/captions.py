@@ -1,0 +1,116 @@
+"""Captions of images: what they show, by templates, from their class and from two attributes that are measured.
+
+An attribute is measured on the pixels that are not background, and compared with the images of the same class: the
+lowest third is "dark" or "narrow", the highest "bright" or "wide", the rest and ties are not told. So an attribute
+says nothing about the class, and a caption can be checked by the rule that wrote it.
+"""
+
+import itertools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from genhub.data.images import Images
+from genhub.utils.randomness import keyed_generator
+
+BACKGROUND = 0.1  # pixels up to this share of white
+ATTRIBUTES = {"brightness": ("dark", "bright"), "width": ("narrow", "wide")}
+TEMPLATES = ("{words} {name}", "a {words} {name}", "a picture of a {words} {name}", "{name}, {commas}")
+TOLD = 0.75  # share of the attributes that captions tell
+EMPTY = 0.1  # share of empty captions, which guidance leads away from
+
+
+def brightness(images: torch.Tensor) -> torch.Tensor:
+    """Returns the mean of the pixels of uint8 images (N, C, H, W) that are not background, (N,) in [0, 1]."""
+    pixels = images.float().mean(1).flatten(1) / 255
+    shown = (pixels > BACKGROUND).float()
+    return (pixels * shown).sum(1) / shown.sum(1).clamp(min=1)
+
+
+def width(images: torch.Tensor) -> torch.Tensor:
+    """Returns the mean share of a row that is not background, over the rows of uint8 images (N, C, H, W) that are not
+    empty, (N,) in [0, 1]."""
+    shown = (images.float().mean(1) / 255 > BACKGROUND).float()  # (N, H, W)
+    rows = shown.mean(2)
+    return rows.sum(1) / (rows > 0).sum(1).clamp(min=1)
+
+
+MEASURES = {"brightness": brightness, "width": width}
+
+
+@dataclass(frozen=True)
+class Captions:
+    """The rule that writes captions.
+
+    Args:
+        names: of the classes, as captions call them.
+        thresholds: of each attribute, (K, 2): the thirds of each class.
+    """
+
+    names: tuple[str, ...]
+    thresholds: dict[str, torch.Tensor]
+
+    @classmethod
+    def fit(cls, images: Images) -> "Captions":
+        """Measures the thirds of each class.
+
+        Raises:
+            ValueError: the images have no classes with names, or a class has fewer than three of them.
+        """
+        if images.labels is None or images.class_names is None:
+            raise ValueError("`images` must have classes with names, to write captions.")
+        thirds = torch.tensor([1 / 3, 2 / 3])
+        of_class = [images.labels == label for label in range(len(images.class_names))]
+        if min(int(rows.sum()) for rows in of_class) < 3:
+            raise ValueError("`images` must hold at least three images of each class, to write captions.")
+        thresholds = {}
+        for attribute, measure in MEASURES.items():
+            values = measure(images.images)
+            thresholds[attribute] = torch.stack([values[rows].quantile(thirds) for rows in of_class])
+        return cls(tuple(name.partition("/")[0].lower() for name in images.class_names), thresholds)
+
+    def words(self, images: torch.Tensor, labels: torch.Tensor) -> list[list[str]]:
+        """Returns the attributes of uint8 images (N, C, H, W) of the given classes, (N,)."""
+        found: list[list[str]] = [[] for _ in labels]
+        for attribute, (low, high) in ATTRIBUTES.items():
+            values, thresholds = MEASURES[attribute](images), self.thresholds[attribute][labels]
+            for row, is_low, is_high in zip(found, values < thresholds[:, 0], values > thresholds[:, 1], strict=True):
+                row += [low] if is_low else [high] if is_high else []
+        return found
+
+    def write(self, images: Images, seed: int = 0, empty_share: float = EMPTY) -> list[str]:
+        """Returns a caption of each image, by a random template and with some of its attributes, or an empty one."""
+        assert images.labels is not None
+        random = torch.rand(len(images), 2 + len(ATTRIBUTES), generator=keyed_generator("captions", seed)).tolist()
+        words = self.words(images.images, images.labels)
+        captions = []
+        for (empty, template, *told), own, label in zip(random, words, images.labels.tolist(), strict=True):
+            chosen = [word for word, share in zip(own, told, strict=False) if share < TOLD]
+            captions.append("" if empty < empty_share else self.caption(label, chosen, int(template * len(TEMPLATES))))
+        return captions
+
+    def caption(self, label: int, words: Sequence[str] = (), template: int = 0) -> str:
+        """Returns the caption of a class with these attributes."""
+        text = TEMPLATES[template].format(words=" ".join(words), commas=", ".join(words), name=self.names[label])
+        text = " ".join(text.split()).removesuffix(",")
+        return re.sub(r"\ba (?=[aeiou])", "an ", text)
+
+    def examples(self, count: int) -> list[str]:
+        """Returns captions of all classes in turn, with all attributes in turn."""
+        choices = [*itertools.product(*(("", *words) for words in ATTRIBUTES.values()))]
+        words = [list(filter(None, choices[index // len(self.names) % len(choices)])) for index in range(count)]
+        return [self.caption(index % len(self.names), chosen, template=1) for index, chosen in enumerate(words)]
+
+    def agreement(self, captions: Sequence[str], images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Returns for each attribute that a caption tells whether its image has it, bool (M,).
+
+        Args:
+            images: uint8 (N, C, H, W), one for each caption.
+            labels: class of each caption, (N,).
+        """
+        known = {word for words in ATTRIBUTES.values() for word in words}
+        found = self.words(images, labels)
+        told = [known.intersection(re.findall(r"\w+", caption)) for caption in captions]
+        return torch.tensor([word in own for own, asked in zip(found, told, strict=True) for word in sorted(asked)])

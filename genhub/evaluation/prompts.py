@@ -1,0 +1,27 @@
+"""What a model that takes prompts is asked for, and whether its images show what they say."""
+
+from collections.abc import Sequence
+
+import torch
+
+from genhub.data import Captions, Images
+from genhub.evaluation.metrics import mean_of
+from genhub.evaluation.result import Metric
+
+
+def captions_to_ask(train: Images, test: Images) -> list[tuple[str, int]] | None:
+    """Returns captions of the test images, by the rule of the training images, with their classes; None, so that
+    prompts are empty, if the classes have no names to write captions of."""
+    if train.class_names is None or train.labels is None or test.labels is None:
+        return None
+    captions = Captions.fit(train).write(test, empty_share=0)
+    return [*zip(captions, test.labels.tolist(), strict=True)]
+
+
+def attribute_fidelity(
+    train: Images, prompts: Sequence[str], images: torch.Tensor, labels: torch.Tensor
+) -> list[Metric]:
+    """Returns the share of the attributes that prompts tell which uint8 images (N, C, H, W) of these classes have, by
+    the rule of the training images that wrote the prompts."""
+    value, spread = mean_of(found := Captions.fit(train).agreement(prompts, images, labels))
+    return [Metric("attribute fidelity", "", value, spread, "standard error over attributes", len(found))]

@@ -1,0 +1,94 @@
+"""Captions tell what their rule measures, as often as they should, and can be checked by it."""
+
+from collections import Counter
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from genhub.data import Images
+from genhub.data.captions import ATTRIBUTES, Captions, brightness, width
+
+NAMES = ("T-shirt/top", "Ankle boot")
+
+
+def bars(count=600):
+    """Images of two classes: a bar of random brightness and width; those of class 1 are wider and brighter."""
+    random, labels = torch.rand(count, 2, generator=torch.Generator().manual_seed(0)), torch.arange(count) % 2
+    value = 60 + 90 * random[:, 0] + 80 * labels
+    columns = 4 + (28 * random[:, 1]).long() + 28 * labels
+    shown = (torch.arange(64) < columns[:, None])[:, None, None, :].expand(-1, 1, 16, -1).clone()
+    shown[:, :, :4] = False  # empty rows do not count
+    images = (shown * value[:, None, None, None]).to(torch.uint8)
+    return Images(images, labels, NAMES), value, columns
+
+
+def test_the_measures_are_those_of_the_pixels_that_are_not_background():
+    images, value, columns = bars()
+
+    assert_close(brightness(images.images), value.to(torch.uint8) / 255, rtol=0, atol=1e-4)
+    assert_close(width(images.images), columns / 64, rtol=0, atol=1e-4)
+
+
+def test_an_attribute_is_told_of_the_lowest_and_the_highest_third_of_each_class():
+    images, value, columns = bars()
+    captions = Captions.fit(images)
+
+    words = captions.words(images.images, images.labels)
+
+    for label in (0, 1):
+        own = [set(found) for found, other in zip(words, images.labels, strict=True) if other == label]
+        for low, high in ATTRIBUTES.values():
+            for word in (low, high):
+                assert 0.25 < sum(word in found for found in own) / len(own) < 0.45
+        dark = value[[i for i, found in enumerate(words) if "dark" in found and images.labels[i] == label]]
+        bright = value[[i for i, found in enumerate(words) if "bright" in found and images.labels[i] == label]]
+        assert dark.max() < bright.min()
+
+
+def test_captions_are_empty_at_the_stated_rate_and_otherwise_name_the_class_and_nothing_wrong():
+    images, _, _ = bars()
+    captions = Captions.fit(images)
+
+    written = captions.write(images)
+
+    assert 0.06 < Counter(written)[""] / len(written) < 0.15
+    every = {word for pair in ATTRIBUTES.values() for word in pair}
+    for text, words, label in zip(written, captions.words(images.images, images.labels), images.labels, strict=True):
+        if text:
+            assert ("t-shirt", "ankle boot")[label] in text
+            assert {word.strip(",") for word in text.split()} & every <= set(words)
+    assert written == captions.write(images) != captions.write(images, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("label", "words", "template", "text"),
+    [
+        (0, ["dark", "wide"], 0, "dark wide t-shirt"),
+        (1, [], 1, "an ankle boot"),
+        (1, ["dark"], 2, "a picture of a dark ankle boot"),
+        (0, ["dark", "wide"], 3, "t-shirt, dark, wide"),
+        (0, [], 3, "t-shirt"),
+    ],
+)
+def test_a_caption_is_english(label, words, template, text):
+    assert Captions(("t-shirt", "ankle boot"), {}).caption(label, words, template) == text
+
+
+def test_images_without_names_of_their_classes_have_no_captions():
+    images, _, _ = bars(60)
+
+    with pytest.raises(ValueError, match="must have classes with names"):
+        Captions.fit(Images(images.images, images.labels))
+    with pytest.raises(ValueError, match="at least three images of each class"):
+        Captions.fit(images[:4])
+
+
+def test_examples_name_all_classes_and_all_attributes_in_turn():
+    captions = Captions(("t-shirt", "ankle boot"), {})
+
+    examples = captions.examples(18)
+
+    assert examples[:4] == ["a t-shirt", "an ankle boot", "a narrow t-shirt", "a narrow ankle boot"]
+    assert len(set(examples)) == 18
+    assert captions.examples(20)[18:] == examples[:2]

@@ -1,0 +1,107 @@
+"""Diffusion in the latents of an autoencoder: what is decoded, and what is encoded."""
+
+import pytest
+import torch
+from denoisers import sample
+from diffusers import AutoencoderKL, LCMScheduler
+from tiny import tiny_model
+from torch.testing import assert_close
+
+from genhub import AutoPipeline, CosineDDPMPipeline, CosineDDPMScheduler
+from genhub.repository.capabilities import capabilities_of
+from genhub.repository.save import save_repo
+
+FACTORS = {"scaling_factor": 0.8, "shift_factor": 0.1}
+
+
+def autoencoder(latent_channels=1, **changes) -> AutoencoderKL:
+    """Halves images of three channels once."""
+    torch.manual_seed(0)
+    blocks = {"down_block_types": ["DownEncoderBlock2D"] * 2, "up_block_types": ["UpDecoderBlock2D"] * 2}
+    sizes = {"latent_channels": latent_channels, "block_out_channels": [8, 8], "norm_num_groups": 2}
+    return AutoencoderKL(**blocks, **sizes, layers_per_block=1, **FACTORS | changes).eval()
+
+
+def latent_pipeline(scheduler=None) -> CosineDDPMPipeline:
+    scheduler = CosineDDPMScheduler(clip_sample=False) if scheduler is None else scheduler
+    pipe = CosineDDPMPipeline(tiny_model("PatchUNet2DModel", "conditional"), scheduler, 4, 3, vae=autoencoder())
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def images(count=2, size=16):
+    return torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(0))
+
+
+def test_images_are_the_decoded_latents_of_the_last_step():
+    pipe, seen = latent_pipeline(), []
+
+    def remember(pipeline, step, timestep, tensors):
+        seen.append(tensors["latents"])
+        return tensors
+
+    made = sample(pipe, 0, class_labels=[0, 1], callback_on_step_end=remember)
+
+    assert seen[-1].shape == (2, 1, 8, 8)
+    with torch.no_grad():
+        decoded = pipe.vae.decode(seen[-1] / 0.8 + 0.1).sample
+    assert_close(made, (decoded / 2 + 0.5).clamp(0, 1))
+
+
+def test_a_reconstruction_decodes_the_mode_of_the_posterior():
+    pipe = latent_pipeline()
+
+    copies = pipe.reconstruct(images(), output_type="pt").images
+
+    with torch.no_grad():
+        expected = pipe.vae.decode(pipe.vae.encode(2 * images() - 1).latent_dist.mode()).sample
+    assert_close(copies, (expected / 2 + 0.5).clamp(0, 1), atol=1e-5, rtol=1e-5)
+
+
+def test_editing_starts_from_the_latents_of_the_image():
+    pipe, seen = latent_pipeline(), []
+    pipe.unet.forward = lambda sample, t, **_: (seen.append(sample), type("Output", (), {"sample": 0 * sample}))[1]
+
+    pipe(image=images(), class_labels=[0, 1], strength=1e-9, num_inference_steps=4000, latents=torch.zeros(2, 1, 8, 8))
+
+    with torch.no_grad():
+        latents = (pipe.vae.encode(2 * images() - 1).latent_dist.mode() - 0.1) * 0.8
+    assert_close(seen[0], latents, atol=1e-3, rtol=1e-3)  # alpha_bar_0 is not quite 1
+
+
+def test_height_and_width_are_of_the_image():
+    assert sample(latent_pipeline(), 0, class_labels=[0], height=32).shape == (1, 3, 32, 16)
+    with pytest.raises(ValueError, match="`height` and `width` must be divisible by"):
+        sample(latent_pipeline(), 0, class_labels=[0], height=33)
+
+
+@pytest.mark.parametrize("arguments", [{"mask_image": torch.ones(2, 1, 16, 16)}, {"operator": "greyscale"}])
+def test_pixels_cannot_be_kept(arguments):
+    with pytest.raises(ValueError, match="`mask_image` and `operator` must be unset"):
+        latent_pipeline()(image=images(), class_labels=[0, 1], **arguments)
+
+
+def test_it_reconstructs_and_a_pipeline_of_pixels_does_not():
+    pixels = CosineDDPMPipeline(tiny_model("PatchUNet2DModel", "conditional"), CosineDDPMScheduler(), 4, 3)
+
+    assert capabilities_of(latent_pipeline()).tasks == {"generate", "reconstruct"}
+    assert "reconstruct" not in capabilities_of(pixels).tasks
+    with pytest.raises(ValueError, match="`reconstruct` needs a pipeline with a `vae`"):
+        pixels.reconstruct(images())
+
+
+def test_an_autoencoder_of_other_channels_is_refused():
+    with pytest.raises(ValueError, match="`vae` must have the `latent_channels` that `unet` takes, 1, got 4"):
+        CosineDDPMPipeline(
+            tiny_model("PatchUNet2DModel", "conditional"), CosineDDPMScheduler(), 4, 3, vae=autoencoder(4)
+        )
+
+
+def test_a_saved_pipeline_makes_the_same_images(tmp_path):
+    pipe = latent_pipeline(LCMScheduler.from_config(CosineDDPMScheduler().config, clip_sample=False))
+
+    save_repo(pipe, tmp_path / "repo")
+    again = AutoPipeline.from_pretrained(tmp_path / "repo")
+
+    assert again.vae.config["shift_factor"] == 0.1
+    assert torch.equal(sample(pipe, 0, class_labels=[0, 1]), sample(again, 0, class_labels=[0, 1]))

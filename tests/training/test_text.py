@@ -1,0 +1,123 @@
+"""Text to image: a recipe of captions trains tokens, text encoder and network, and saves a Stable Diffusion."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+from fresh import run
+from safetensors.torch import load_file
+from tiny_recipes import tiny_text_recipe
+
+import genhub
+
+PLAIN = """
+import torch
+from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionInpaintPipeline, StableDiffusionPipeline
+from PIL import Image
+
+pipe = StableDiffusionPipeline.from_pretrained({folder!r})
+call = {{"num_inference_steps": 2, "guidance_scale": 2.0, "generator": torch.Generator().manual_seed(0)}}
+(image,) = pipe("a dark bag", **call).images
+(edited,) = StableDiffusionImg2ImgPipeline.from_pipe(pipe)(prompt="a coat", image=image, strength=0.5, **call).images
+mask = Image.new("L", image.size, 255)
+inpaint = StableDiffusionInpaintPipeline.from_pipe(pipe)
+(whole,) = inpaint(prompt="a coat", image=image, mask_image=mask, height=32, width=32, **call).images
+print(image.mode, image.size, edited.mode, edited.size, whole.mode, whole.size)
+"""
+
+
+@pytest.fixture(scope="module")
+def recipe(tiny_always, tmp_path_factory) -> Path:
+    return tiny_text_recipe(tiny_always, tmp_path_factory.mktemp("recipe") / "text.yaml")
+
+
+@pytest.fixture(scope="module")
+def repo(recipe, tmp_path_factory) -> Path:
+    """A trained repository. Read only."""
+    return genhub.train(recipe, tmp_path_factory.mktemp("text") / "repo")
+
+
+def test_plain_diffusers_runs_it_in_three_pipelines(repo):
+    assert run(PLAIN.format(folder=str(repo)), without_genhub=True).split() == ["L", "(32,", "32)"] * 3
+
+
+def test_the_text_encoder_fits_the_tokenizer_that_was_learnt_from_the_captions(repo):
+    pipe = StableDiffusionPipeline.from_pretrained(repo)
+    config, tokenizer = pipe.text_encoder.config, pipe.tokenizer
+
+    assert config.vocab_size == len(tokenizer)
+    assert config.max_position_embeddings == tokenizer.model_max_length == 16
+    assert (config.bos_token_id, config.eos_token_id) == (tokenizer.bos_token_id, tokenizer.eos_token_id)
+    assert len(tokenizer("a dark ankle boot")["input_ids"]) == 6
+    index = json.loads((repo / "model_index.json").read_text())
+    assert index["tokenizer"] == ["transformers", "CLIPTokenizer"]
+
+
+def test_the_card_shows_a_prompt_and_the_settings_that_the_model_was_made_for(repo):
+    text = (repo / "README.md").read_text()
+
+    call = 'images = pipe(["a dark ankle boot"] * 16, num_inference_steps=20, guidance_scale=2.0).images'
+    assert text.count(call) == 2  # with genhub and without it
+    assert "pipeline_tag: text-to-image" in text
+
+
+def test_network_and_text_encoder_are_trained_and_the_autoencoder_makes_standard_latents(repo, recipe, tmp_path):
+    longer = genhub.train(recipe, tmp_path / "run", overrides={"training.max_steps": 5})
+
+    for part in ("unet/diffusion_pytorch_model", "text_encoder/model"):
+        one, two = load_file(repo / f"{part}.safetensors"), load_file(longer / f"{part}.safetensors")
+        assert any(not torch.equal(one[name], two[name]) for name in one)
+    config = json.loads((repo / "vae/config.json").read_text())
+    assert config["scaling_factor"] not in (1, 0.18215)
+    assert config["shift_factor"] is None
+
+
+def test_a_resumed_run_ends_where_a_whole_one_does(repo, recipe, tmp_path):
+    genhub.train(recipe, tmp_path / "run", overrides={"training.max_steps": 2})
+
+    genhub.train(tmp_path / "run", resume=True, overrides={"training.max_steps": 4})
+
+    for path in repo.glob("*/*.safetensors"):
+        one, two = load_file(path), load_file(tmp_path / "run" / path.relative_to(repo))
+        assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_calls_that_name_no_guidance_or_steps_have_those_of_the_recipe(repo, tmp_path):
+    pipe = genhub.AutoPipeline.from_pretrained(repo)
+    images = [
+        genhub.generate(str(repo), prompts=["a dark bag"], count=1, output=str(tmp_path / f"{name}.png"), **arguments)
+        for name, arguments in {
+            "own": {},
+            "same": {"arguments": {"num_inference_steps": 20, "guidance_scale": 2.0}},
+            "other": {"arguments": {"guidance_scale": 7.5}},
+        }.items()
+    ]
+
+    assert pipe.default_arguments == {"num_inference_steps": 20, "guidance_scale": 2.0}
+    own, same, other = (path.read_bytes() for path in images)
+    assert own == same != other
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"data.captions": None}, "`components` must hold tokenizer"),
+        ({"data.captions": "poems"}, "`data.captions` must be templates, got 'poems'"),
+        ({"data.caption_length": 2}, "`data.caption_length` must be at least 3"),
+        ({"data.streaming": True}, "`data.captions` must be left out of data that are decoded while training"),
+        (
+            {"components.unet.cross_attention_dim": 32},
+            "`components.unet.cross_attention_dim` must be the text encoder",
+        ),
+        ({"pipeline.call": {"guidance": 2}}, "pipeline.call"),
+    ],
+)
+def test_a_mistake_is_one_clear_error_and_nothing_is_written(tmp_path, recipe, change, message):
+    if change.get("data.streaming"):
+        change |= {"data.padding": 0}
+    with pytest.raises(ValueError, match=message):
+        genhub.train(recipe, tmp_path / "run", overrides=change)
+
+    assert not (tmp_path / "run").exists()
