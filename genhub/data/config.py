@@ -14,7 +14,7 @@ class DataConfig:
         labelled: train on this many images only, equally many of each class; None for all.
         label_draw: seed of the draw of the `labelled` images.
         size: centre-crop and resize to this many pixels; None keeps the images as they are.
-        padding: black pixels around each image; generated images are compared with real ones without it.
+        padding: black pixels around each image; `genhub evaluate` compares images without them.
         channels: 1 or 3 to convert; None keeps grey grey and colour colour.
         streaming: read the data set while training instead of loading it first.
         memory_limit_gb: a larger set is decoded by `workers` processes while training.

@@ -47,7 +47,7 @@ class ComponentBuilder:
         learnt from the captions, unless the recipe loads one.
 
         Raises:
-            ValueError: the images are not in memory, or no captions can be written of them.
+            ValueError: the images are not in memory, no captions can be written of them, or one is too long.
         """
         config = self.recipe.data
         if config.captions is None:
@@ -59,6 +59,12 @@ class ComponentBuilder:
         if "tokenizer" not in self.loaded:
             self.loaded["tokenizer"] = train_tokenizer(captions, config.caption_length)
         tokenizer = self.loaded["tokenizer"]
+        longest = max(map(len, tokenizer(sorted({*captions}), verbose=False)["input_ids"]))
+        if longest > tokenizer.model_max_length:
+            raise ValueError(
+                f"`data.caption_length` must be at least {longest}, for the longest caption, got "
+                f"{tokenizer.model_max_length}."
+            )
         images = replace(images, input_ids=tokenize(tokenizer, captions))
         if held_out is not None:
             held_out = replace(held_out, input_ids=tokenize(tokenizer, rule.write(held_out)))

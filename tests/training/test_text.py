@@ -106,6 +106,7 @@ def test_calls_that_name_no_guidance_or_steps_have_those_of_the_recipe(repo, tmp
         ({"data.captions": None}, "`components` must hold tokenizer"),
         ({"data.captions": "poems"}, "`data.captions` must be templates, got 'poems'"),
         ({"data.caption_length": 2}, "`data.caption_length` must be at least 3"),
+        ({"data.caption_length": 6}, "`data.caption_length` must be at least 1., for the longest caption, got 6"),
         ({"data.streaming": True}, "`data.captions` must be left out of data that are decoded while training"),
         (
             {"components.unet.cross_attention_dim": 32},
