@@ -93,13 +93,12 @@ class Evaluation:
         self.result["samples"] = record
         self.result["effective_rank"] = evaluator.effective_ranks()
         self.result["feature_net_accuracy"] = evaluator.accuracy()
-        if isinstance(source, Sampler):
-            self.result["speed"] = source.speed(seconds)
         labels = source.labels(count)
         self._add(evaluator.evaluate(images, labels))
-        if isinstance(source, Sampler) and source.captions is not None and labels is not None:
-            self._add(attribute_fidelity(self.train, source.prompts(count) or (), images, labels))
         if isinstance(source, Sampler):
+            self.result["speed"] = source.speed(seconds)
+            if (prompts := source.prompts(count)) is not None and labels is not None:
+                self._add(attribute_fidelity(self.train, prompts, images, labels))
             self._evaluate_latents()
         self.result["memorisation"] = {}
         if seen is not None:
