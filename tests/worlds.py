@@ -18,7 +18,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     """Returns every tensor of every component of a repository."""
     return {
         f"{path.parent.name}.{name}": tensor
-        for path in sorted(folder.glob("*/diffusion_pytorch_model.safetensors"))
+        for path in sorted(folder.glob("*/*.safetensors"))
         for name, tensor in load_file(path).items()
     }
 

@@ -76,7 +76,7 @@ def load_subject(source: str, device: str | torch.device) -> Subject:
 
 
 def _hash(folder: Path) -> str:
-    """Returns what identifies a repository: a hash of its weights and configs."""
+    """Returns what identifies a repository: a hash of its weights, configs and tokens."""
     weights = [sha256(path) for path in sorted(folder.glob("*/*.safetensors"))]
-    configs = [path.read_text() for path in sorted([folder / "model_index.json", *folder.glob("*/*config.json")])]
-    return content_hash(*weights, *configs)
+    configs = [folder / "model_index.json", *folder.glob("*/*config.json"), *folder.glob("*/tokenizer.json")]
+    return content_hash(*weights, *(path.read_text() for path in sorted(configs)))

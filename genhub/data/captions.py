@@ -57,10 +57,13 @@ class Captions:
         """Measures the thirds of each class.
 
         Raises:
-            ValueError: the images have no classes with names, or a class has fewer than three of them.
+            ValueError: the images have no classes with names, or with such that captions cannot tell apart, or a class
+                has fewer than three of them.
         """
         if images.labels is None or images.class_names is None:
             raise ValueError("`images` must have classes with names, to write captions.")
+        names = tuple(name.partition("/")[0].lower() for name in images.class_names)
+        _check_names(names)
         thirds = torch.tensor([1 / 3, 2 / 3])
         of_class = [images.labels == label for label in range(len(images.class_names))]
         if min(int(rows.sum()) for rows in of_class) < 3:
@@ -69,7 +72,7 @@ class Captions:
         for attribute, measure in MEASURES.items():
             values = measure(images.images)
             thresholds[attribute] = torch.stack([values[rows].quantile(thirds) for rows in of_class])
-        return cls(tuple(name.partition("/")[0].lower() for name in images.class_names), thresholds)
+        return cls(names, thresholds)
 
     def words(self, images: torch.Tensor, labels: torch.Tensor) -> list[list[str]]:
         """Returns the attributes of uint8 images (N, C, H, W) of the given classes, (N,)."""
@@ -110,7 +113,22 @@ class Captions:
             images: uint8 (N, C, H, W), one for each caption.
             labels: class of each caption, (N,).
         """
-        known = {word for words in ATTRIBUTES.values() for word in words}
         found = self.words(images, labels)
-        told = [known.intersection(re.findall(r"\w+", caption)) for caption in captions]
+        told = [_told(caption) for caption in captions]
         return torch.tensor([word in own for own, asked in zip(found, told, strict=True) for word in sorted(asked)])
+
+
+def _told(caption: str) -> set[str]:
+    """Returns the attributes that a caption tells."""
+    return set(itertools.chain(*ATTRIBUTES.values())).intersection(re.findall(r"\w+", caption))
+
+
+def _check_names(names: Sequence[str]) -> None:
+    """Requires names of classes that differ, and differ from attributes."""
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(
+                f"The classes must have names of their own up to a slash, got {name!r} twice, to write captions."
+            )
+        if _told(name):
+            raise ValueError(f"The names of classes must hold no attribute that captions tell, got {name!r}.")

@@ -22,6 +22,8 @@ class DataConfig:
         captions: `templates` writes a caption of each image, from its class and what is measured on it; None does not.
         caption_length: tokens of a caption with its two ends, to which it is filled up or cut.
         encode: component that encodes the images once; all others are trained on its latents.
+        standardise: give the latents mean 0 and variance 1, by the scaling and biases of an `AutoencoderKL`; not for a
+            network that knows its latents as they are.
     """
 
     source: str = "zalando-datasets/fashion_mnist"
@@ -38,6 +40,7 @@ class DataConfig:
     captions: str | None = None
     caption_length: int = 16
     encode: str | None = None
+    standardise: bool = False
 
     def __post_init__(self):
         if self.val_size < 0:
@@ -56,5 +59,7 @@ class DataConfig:
             raise ValueError(f"`data.captions` must be templates, got {self.captions!r}.")
         if self.caption_length < 3:
             raise ValueError(f"`data.caption_length` must be at least 3, got {self.caption_length}.")
+        if self.standardise and self.encode is None:
+            raise ValueError("`data.standardise` must be left out without `data.encode`.")
         if self.workers < 1 or self.shuffle_buffer < 1:
             raise ValueError("`data.workers` and `data.shuffle_buffer` must be at least 1.")

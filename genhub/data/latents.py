@@ -103,12 +103,10 @@ def standardise(model: Any, latents: Latents) -> Latents:
     The scaling goes into its config. The shift goes into the biases of the 1 x 1 convolutions before and after the
     latents: Stable Diffusion's pipelines do not read a `shift_factor`.
 
-    Raises:
-        ValueError: `model` lacks these convolutions.
+    Args:
+        model: one that `check_standardisable` takes.
     """
     config = model.config
-    if not (config["use_quant_conv"] and config["use_post_quant_conv"]):
-        raise ValueError("The autoencoder must have `use_quant_conv` and `use_post_quant_conv`, to shift its latents.")
     old_shift, old_scaling = config.get("shift_factor") or 0.0, config.get("scaling_factor") or 1.0
     mean = latents.latents.mean((0, 2, 3))  # (C,)
     standardised = latents.latents - mean[:, None, None]
@@ -118,6 +116,19 @@ def standardise(model: Any, latents: Latents) -> Latents:
     model.post_quant_conv.bias += model.post_quant_conv.weight[:, :, 0, 0] @ shift
     model.register_to_config(shift_factor=None, scaling_factor=old_scaling / std.item())
     return replace(latents, latents=standardised / std)
+
+
+def check_standardisable(model: Any) -> None:
+    """Requires what `standardise` changes.
+
+    Raises:
+        ValueError: `model` is no `AutoencoderKL`, or lacks the convolutions before and after its latents.
+    """
+    if not (model.config.get("use_quant_conv") and model.config.get("use_post_quant_conv")):
+        raise ValueError(
+            "`data.standardise` must be left out: the encoder is no `AutoencoderKL` with `use_quant_conv` and "
+            "`use_post_quant_conv`, whose biases shift latents."
+        )
 
 
 def encoder_key(model: Any) -> str:

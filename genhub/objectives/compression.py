@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL
+from diffusers import ModelMixin
 from torch import nn
 
 from genhub.objectives.objective import Batch, Losses, Objective, Phase, Step
@@ -22,7 +22,7 @@ class Compression(nn.Module):
         factor: by which latents are also decoded smaller; 1 does not.
     """
 
-    def __init__(self, vae: AutoencoderKL, factor: int):
+    def __init__(self, vae: ModelMixin, factor: int):
         super().__init__()
         self.vae: Any = vae
         self.config, self.factor = vae.config, factor
@@ -55,7 +55,7 @@ class PerceptualCompression(Objective):
 
     def __init__(
         self,
-        autoencoder: AutoencoderKL,
+        autoencoder: ModelMixin,
         ssim_weight: float = 0.5,
         kl_weight: float = 1e-4,
         scale_weight: float = 0.25,

@@ -20,6 +20,7 @@ from genhub.training.distributed import all_reduce
 from genhub.training.export import Exporter
 from genhub.training.run_folder import RunFolder
 from genhub.training.state import Progress, State
+from genhub.utils.modules import evaluation_mode
 from genhub.utils.randomness import BatchRandom
 
 VALIDATION_BATCH = 250
@@ -59,7 +60,7 @@ class Validate(Callback):
         self.folder, self.accelerator, self.batch_size, self.seed = folder, accelerator, batch_size, seed
 
     def __call__(self, progress: Progress) -> dict[str, float]:
-        with self.exporter.averaged_weights(), evaluation_mode(self.objective, self.accelerator):
+        with self.exporter.averaged_weights(), unwrapped_evaluation(self.objective, self.accelerator):
             losses = self.measure()
         losses = {f"val_{name}": value for name, value in losses.items()}
         self.folder.log({"step": progress.total_steps} | losses)
@@ -190,15 +191,12 @@ class MonitorQuality(Callback):
 
 
 @contextmanager
-def evaluation_mode(objective: Objective, accelerator: Accelerator) -> Iterator[None]:
+def unwrapped_evaluation(objective: Objective, accelerator: Accelerator) -> Iterator[None]:
     """Puts an objective's modules, unwrapped, into evaluation mode for as long as the block lasts."""
-    prepared, training = objective.modules, {name: module.training for name, module in objective.modules.items()}
+    prepared = objective.modules
     objective.modules = {name: accelerator.unwrap_model(module) for name, module in prepared.items()}
     try:
-        for module in objective.modules.values():
-            module.eval()
-        yield
+        with evaluation_mode(objective.modules.values()):
+            yield
     finally:
         objective.modules = prepared
-        for name, module in prepared.items():
-            module.train(training[name])

@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import Any, cast
 
 from accelerate import Accelerator
-from diffusers import AutoencoderKL
 from torch import nn
 
 from genhub.data import (
@@ -14,6 +13,7 @@ from genhub.data import (
     Latents,
     Lazy,
     Shape,
+    check_standardisable,
     encode_images,
     encoder_key,
     encoder_of,
@@ -77,9 +77,9 @@ class ComponentBuilder:
         `data.encode`.
 
         Raises:
-            ValueError: the encoder is not frozen.
+            ValueError: the encoder is not frozen, or cannot standardise its latents.
         """
-        recipe, name = self.recipe, self.recipe.data.encode
+        recipe, config, name = self.recipe, self.recipe.data, self.recipe.data.encode
         if name is None:
             return images, held_out
         if name not in recipe.frozen:
@@ -88,13 +88,15 @@ class ComponentBuilder:
             self.loaded[name] = recipe.build_component(name, images.shape)
             self._load_weights(name, self.loaded[name])
         encoder = self.loaded[name].to(self.accelerator.device)
+        if config.standardise:
+            check_standardisable(encoder)
 
         def encode(images: Images) -> Latents:
             with self.accelerator.main_process_first():
                 return encode_images(images, encoder_of(encoder), encoder_key(encoder))
 
         latents = encode(cast(Images, images))  # which refuses others
-        if isinstance(encoder, AutoencoderKL):
+        if config.standardise:
             latents = standardise(encoder, latents)
         return latents, None if held_out is None else encode(held_out)
 
@@ -106,8 +108,10 @@ class ComponentBuilder:
         for name, component in components.items():
             if name not in self.loaded:
                 self._load_weights(name, component)
-            if name in recipe.frozen and isinstance(component, nn.Module):
-                component.eval().requires_grad_(False)
+            if isinstance(component, nn.Module):  # a loaded one comes in evaluation mode
+                component.train(name not in recipe.frozen)
+                if name in recipe.frozen:
+                    component.requires_grad_(False)
         return components
 
     def _load_weights(self, name: str, module: nn.Module):

@@ -23,6 +23,7 @@ from genhub.repository.save import save_repo
 from genhub.training.ema import MovingAverage
 from genhub.training.state import Progress
 from genhub.utils.environment import hardware, versions
+from genhub.utils.modules import evaluation_mode
 
 
 class Exporter:
@@ -72,19 +73,12 @@ class Exporter:
     @contextmanager
     def pipeline(self) -> Iterator[Any]:
         """Yields the pipeline of the averaged weights for as long as the block lasts."""
-        training = {name: module.training for name, module in self.modules.items()}
-        with self.averaged_weights():
-            try:
-                for module in self.modules.values():
-                    module.eval()
-                pipeline = self.recipe.build_pipeline(self.components)
-                if self.captions is not None:
-                    pipeline.example_prompt = self.captions.examples(4 * len(self.captions.names))[-1]
-                pipeline.set_progress_bar_config(disable=True)
-                yield pipeline
-            finally:
-                for name, module in self.modules.items():
-                    module.train(training[name])
+        with self.averaged_weights(), evaluation_mode(self.modules.values()):
+            pipeline = self.recipe.build_pipeline(self.components)
+            if self.captions is not None:
+                pipeline.example_prompt = self.captions.examples(4 * len(self.captions.names))[-1]
+            pipeline.set_progress_bar_config(disable=True)
+            yield pipeline
 
     def generate(self, count: int, arguments: dict[str, Any]) -> torch.Tensor:
         """Generates images, split over processes; returns all, uint8 (N, C, H, W), in every process.

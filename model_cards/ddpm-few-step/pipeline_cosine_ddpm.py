@@ -21,6 +21,7 @@ from diffusers.utils.torch_utils import randn_tensor
 Labels = int | str | list[int] | list[str] | torch.Tensor | None
 Generators = torch.Generator | list[torch.Generator] | None
 Known = Callable[[torch.Tensor], torch.Tensor]  # x_0 -> x_0 with what is known about it in the place of its own
+OF_PIXELS = ("jump_length", "jump_n_sample", "operator")  # arguments of calls that keep what is known of an image
 LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue in a grey image (ITU-R BT.601), as in PIL
 
 
@@ -91,8 +92,9 @@ class CosineDDPMPipeline(DiffusionPipeline):
         if id2label is not None and {int(number) for number in id2label} != set(range(num_classes or 0)):
             raise ValueError(f"`id2label` must name the classes 0..{(num_classes or 0) - 1}, got {dict(id2label)}.")
         self._check_parts()
-        if vae is not None:
-            self.tasks = ("generate", "reconstruct")
+        if vae is not None:  # what is known of an image says nothing exact about its latents
+            self.tasks, self.inputs = ("generate", "reconstruct"), ("class_labels", "image")
+            self.sampling_arguments = tuple(name for name in self.sampling_arguments if name not in OF_PIXELS)
         self.image_processor = VaeImageProcessor(vae_scale_factor=1)
 
     def _check_parts(self):

@@ -84,6 +84,20 @@ def test_images_without_names_of_their_classes_have_no_captions():
         Captions.fit(images[:4])
 
 
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("Shirt/top", "shirt/long"), "names of their own up to a slash, got 'shirt' twice"),
+        (("Bag", "Wide bag"), "no attribute that captions tell, got 'wide bag'"),
+    ],
+)
+def test_names_that_captions_cannot_tell_apart_are_refused(names, message):
+    images, _, _ = bars(60)
+
+    with pytest.raises(ValueError, match=message):
+        Captions.fit(Images(images.images, images.labels, names))
+
+
 def test_examples_name_all_classes_and_all_attributes_in_turn():
     captions = Captions(("t-shirt", "ankle boot"), {})
 

@@ -8,7 +8,17 @@ from diffusers import AutoencoderKL
 from torch.testing import assert_close
 
 from genhub import ConvAutoencoder, DenseVAE
-from genhub.data import DataConfig, Images, Latents, encode_images, encoder_key, encoder_of, load, standardise
+from genhub.data import (
+    DataConfig,
+    Images,
+    Latents,
+    check_standardisable,
+    encode_images,
+    encoder_key,
+    encoder_of,
+    load,
+    standardise,
+)
 
 FACTORS = {"scaling_factor": 0.5, "shift_factor": 0.25}
 
@@ -122,11 +132,14 @@ def test_standard_latents_have_mean_0_and_variance_1_and_are_decoded_as_before(i
     assert_close(after, before, atol=1e-4, rtol=1e-4)
 
 
-def test_an_autoencoder_without_convolutions_around_its_latents_cannot_shift_them(images, vae):
-    model = AutoencoderKL.from_config(vae.config, use_post_quant_conv=False)
+def test_only_an_autoencoder_with_convolutions_around_its_latents_can_shift_them(vae):
+    without = AutoencoderKL.from_config(vae.config, use_post_quant_conv=False)
+    other = DenseVAE(sample_size=8, hidden_sizes=(4,), latent_channels=5)
 
-    with pytest.raises(ValueError, match="must have `use_quant_conv` and `use_post_quant_conv`"):
-        standardise(model, encode_images(images, encoder_of(model), encoder_key(model)))
+    check_standardisable(vae)
+    for model in (without, other):
+        with pytest.raises(ValueError, match="`data.standardise` must be left out"):
+            check_standardisable(model)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

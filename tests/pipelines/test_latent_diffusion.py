@@ -84,7 +84,10 @@ def test_pixels_cannot_be_kept(arguments):
 def test_it_reconstructs_and_a_pipeline_of_pixels_does_not():
     pixels = CosineDDPMPipeline(tiny_model("PatchUNet2DModel", "conditional"), CosineDDPMScheduler(), 4, 3)
 
-    assert capabilities_of(latent_pipeline()).tasks == {"generate", "reconstruct"}
+    capabilities = capabilities_of(latent_pipeline())
+    assert capabilities.tasks == {"generate", "reconstruct"}
+    assert "mask_image" not in capabilities.inputs
+    assert not {"operator", "jump_length", "jump_n_sample"} & capabilities.sampling_arguments
     assert "reconstruct" not in capabilities_of(pixels).tasks
     with pytest.raises(ValueError, match="`reconstruct` needs a pipeline with a `vae`"):
         pixels.reconstruct(images())

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from tiny import PATCH_UNET
+from tiny_recipes import SGD, tiny_autoencoder_recipe, tiny_text_recipe
 from worlds import kill, run, same_bits, start, wait, weights
 
 from genhub.training.checkpoint import list_checkpoints
@@ -19,14 +20,14 @@ from genhub.training.checkpoint import list_checkpoints
 STEPS = 6
 
 
-def training(folder, tiny, **more):
+def training(folder, tiny, recipe="ddpm-quick", **more):
     """Returns an action that trains into `folder`, going on where a run in it stopped."""
 
     def action():
         from genhub import train
 
         is_resumed = (folder / "recipe.yaml").exists()
-        train("ddpm-quick", folder, resume=is_resumed, overrides=tiny | more, trust_code=True)
+        train(recipe, folder, resume=is_resumed, overrides=tiny | more, trust_code=True)
 
     return action
 
@@ -55,7 +56,7 @@ def game(tiny: dict) -> dict:
 def plain_game(tiny: dict) -> dict:
     """The same with SGD: optimizers that divide by the size of a gradient blow rounding up where it is next to
     nothing."""
-    return game(tiny) | {"optimizers": dict.fromkeys(("critic", "unet"), {"class": "torch.optim.SGD", "lr": 0.01})}
+    return game(tiny) | {"optimizers": dict.fromkeys(("critic", "unet"), SGD)}
 
 
 @pytest.mark.parametrize(
@@ -109,17 +110,21 @@ def test_a_run_killed_at_random_moments_ends_in_the_same_bits(tmp_path, tiny, fa
     assert steps[:STEPS] == list(range(1, STEPS + 1))
 
 
-@pytest.mark.parametrize("family", ["diffusion", "game"])
+@pytest.mark.parametrize("family", ["diffusion", "game", "compression", "text"])
 def test_two_processes_with_half_the_batch_give_the_weights_of_one(tmp_path, tiny, family):
-    overrides = (plain_game(tiny) if family == "game" else tiny) | {
-        "training.max_steps": 10,
-        "training.ema": {"unet": 0.9},
-    }
-    overrides |= {"training.checkpoint_every": 0}
+    recipe, overrides = "ddpm-quick", tiny | {"training.ema": {"unet": 0.9}}
+    if family == "game":
+        overrides = plain_game(overrides)
+    elif family == "compression":
+        recipe, overrides = tiny_autoencoder_recipe(tiny, tmp_path / "recipe.yaml"), {}
+    elif family == "text":
+        recipe = tiny_text_recipe(tiny, tmp_path / "recipe.yaml")
+        overrides = {"optimizers.unet": SGD}
+    overrides |= {"training.max_steps": 10, "training.checkpoint_every": 0}
 
     for processes in (1, 2):
         log = tmp_path / f"log{processes}"
-        codes = run(training(tmp_path / str(processes), overrides), processes, log)
+        codes = run(training(tmp_path / str(processes), overrides, recipe), processes, log)
         assert codes == [0] * processes, log.read_text()
 
     one, two = weights(tmp_path / "1"), weights(tmp_path / "2")

@@ -7,7 +7,9 @@ from safetensors.torch import load_file
 from tiny import tiny_model
 
 import genhub
+from genhub import recipes
 from genhub.repository.save import save_repo
+from genhub.training.run import Run
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
 
@@ -41,6 +43,13 @@ def test_the_tuned_network_leaves_its_teacher_behind_and_is_sampled_in_one_call_
     images = pipe(class_labels=[0, 9], num_inference_steps=1, output_type="pt").images
     assert images.shape == (2, 1, 28, 28)
     assert images.isfinite().all()
+
+
+def test_what_is_loaded_is_trained_in_training_mode_and_the_frozen_stays_out_of_it(overrides, tmp_path):
+    run = Run(recipes.load("ddpm-few-step", overrides), tmp_path / "run", resume=False)
+
+    assert run.components["unet"].training
+    assert not run.components["teacher"].training
 
 
 def test_away_from_a_clone_the_error_names_the_missing_folder(tiny, tmp_path, monkeypatch):

@@ -68,11 +68,19 @@ def test_a_network_is_trained_on_latents_of_a_frozen_encoder(tmp_path, recipe, v
     config = json.loads((folder / "unet/config.json").read_text())
     assert (config["in_channels"], config["out_channels"], config["sample_size"]) == (4, 4, 14)
     saved, source = weights(folder), weights(vae_repo)
-    assert {name for name in source if not torch.equal(saved[name], source[name])} == SHIFTED
+    assert all(torch.equal(saved[name], tensor) for name, tensor in source.items())
     pipe = LDMPipeline.from_pretrained(folder)
     pipe.set_progress_bar_config(disable=True)
     images = pipe(batch_size=1, num_inference_steps=1, output_type="np").images
     assert images.shape == (1, 28, 28, 1)
+
+
+def test_the_encoder_standardises_its_latents_if_the_recipe_says_so(tmp_path, recipe, vae_repo):
+    folder = genhub.train(recipe, tmp_path / "run", overrides={"data.standardise": True})
+
+    saved, source = weights(folder), weights(vae_repo)
+    assert {name for name in source if not torch.equal(saved[name], source[name])} == SHIFTED
+    assert json.loads((folder / "vqvae/config.json").read_text())["scaling_factor"] != 0.5
 
 
 def test_frozen_weights_stay_out_of_checkpoints_and_a_resume_checks_them(tmp_path, recipe, vae_repo):
@@ -94,6 +102,7 @@ def test_frozen_weights_stay_out_of_checkpoints_and_a_resume_checks_them(tmp_pat
         ({"components.vqvae.frozen": False}, "`components.vqvae.frozen` must be true: `data.encode` stores"),
         ({"components.vqvae.from": "nowhere/vqvae"}, "`components.vqvae.from` must be .*FOLDER/COMPONENT"),
         ({"data.encode": "vae"}, "`data.encode` must be a component, got 'vae'"),
+        ({"data.encode": None, "data.standardise": True}, "`data.standardise` must be left out without `data.encode`"),
     ],
 )
 def test_a_mistake_is_one_clear_error_and_nothing_is_written(tmp_path, recipe, change, message):

@@ -1,6 +1,7 @@
 """Text to image: a recipe of captions trains tokens, text encoder and network, and saves a Stable Diffusion."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from safetensors.torch import load_file
 from tiny_recipes import tiny_text_recipe
 
 import genhub
+from genhub.commands.subject import load_subject
 
 PLAIN = """
 import torch
@@ -53,6 +55,16 @@ def test_the_text_encoder_fits_the_tokenizer_that_was_learnt_from_the_captions(r
     assert len(tokenizer("a dark ankle boot")["input_ids"]) == 6
     index = json.loads((repo / "model_index.json").read_text())
     assert index["tokenizer"] == ["transformers", "CLIPTokenizer"]
+
+
+def test_other_tokens_make_another_model(repo, tmp_path):
+    copy = shutil.copytree(repo, tmp_path / "copy", ignore=shutil.ignore_patterns("training"))
+    assert load_subject(str(copy), "cpu").key == load_subject(str(repo), "cpu").key
+
+    path = copy / "tokenizer/tokenizer.json"
+    path.write_text(path.read_text() + "\n")
+
+    assert load_subject(str(copy), "cpu").key != load_subject(str(repo), "cpu").key
 
 
 def test_the_card_shows_a_prompt_and_the_settings_that_the_model_was_made_for(repo):

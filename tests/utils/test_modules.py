@@ -1,0 +1,15 @@
+"""Evaluation mode ends where it began."""
+
+from torch import nn
+
+from genhub.utils.modules import evaluation_mode
+
+
+def test_parts_that_are_not_trained_stay_in_evaluation_mode():
+    frozen, trained = nn.Sequential(nn.Dropout()).eval(), nn.Linear(1, 1)
+    module = nn.ModuleList([trained, frozen])  # a root in training mode with a frozen part
+
+    with evaluation_mode([module]):
+        assert not any(part.training for part in module.modules())
+
+    assert [part.training for part in (module, trained, frozen, frozen[0])] == [True, True, False, False]
