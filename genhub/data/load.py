@@ -6,6 +6,7 @@ shuffled epochs, so one position says where training stands. Nothing is dropped;
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,11 +20,12 @@ from genhub.data.images import Images
 from genhub.data.lazy import Lazy
 from genhub.data.points import Points, points
 from genhub.data.sources import count_images, disable_decoding, find_columns, open_dataset, read_column, source_folder
+from genhub.utils.randomness import keyed_generator
 
 
 def load(config: DataConfig, split: str = "train") -> Images | Lazy:
     """Loads a split: "train" (the training file without its last `val_size` images, or the `labelled` ones among
-    them), "val" (those last images) or "test".
+    them), "val" (those last images) or "test". A file that is sorted by class is shuffled first.
 
     Raises:
         ValueError: the source does not exist, cannot be read or reached, is empty, or its images differ in shape.
@@ -75,6 +77,8 @@ def _load_dataset(folder: Path, split: str, config: DataConfig) -> Images | Lazy
     class_names = None if label is None else getattr(features[label], "names", None)
     class_names = tuple(class_names) if class_names else None
     dataset = disable_decoding(dataset, image)
+    if split == "train" and config.val_size and label and class_names and not config.streaming:
+        dataset = _mix_classes(dataset, label)
     length = count_images(dataset, image, folder, config)
     if not length:
         raise ValueError(f"The data set {config.source} has no image in its split {split}.")
@@ -93,6 +97,14 @@ def _load_dataset(folder: Path, split: str, config: DataConfig) -> Images | Lazy
         return f"Image {index} ({cell.get('path') or 'without a name'}) of {config.source}"
 
     return Images(decode_cached(read_column(table[image]), config, describe), labels, class_names)
+
+
+def _mix_classes(dataset: Any, label: str) -> Any:
+    """Shuffles a data set that is sorted by class, as folders of classes are: its end would be of one class."""
+    labels = dataset.with_format("numpy")[label][:]
+    if len(labels) < 2 or labels[0] == labels[-1] or (np.diff(labels) < 0).any():
+        return dataset
+    return dataset.select(torch.randperm(len(labels), generator=keyed_generator("order of images")).numpy())
 
 
 def _load_idx(image_file: Path, label_file: Path, config: DataConfig) -> Images:

@@ -86,7 +86,10 @@ def write_report(source: str, folder: Path, minutes: float, count: int, rows: li
         minutes: of training, of one thread.
         count: number of generated images.
     """
-    report, judge = Report(folder, {"minutes": minutes, "count": count}, markdown), Judge(source, count)
+    report, judge = (
+        Report(folder, {"minutes": minutes, "count": count}, markdown),
+        Judge.of_fashion_mnist(source, count),
+    )
     for row in rows:
         if row not in report.content["rows"]:
             repository = runs / row.replace(" ", "-").replace(",", "").replace("`", "")

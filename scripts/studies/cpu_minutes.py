@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from genhub.data import DataConfig, Images, load
-from genhub.evaluation.features import pinned_spaces
+from genhub.evaluation.features import ClassifierSpace, pinned_spaces
 from genhub.evaluation.metrics import Gaussian, frechet_distance
 from genhub.evaluation.sampling import Sampler
 from genhub.repository.load import AutoPipeline
@@ -35,7 +35,7 @@ class Report:
     def __init__(self, folder: Path, settings: dict[str, Any], markdown: Callable[[dict[str, Any]], str]):
         self.folder, self.markdown, self.path = folder, markdown, folder / "report.json"
         folder.mkdir(parents=True, exist_ok=True)
-        self.content = json.loads(self.path.read_text()) if self.path.is_file() else {"rows": {}}
+        self.content: dict[str, Any] = json.loads(self.path.read_text()) if self.path.is_file() else {"rows": {}}
         if self.content["rows"] and {name: self.content[name] for name in settings} != settings:
             raise ValueError(f"{self.path} was measured with other settings than {settings}.")
         self.content |= settings | {"device": device_name(torch.device("cpu")), "versions": versions()}
@@ -47,27 +47,33 @@ class Report:
 
 
 class Judge:
-    """Trains repositories, and measures the Fréchet distance of their images to the held-out images of `source`, which
-    none of them is trained on.
+    """Trains repositories, and measures the Fréchet distance of their images to images that none is trained on.
 
     Args:
+        train: images that they are trained on.
+        held_out: images that they are not trained on.
+        space: of the distance.
         count: number of generated images.
     """
 
-    def __init__(self, source: str, count: int):
+    def __init__(self, train: Images, held_out: Images, space: ClassifierSpace, count: int):
         Clock.now = staticmethod(time.process_time)  # other work on the machine costs a run nothing
         torch.set_num_threads(1)
-        self.train, held_out = (load(DataConfig(source=source, val_size=5000), split) for split in ("train", "val"))
-        assert isinstance(held_out, Images)
-        self.space, self.count = next(pinned_spaces()), count
+        self.train, self.held_out, self.space, self.count = train, held_out, space, count
         channels, height, width = held_out.images.shape[1:]
         self.real, self.shape = Gaussian.fit(self.space(held_out.images)), (channels, height, width)
 
+    @classmethod
+    def of_fashion_mnist(cls, source: str, count: int) -> "Judge":
+        """Measures the distance to the held-out images of Fashion MNIST in the features of the protocol."""
+        train, held_out = (load(DataConfig(source=source, val_size=5000), split) for split in ("train", "val"))
+        assert isinstance(train, Images)
+        assert isinstance(held_out, Images)
+        return cls(train, held_out, next(pinned_spaces()), count)
+
     def __call__(self, recipe: str, folder: Path, minutes: float, overrides: dict[str, Any]) -> dict[str, Any]:
         """Returns a row: of the repository in `folder`, which is trained first if it is not there."""
-        if not (folder / "model_index.json").is_file():
-            limits = QUIET | {"training.max_minutes": minutes}
-            train(recipe, folder, overrides=limits | overrides, trust_code=True)
+        self.train_recipe(recipe, folder, minutes, overrides)
         metrics = json.loads((folder / "metrics.json").read_text())
         pipeline: Any = AutoPipeline.from_pretrained(folder)
         guidances = dict.fromkeys((1.0, pipeline.config["guidance_scale"]))
@@ -78,6 +84,12 @@ class Judge:
             "distances": {f"{guidance:g}": self.distance(pipeline, guidance) for guidance in guidances},
         }
 
+    def train_recipe(self, recipe: str, folder: Path, minutes: float, overrides: dict[str, Any]) -> None:
+        """Trains the repository in `folder`, if it is not there."""
+        if not (folder / "model_index.json").is_file():
+            limits = QUIET | {"training.max_minutes": minutes}
+            train(recipe, folder, overrides=limits | overrides, trust_code=True)
+
     def distance(self, pipeline: Any, guidance: float) -> float:
         """Returns the distance of images of all classes in turn."""
         classes, arguments = pipeline.config["num_classes"], {"guidance_scale": guidance}
@@ -87,6 +99,5 @@ class Judge:
 
     def floor(self) -> float:
         """Returns the distance of as many training images."""
-        assert isinstance(self.train, Images)
         features = self.space(self.train.choose(self.count, seed=0).images)
         return round(frechet_distance(self.real, Gaussian.fit(features)), 3)

@@ -68,7 +68,10 @@ def write_report(source: str, folder: Path, minutes: list[float], names: list[st
         minutes: budgets, of one thread.
         names: of `CONTESTANTS`.
     """
-    report, judges = Report(folder, {}, markdown), {name: Judge(source, CONTESTANTS[name][2]) for name in names}
+    report, judges = (
+        Report(folder, {}, markdown),
+        {name: Judge.of_fashion_mnist(source, CONTESTANTS[name][2]) for name in names},
+    )
     floors = {name: {"count": judge.count, "distance": judge.floor()} for name, judge in judges.items()}
     report.content["floors"] = report.content.get("floors", {}) | floors
     for budget, name in itertools.product(minutes, names):

@@ -70,6 +70,22 @@ def test_a_folder_of_images_has_its_subfolders_for_classes(tmp_path):
     assert np.array_equal(test.images[:, 0], GREY[2:3])
 
 
+def test_folders_of_classes_are_mixed_before_images_are_held_out(tmp_path):
+    pixels = noise(40, 4, 4)
+    names = ("bag", "shoe")
+    write_folder(tmp_path, {f"{names[i // 20]}/{i:02}.png": encode(image) for i, image in enumerate(pixels)})
+
+    train, held_out, all_ = (
+        load(DataConfig(str(tmp_path), val_size=size), split)
+        for size, split in ((10, "train"), (10, "val"), (0, "train"))
+    )
+
+    assert set(train.labels.tolist()) == set(held_out.labels.tolist()) == {0, 1}
+    assert np.array_equal(all_.images[:, 0], pixels)
+    found = np.concatenate([train.images, held_out.images])[:, 0]
+    assert sorted(map(np.ndarray.tobytes, found)) == sorted(map(np.ndarray.tobytes, pixels))
+
+
 def parquet(*encoded, **columns):
     return lambda folder: write_parquet(folder, encoded, **columns)
 
