@@ -18,8 +18,7 @@ def tiny_text_recipe(tiny: dict, path: Path) -> Path:
         tiny: overrides, of which data and training count.
     """
     sections = _with_tiny_data("text-to-image", tiny)
-    autoencoder = yaml.safe_load(recipes.path("autoencoder-kl").read_text())["components"]["autoencoder"]
-    sections["components"]["vae"] = autoencoder | {"block_out_channels": [8, 8, 8], "frozen": True}
+    sections["components"]["vae"] = _untrained_autoencoder()
     sections["components"]["unet"] |= {"block_out_channels": [8, 8], "norm_num_groups": 4, "attention_head_dim": 2}
     sections["components"]["text_encoder"] |= {"num_hidden_layers": 1}
     del sections["optimizers"]["unet"]["schedule"]
@@ -34,6 +33,22 @@ def tiny_autoencoder_recipe(tiny: dict, path: Path) -> Path:
     sections["optimizers"]["autoencoder"] = dict(SGD)
     path.write_text(yaml.safe_dump(sections, sort_keys=False))
     return path
+
+
+def tiny_latent_recipe(tiny: dict, path: Path) -> Path:
+    """Writes the recipe `latent-ddpm` with a tiny network, trained by SGD, and an autoencoder that is not trained."""
+    sections = _with_tiny_data("latent-ddpm", tiny)
+    sections["components"]["vae"] = _untrained_autoencoder()
+    sections["components"]["unet"] |= {"block_out_channels": [8, 8], "layers_per_block": [1, 1]}
+    sections["optimizers"]["unet"] = dict(SGD)
+    path.write_text(yaml.safe_dump(sections, sort_keys=False))
+    return path
+
+
+def _untrained_autoencoder() -> dict:
+    """Returns a tiny component `vae` of the recipes in latents."""
+    autoencoder = yaml.safe_load(recipes.path("autoencoder-kl").read_text())["components"]["autoencoder"]
+    return autoencoder | {"block_out_channels": [8, 8, 8], "frozen": True}
 
 
 def _with_tiny_data(name: str, tiny: dict) -> dict:

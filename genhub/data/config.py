@@ -59,7 +59,5 @@ class DataConfig:
             raise ValueError(f"`data.captions` must be templates, got {self.captions!r}.")
         if self.caption_length < 3:
             raise ValueError(f"`data.caption_length` must be at least 3, got {self.caption_length}.")
-        if self.standardise and self.encode is None:
-            raise ValueError("`data.standardise` must be left out without `data.encode`.")
         if self.workers < 1 or self.shuffle_buffer < 1:
             raise ValueError("`data.workers` and `data.shuffle_buffer` must be at least 1.")

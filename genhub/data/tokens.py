@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 ENDS = ("<|startoftext|>", "<|endoftext|>")  # 0 and 1: transformers takes an end of 2 for an old mistake
 MAX_MERGES = 4096
 WORD_END = "</w>"
+PRINTABLE = "".join(map(chr, range(33, 127))).lower()  # of ASCII
 
 
 def train_tokenizer(captions: Iterable[str], length: int) -> "CLIPTokenizer":
-    """Learns the tokens of `captions`; every byte is a token, so that any text can be spelt.
+    """Learns the tokens of `captions`. Each letter of ASCII and of the captions is one, so that other words are spelt.
 
     Args:
         length: tokens of a text with its two ends, to which the texts of a batch are filled up or cut.
     """
-    from tokenizers import pre_tokenizers
     from transformers import CLIPTokenizer
 
     vocab = {end: number for number, end in enumerate(ENDS)}
@@ -35,9 +35,10 @@ def train_tokenizer(captions: Iterable[str], length: int) -> "CLIPTokenizer":
         normal = backend.normalizer.normalize_str(text)
         words.update(word for word, _ in backend.pre_tokenizer.pre_tokenize_str(normal))
     spelt = {(*word[:-1], word[-1] + WORD_END): count for word, count in words.items() if word}
-    letters = {letter + end for letter in pre_tokenizers.ByteLevel.alphabet() for end in ("", WORD_END)}
+    letters = {*PRINTABLE, *(symbol.removesuffix(WORD_END) for word in spelt for symbol in word)}
+    symbols = sorted(letter + end for letter in letters for end in ("", WORD_END))
     merges: Any = learn_merges(spelt)
-    tokens = dict.fromkeys([*ENDS, *sorted(letters), *("".join(pair) for pair in merges)])
+    tokens = dict.fromkeys([*ENDS, *symbols, *("".join(pair) for pair in merges)])
     vocab = {token: number for number, token in enumerate(tokens)}
     return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=length)
 

@@ -191,21 +191,21 @@ class Recipe:
         optional = tuple(self.pipeline.cls._optional_components)  # required parameters that may be None
         if missing := self.pipeline.missing(optional):
             raise ValueError(f"`components` must hold {', '.join(missing)}: {self.pipeline.path} is made of it.")
-        parameters = inspect.signature(self.pipeline.cls.__call__).parameters
-        known = [name for name in parameters if name not in ("self", *FIXED_ARGUMENTS)]
+        known = inspect.signature(self.pipeline.cls.__call__).parameters.keys() - {"self", *FIXED_ARGUMENTS}
         refuse_unknown("evaluation.arguments", self.evaluation.arguments, known)
-        refuse_unknown(
-            "pipeline.call", as_mapping("pipeline.call", self.sections["pipeline"].get("call") or {}), known
-        )
+        call = as_mapping("pipeline.call", self.sections["pipeline"].get("call") or {})
+        refuse_unknown("pipeline.call", call, known)
 
     def _check_names(self):
         """Checks the components that other sections name."""
         refuse_unknown("training.ema", self.training.ema, self.names)
-        if self.data.encode is not None and self.data.encode not in self.names:
-            hint = did_you_mean(self.data.encode, self.names)
-            raise ValueError(f"`data.encode` must be a component, got {self.data.encode!r}{hint}.")
-        if self.data.encode in self.components and not issubclass(self.components[self.data.encode].cls, nn.Module):
-            raise ValueError(f"`data.encode` must be a model, got {self.data.encode!r}.")
+        encode = self.data.encode
+        if encode is None and self.data.standardise:
+            raise ValueError("`data.standardise` must be left out without `data.encode`.")
+        if encode is not None and encode not in self.names:
+            raise ValueError(f"`data.encode` must be a component, got {encode!r}{did_you_mean(encode, self.names)}.")
+        if encode in self.components and not issubclass(self.components[encode].cls, nn.Module):
+            raise ValueError(f"`data.encode` must be a model, got {encode!r}.")
         for name in (name for stage in self.stages for name in stage.optimizers):
             if name.partition(".")[0] in self.frozen:
                 raise ValueError(f"`optimizers.{name}` must be left out: the component is frozen.")

@@ -25,7 +25,7 @@ from genhub.repository.load import AutoPipeline
 from genhub.training.feature_classifier import feature_spaces
 
 RECIPES = {"pixels": "conditional-ddpm", "latents": "latent-ddpm"}
-SHARE = 0.375  # of the minutes, for the autoencoder
+SHARE = 0.5  # of the minutes, for the autoencoder
 SHOWN = 40  # images of a picture
 
 
@@ -100,8 +100,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", help="images of one's own, as data.source of a recipe")
     parser.add_argument("folder", type=Path, help="of the report")
-    parser.add_argument("--minutes", type=float, default=40.0, help="of one thread, for each way (default: 40)")
-    parser.add_argument("--count", type=int, default=2000, help="generated images of each row (default: 2,000)")
+    parser.add_argument("--minutes", type=float, default=30.0, help="of one thread, for each way (default: 30)")
+    parser.add_argument("--count", type=int, default=1000, help="generated images of each row (default: 1,000)")
     parser.add_argument("--runs", type=Path, default=Path("runs/latents"))
     options = parser.parse_args()
     torch.set_num_threads(1)

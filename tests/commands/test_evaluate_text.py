@@ -4,7 +4,7 @@ import json
 
 import torch
 from tiny_pipelines import tiny_stable_diffusion
-from tiny_recipes import tiny_text_recipe
+from tiny_recipes import tiny_latent_recipe, tiny_text_recipe
 
 from genhub import evaluate, train
 from genhub.data import Captions, DataConfig, load
@@ -41,6 +41,19 @@ def test_what_prompts_say_is_measured_and_so_is_what_the_autoencoder_loses(tmp_p
     assert newest["samples"]["steps"] == 1
     assert 0 <= found["label fidelity"] <= 1
     assert 0 <= found["attribute fidelity"] <= 1
+    assert found["FD-FM of reconstructions"] > 1  # of an autoencoder that is not trained
+
+
+def test_a_latent_model_of_classes_is_judged_and_so_is_its_autoencoder(tmp_path, tiny, quick):
+    recipe = tiny_latent_recipe(tiny, tmp_path / "latent.yaml")
+    folder = train(recipe, tmp_path / "repo", overrides={"training.max_steps": 1})
+
+    evaluate(str(folder), **quick)
+
+    newest = json.loads((folder / "metrics.json").read_text())["evaluations"][-1]
+    found = {metric["name"]: metric["value"] for metric in newest["figures"] if metric["space"] in ("", "clf")}
+    assert newest["samples"]["guidance_scale"] == 1.25
+    assert 0 <= found["label fidelity"] <= 1
     assert found["FD-FM of reconstructions"] > 1  # of an autoencoder that is not trained
 
 

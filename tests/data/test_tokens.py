@@ -29,15 +29,14 @@ def test_tokens_say_the_captions_again_and_a_word_is_one_token():
     assert (ids[0] != tokenizer.eos_token_id).sum() == 1 + 4
 
 
-def test_words_of_no_caption_are_spelt():
-    tokenizer = train_tokenizer(CAPTIONS, 32)
+def test_words_of_no_caption_are_spelt_with_the_letters_of_ascii_and_of_the_captions():
+    tokenizer = train_tokenizer([*CAPTIONS, "crème brûlée"], 32)
+    texts = ["zebra 42 (iraq)?", "mère, été"]
 
-    ids = tokenize(tokenizer, ["zebra 42 (iraq)?", "crème brûlée, été"])
+    ids = tokenize(tokenizer, [*texts, "stra\u0436e"])
 
-    assert [*map(words, tokenizer.batch_decode(ids, skip_special_tokens=True))] == [
-        "zebra42(iraq)?",
-        "crèmebrûlée,été",
-    ]
+    assert [*map(words, tokenizer.batch_decode(ids[:2], skip_special_tokens=True))] == [*map(words, texts)]
+    assert words(tokenizer.decode(ids[2], skip_special_tokens=True)) == "strae"
 
 
 def test_texts_begin_end_and_are_filled_up_or_cut_as_a_text_encoder_is_told():
