@@ -16,7 +16,13 @@ from genhub.training.run import train
 from genhub.utils.cache import cache_folder, content_hash
 
 RECIPE = "feature-classifier"
-OF_GENERATORS = ("caption_length", "captions", "padding", "streaming")  # keys of `data` that a classifier does without
+OF_GENERATORS = (
+    "caption_length",
+    "captions",
+    "padding",
+    "standardise",
+    "streaming",
+)  # keys of `data` that a classifier does without
 
 
 def feature_spaces(

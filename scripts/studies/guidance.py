@@ -1,10 +1,10 @@
-"""What does guidance do to quality, variety and the classes of images? Writes `report.json` and the table `README.md`.
+"""What does guidance do to quality, variety and the classes of images? Writes a table, a chart and `report.json`.
 
     python scripts/studies/guidance.py model_cards/conditional-ddpm zalando-datasets/fashion_mnist docs/guidance
     python scripts/studies/guidance.py runs/mine FASHION_MNIST FOLDER --guide runs/mine-after-5-minutes/unet
 
 Each row generates the same number of images from the same initial noise, and is stored as soon as it is measured: a
-stopped study goes on where it was.
+stopped study goes on where it was, and `--cas` adds to rows that lack it.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import torch
 from accelerate import Accelerator
 from cpu_minutes import Report
 
+from genhub import plotting
 from genhub.commands.evaluation import Evaluation
 from genhub.commands.subject import load_subject
 from genhub.data import Images, encoder_key
@@ -27,6 +28,7 @@ from genhub.training.pretrained import load_component
 
 SCALES = (1.0, 1.25, 1.5, 2.0, 3.0, 4.0)
 INTERVALS = ((0.0, 1.0), (0.25, 0.75))
+EVERYWHERE = "in all steps"
 SHOWN = ("FD-FM", "precision", "recall", "label fidelity")
 
 
@@ -59,24 +61,30 @@ def study(
     if worse is not None:
         type(pipeline)(**pipeline.components | {"guide": worse})  # which refuses one that does not fit
     guide_key = None if worse is None else encoder_key(worse)
-    settings = {"repository": Path(repo).name, "key": subject.key, "images": count, "data": data, "guide": guide_key}
+    settings: dict[str, Any] = {"repository": Path(repo).name, "key": subject.key, "images": count, "data": data}
     report = Report(folder, settings, markdown)
+    if guide_key is not None and report.content.setdefault("guide", guide_key) != guide_key:
+        raise ValueError(f"{report.path} was measured with another guide than {guide}.")
     for name, guided, arguments in rows(subject.capabilities.sampling_arguments, scales, intervals, worse is not None):
-        if name in report.content["rows"]:
+        row = report.content["rows"].get(name, {})
+        if row and ("CAS" in row or not with_cas):
             continue
         if guide is not None:
             pipeline.register_modules(guide=worse if guided else None)
         sampler = evaluation.sampler(10_000, 250, arguments)
         sampler.key = f"{sampler.key} guide {guide_key}" if guided else sampler.key
         (images, _), labels = sampler.draw(count), sampler.labels(count)
-        found = evaluator.evaluate(images, labels)
-        row = {metric.name: round(metric.value, 4) for metric in found if metric.space == "clf"}
+        if not row:
+            found = evaluator.evaluate(images, labels)
+            row = {metric.name: round(metric.value, 4) for metric in found if metric.space == "clf"}
+            row |= {"guidance_scale": arguments["guidance_scale"], "way": way(name)}
         if with_cas:
             made = Images(images, labels, evaluation.test.class_names)
             row["CAS"] = round(mean_of(classifies_correctly(made, evaluation.test))[0], 4)
         report.content["rows"][name] = row
         print(name, row, flush=True)
         report.save()
+        (folder / "guidance.png").write_bytes(plotting.chart_png(draw_chart(report.content)))
     return report.content
 
 
@@ -98,9 +106,36 @@ def rows(
     return found
 
 
+def way(name: str) -> str:
+    """Returns the name of a row without its scale."""
+    return name.partition(", ")[2] or EVERYWHERE
+
+
+def columns_of(report: dict[str, Any]) -> list[str]:
+    """Returns the metrics that are shown."""
+    return [name for name in (*SHOWN, "CAS") if any(name in row for row in report["rows"].values())]
+
+
+def draw_chart(report: dict[str, Any]) -> Any:
+    """Draws each metric against the scale, a line for each way to guide; no guidance is the start of all."""
+    measured = [*report["rows"].values()]
+    ways = dict.fromkeys([EVERYWHERE, *(row["way"] for row in measured)])
+    panels = []
+    for metric in columns_of(report):
+        lines = []
+        for name in ways:
+            own = [row for row in measured if metric in row and (row["way"] == name or row["guidance_scale"] == 1)]
+            own.sort(key=lambda row: row["guidance_scale"])
+            line = plotting.Line(name, x=[row["guidance_scale"] for row in own], y=[row[metric] for row in own])
+            lines += [line] if len(own) > 1 else []
+        panels += [plotting.Panel(lines, "guidance scale", metric)] if lines else []
+    title = f"Guidance of {report['repository']}: {report['images']:,} images a point, one seed"
+    return plotting.chart(panels, title)
+
+
 def markdown(report: dict[str, Any]) -> str:
     """Renders the table."""
-    columns = [name for name in (*SHOWN, "CAS") if any(name in row for row in report["rows"].values())]
+    columns = columns_of(report)
     lines = [
         f"# Guidance of `{report['repository']}`",
         "",
@@ -112,7 +147,9 @@ def markdown(report: dict[str, Any]) -> str:
         "|---" * (len(columns) + 1) + "|",
     ]
     for name, row in report["rows"].items():
-        lines.append(f"| {name} | " + " | ".join(f"{row[column]:.3f}" for column in columns) + " |")
+        cells = [f"{row[column]:.3f}" if column in row else "" for column in columns]
+        lines.append(f"| {' | '.join([name, *cells])} |")
+    lines += ["", "![curves](guidance.png)"]
     return "\n".join(lines) + "\n"
 
 
@@ -122,7 +159,7 @@ def main():
     parser.add_argument("data", help="Fashion MNIST, as data.source of a recipe")
     parser.add_argument("folder", type=Path, help="of the results")
     parser.add_argument("--count", type=int, default=2000, help="images of each row (default: 2,000)")
-    parser.add_argument("--scales", type=float, nargs="+", default=SCALES)
+    parser.add_argument("--scales", type=float, nargs="+", default=SCALES, help="of guidance")
     parser.add_argument("--guide", help="FOLDER/unet of a worse network, for autoguidance")
     parser.add_argument("--cas", dest="with_cas", action="store_true", help="train a classifier on each row, too")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
