@@ -20,6 +20,8 @@ PINNED = {  # the classifiers of protocol fmnist-eval-1, seeds 0, 1 and 2; other
     "fashion-mnist-2": "fcee913c49567a4508259c5932c87c2caf916125ff080ca32e3517876df4314e",
 }
 WEIGHTS = "diffusion_pytorch_model.safetensors"
+EXACT = 4096  # pixels, at most, whose principal components are exact; else there are
+OVERSAMPLING, POWER = 10, 7  # more projections than components, and iterations of the power method
 
 
 class FeatureSpace:
@@ -122,8 +124,7 @@ class PixelSpace(FeatureSpace):
         channels, height, width = train.shape[1:]
         self.shape = (channels, height, width)
         self.mean = pixels.mean(0)
-        _, vectors = torch.linalg.eigh((pixels - self.mean).T.double().cov())  # eigenvalues ascend
-        vectors = vectors[:, -components:].flip(1)  # (C H W, K)
+        vectors = principal_components(pixels - self.mean, components)
         largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))
         self.components = (vectors * largest.sign()).float()  # eigh returns arbitrary signs
         self.key = f"pca{components}-{content_hash(self.mean, self.components)}"
@@ -136,6 +137,18 @@ class PixelSpace(FeatureSpace):
         basis = self.components[:, :components]
         pixels = (images.flatten(1).float() / 255 - self.mean) @ basis @ basis.T + self.mean
         return (pixels.clamp(0, 1) * 255).round().to(torch.uint8).reshape(images.shape)
+
+
+def principal_components(centred: torch.Tensor, count: int) -> torch.Tensor:
+    """Returns the first principal components of samples (N, D) of mean 0, (D, K), double: exactly up to `EXACT`
+    dimensions, whose matrix is quickly decomposed, else by random projections (Halko et al. 2011, arXiv 0909.4061)."""
+    if centred.shape[1] <= EXACT:
+        _, vectors = torch.linalg.eigh(centred.T.double().cov())  # eigenvalues ascend
+        return vectors[:, -count:].flip(1)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        _, _, vectors = torch.svd_lowrank(centred, min(count + OVERSAMPLING, *centred.shape), niter=POWER)
+    return vectors[:, :count].double()
 
 
 def pinned_spaces(device: str | torch.device = "cpu") -> Iterator[ClassifierSpace]:

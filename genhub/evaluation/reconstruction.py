@@ -13,6 +13,7 @@ from diffusers import DiffusionPipeline
 
 from genhub.data import Images, Points, points_to_model_range, to_model_range
 from genhub.evaluation.checks import check_at_least, check_values, image_batches
+from genhub.evaluation.features import principal_components
 from genhub.evaluation.latents import encode_images
 from genhub.evaluation.likelihood import PIXELS, binarise_pixels
 from genhub.evaluation.metrics import mean_of
@@ -179,9 +180,7 @@ def pca_error(train: torch.Tensor, images: torch.Tensor, components: int) -> flo
     to_range = points_to_model_range if train.is_floating_point() else to_model_range
     train, images = ((to_range(x).flatten(1).double() + 1) / 2 for x in (train, images))
     mean = train.mean(0)
-    covariance = (train - mean).T @ (train - mean) / len(train)
-    _, axes = torch.linalg.eigh(covariance)  # the largest last
-    axes = axes[:, -components:]  # (D, K)
+    axes = principal_components(train - mean, components)  # (D, K)
     centred = images - mean
     return (centred - centred @ axes @ axes.T).square().mean().item()
 

@@ -164,6 +164,18 @@ def test_pixel_spaces_of_other_images_or_sizes_have_other_keys(pictures):
 # ---- classifiers
 
 
+def test_components_of_many_pixels_are_nearly_the_exact_ones(pictures, monkeypatch):
+    exact, state = PixelSpace(pictures, 16), torch.random.get_rng_state()
+    monkeypatch.setattr("genhub.evaluation.features.EXACT", 100)
+
+    near, again = PixelSpace(pictures, 16), PixelSpace(pictures, 16)
+
+    assert near.key == again.key != exact.key
+    overlap = torch.linalg.svdvals(exact.components.T @ near.components)  # cosines of the angles between both spaces
+    assert overlap.min() > 0.999
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
 def test_the_features_are_what_the_last_layer_sees_in_evaluation_mode(classifier, pictures):
     images = pictures[:20]
     with torch.no_grad():
