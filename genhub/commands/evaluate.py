@@ -69,6 +69,8 @@ def evaluate(
     evaluation = Evaluation(subject, subject.target(output), data_source, accelerator)
     if likelihood and subject.pipeline is not None:
         check_likelihood(subject.pipeline, evaluation.test, likelihood)
+    if cas and evaluation.test.class_names is None and "prompt" in subject.capabilities.inputs:
+        raise ValueError("`cas` must be off: the data have no classes with names, to ask for.")
     if subject.images is not None:
         stored = {"images": len(subject.images) if count is None else count}
         evaluation.evaluate_samples(evaluation.stored_images(count), stored, feature_net)

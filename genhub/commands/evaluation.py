@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from diffusers import DiffusionPipeline
 
 from genhub import data, plotting
-from genhub.commands.evaluation_data import check_target, load_images, load_splits
+from genhub.commands.evaluation_data import check_target, config_of, load_images, load_splits
 from genhub.commands.subject import Subject
 from genhub.data.image_files import with_classes_of
 from genhub.evaluation import protocol
@@ -205,10 +205,10 @@ class Evaluation:
         """Returns the images that the model was trained on, those of the data if no recipe names others; None if they
         are not available."""
         recipe = self.subject.recipe
-        if recipe is None or self.config.source == recipe.data.source:
+        if recipe is None or self.config == config_of(recipe):
             return self.train.images
         try:
-            images = load_images(replace(recipe.data, padding=0), "train").images
+            images = load_images(config_of(recipe), "train").images
         except ValueError as error:
             self.tell(f"no memorisation: the training images are not available ({error})")
             return None

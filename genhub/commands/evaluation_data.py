@@ -26,8 +26,7 @@ def check_target(target: Path, subject: Subject) -> None:
 
 def load_splits(recipe: Recipe | None, data_source: str | None) -> tuple[data.DataConfig, dict[str, data.Images]]:
     """Loads the data to compare with, by split: the recipe's, or others, split as the protocol demands."""
-    config = data.DataConfig() if recipe is None else recipe.data
-    config = replace(config, padding=0, captions=None, encode=None, standardise=False)  # of images as they are
+    config = data.DataConfig() if recipe is None else config_of(recipe)
     if data_source is not None:
         config = replace(config, source=data_source, val_size=0, labelled=None)
     splits = {split: load_images(config, split) for split in ("train", "test")}
@@ -37,6 +36,11 @@ def load_splits(recipe: Recipe | None, data_source: str | None) -> tuple[data.Da
     if config.val_size:
         splits["val"] = load_images(config, "val")
     return config, splits
+
+
+def config_of(recipe: Recipe) -> data.DataConfig:
+    """Returns the data of a recipe: images as they are."""
+    return replace(recipe.data, padding=0, captions=None, encode=None, standardise=False)
 
 
 def load_images(config: data.DataConfig, split: str) -> data.Images:

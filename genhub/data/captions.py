@@ -6,6 +6,7 @@ says nothing about the class, and a caption can be checked by the rule that wrot
 """
 
 import itertools
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -61,13 +62,13 @@ class Captions:
                 has fewer than three of them.
         """
         if images.labels is None or images.class_names is None:
-            raise ValueError("`images` must have classes with names, to write captions.")
-        names = tuple(name.partition("/")[0].lower() for name in images.class_names)
+            raise ValueError("`data.captions` must be left out: the images have no classes with names.")
+        names = tuple(" ".join(name.partition("/")[0].lower().split()) for name in images.class_names)
         _check_names(names)
         thirds = torch.tensor([1 / 3, 2 / 3])
         of_class = [images.labels == label for label in range(len(images.class_names))]
         if min(int(rows.sum()) for rows in of_class) < 3:
-            raise ValueError("`images` must hold at least three images of each class, to write captions.")
+            raise ValueError("`data.captions` must be left out: a class has fewer than three images.")
         thresholds = {}
         for attribute, measure in MEASURES.items():
             values = measure(images.images)
@@ -100,11 +101,17 @@ class Captions:
         text = " ".join(text.split()).removesuffix(",")
         return re.sub(r"\ba (?=[aeiou])", "an ", text)
 
+    def all(self) -> list[str]:
+        """Returns every caption that can be written."""
+        choices = itertools.product(range(len(self.names)), _combinations(), range(len(TEMPLATES)))
+        return ["", *(self.caption(*choice) for choice in choices)]
+
     def examples(self, count: int) -> list[str]:
         """Returns captions of all classes in turn, with all attributes in turn."""
-        choices = [*itertools.product(*(("", *words) for words in ATTRIBUTES.values()))]
-        words = [list(filter(None, choices[index // len(self.names) % len(choices)])) for index in range(count)]
-        return [self.caption(index % len(self.names), chosen, template=1) for index, chosen in enumerate(words)]
+        words, classes = _combinations(), len(self.names)
+        shift = math.lcm(classes, len(words))  # after which all classes would meet the same words again
+        chosen = [words[(index + index // shift) % len(words)] for index in range(count)]
+        return [self.caption(index % classes, found, template=1) for index, found in enumerate(chosen)]
 
     def agreement(self, captions: Sequence[str], images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Returns for each attribute that a caption tells whether its image has it, bool (M,).
@@ -121,6 +128,11 @@ class Captions:
 def _told(caption: str) -> set[str]:
     """Returns the attributes that a caption tells."""
     return set(itertools.chain(*ATTRIBUTES.values())).intersection(re.findall(r"\w+", caption))
+
+
+def _combinations() -> list[list[str]]:
+    """Returns all choices of attributes, at most one of each."""
+    return [[*filter(None, words)] for words in itertools.product(*(("", *words) for words in ATTRIBUTES.values()))]
 
 
 def _check_names(names: Sequence[str]) -> None:

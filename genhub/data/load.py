@@ -25,7 +25,8 @@ from genhub.utils.randomness import keyed_generator
 
 def load(config: DataConfig, split: str = "train") -> Images | Lazy:
     """Loads a split: "train" (the training file without its last `val_size` images, or the `labelled` ones among
-    them), "val" (those last images) or "test". A file that is sorted by class is shuffled first.
+    them), "val" (those last images) or "test". A file that goes from class to class is shuffled first, unless
+    it is a stream.
 
     Raises:
         ValueError: the source does not exist, cannot be read or reached, is empty, or its images differ in shape.
@@ -77,7 +78,7 @@ def _load_dataset(folder: Path, split: str, config: DataConfig) -> Images | Lazy
     class_names = None if label is None else getattr(features[label], "names", None)
     class_names = tuple(class_names) if class_names else None
     dataset = disable_decoding(dataset, image)
-    if split == "train" and config.val_size and label and class_names and not config.streaming:
+    if split == "train" and config.val_size and label and not config.streaming:
         dataset = _mix_classes(dataset, label)
     length = count_images(dataset, image, folder, config)
     if not length:
@@ -100,9 +101,10 @@ def _load_dataset(folder: Path, split: str, config: DataConfig) -> Images | Lazy
 
 
 def _mix_classes(dataset: Any, label: str) -> Any:
-    """Shuffles a data set that is sorted by class, as folders of classes are: its end would be of one class."""
+    """Shuffles a data set that goes from class to class, as folders of classes do: its end would be of one class."""
     labels = dataset.with_format("numpy")[label][:]
-    if len(labels) < 2 or labels[0] == labels[-1] or (np.diff(labels) < 0).any():
+    changes = np.count_nonzero(np.diff(labels))
+    if not 0 < changes < len(labels) / 10:
         return dataset
     return dataset.select(torch.randperm(len(labels), generator=keyed_generator("order of images")).numpy())
 

@@ -22,6 +22,9 @@ def attribute_fidelity(
     train: Images, prompts: Sequence[str], images: torch.Tensor, labels: torch.Tensor
 ) -> list[Metric]:
     """Returns the share of the attributes that prompts tell which uint8 images (N, C, H, W) of these classes have, by
-    the rule of the training images that wrote the prompts."""
-    value, spread = mean_of(found := Captions.fit(train).agreement(prompts, images, labels))
+    the rule of the training images that wrote the prompts; nothing if they tell none."""
+    found = Captions.fit(train).agreement(prompts, images, labels)
+    if not len(found):
+        return []
+    value, spread = mean_of(found)
     return [Metric("attribute fidelity", "", value, spread, "standard error over attributes", len(found))]

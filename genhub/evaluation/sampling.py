@@ -102,8 +102,27 @@ def set_scheduler(pipeline: DiffusionPipeline, name: str | None, arguments: dict
     for key in arguments or {}:
         if key not in known:
             raise ValueError(f"There is no `scheduler.{key}`{did_you_mean(key, known)}: it is not in {cls.__name__}.")
-    check_alike(pipeline.scheduler, new := scheduler_from(pipeline.scheduler.config, cls, arguments or {}))
+    options = arguments or {}
+    if pipeline.components.get("vae") is not None:
+        options = check_range_of_latents(options, known)
+    check_alike(pipeline.scheduler, new := scheduler_from(pipeline.scheduler.config, cls, options))
     pipeline.register_modules(scheduler=new)
+
+
+def check_range_of_latents(options: dict[str, Any], known: Sequence[str]) -> dict[str, Any]:
+    """Returns the options of a scheduler of latents, which have no range to be clipped to.
+
+    Args:
+        known: options that the scheduler knows.
+
+    Raises:
+        ValueError: an option clips x_0.
+    """
+    clipping = dict.fromkeys(("clip_sample", "thresholding"), False)
+    for name in clipping:
+        if options.get(name):
+            raise ValueError(f"`scheduler.{name}` must be false: latents have no range to be clipped to.")
+    return {name: value for name, value in clipping.items() if name in known} | options
 
 
 @dataclass

@@ -52,9 +52,7 @@ DIFFUSERS = {
         tasks=frozenset({"generate"}),
         inputs=frozenset({"prompt"}),
         takes_batch_size=False,
-        sampling_arguments=frozenset(
-            {"eta", "guidance_scale", "height", "negative_prompt", "num_inference_steps", "timesteps", "width"}
-        ),
+        sampling_arguments=frozenset({"eta", "guidance_scale", "height", "num_inference_steps", "timesteps", "width"}),
     ),
 }
 NOT_SAMPLING = {"self", "batch_size", "class_labels", "generator", "output_type", "return_dict"}

@@ -18,11 +18,14 @@ from genhub.data import (
     encoder_key,
     encoder_of,
     standardise,
+    token_counts,
     tokenize,
     train_tokenizer,
 )
 from genhub.recipes.recipe import Recipe
 from genhub.training.pretrained import load_component, load_pretrained
+
+MAX_LENGTH = 4096  # of a text, in tokens
 
 
 class ComponentBuilder:
@@ -56,19 +59,30 @@ class ComponentBuilder:
             raise ValueError("`data.captions` must be left out of data that are decoded while training.")
         rule = self.captions = Captions.fit(images)
         captions = rule.write(images)
-        if "tokenizer" not in self.loaded:
+        is_loaded = "tokenizer" in self.loaded
+        if not is_loaded:
+            self._check_encoders()
             self.loaded["tokenizer"] = train_tokenizer(captions, config.caption_length)
         tokenizer = self.loaded["tokenizer"]
-        longest = max(map(len, tokenizer(sorted({*captions}), verbose=False)["input_ids"]))
-        if longest > tokenizer.model_max_length:
+        longest = max(map(len, tokenizer(rule.all(), verbose=False)["input_ids"]))
+        if not longest <= tokenizer.model_max_length <= MAX_LENGTH:
+            key = "`model_max_length` of `components.tokenizer`" if is_loaded else "`data.caption_length`"
             raise ValueError(
-                f"`data.caption_length` must be at least {longest}, for the longest caption, got "
+                f"{key} must lie in {longest}..{MAX_LENGTH}, as the longest caption has {longest} tokens, got "
                 f"{tokenizer.model_max_length}."
             )
         images = replace(images, input_ids=tokenize(tokenizer, captions))
         if held_out is not None:
             held_out = replace(held_out, input_ids=tokenize(tokenizer, rule.write(held_out)))
         return images, held_out
+
+    def _check_encoders(self):
+        """Refuses an encoder of texts that knows other tokens than the captions teach."""
+        for name, part in self.loaded.items():
+            if hasattr(getattr(part, "config", None), "vocab_size"):
+                raise ValueError(
+                    f"`components.tokenizer` must be loaded, too: `components.{name}` knows its own tokens."
+                )
 
     def encode(
         self, images: Images | Lazy, held_out: Images | None
@@ -105,6 +119,7 @@ class ComponentBuilder:
         recipe = self.recipe
         latent_shape = None if recipe.data.encode is None else data_shape
         components = recipe.build_components(shape, latent_shape, self.loaded)
+        self._check_tokens(components)
         for name, component in components.items():
             if name not in self.loaded:
                 self._load_weights(name, component)
@@ -113,6 +128,17 @@ class ComponentBuilder:
                 if name in recipe.frozen:
                     component.requires_grad_(False)
         return components
+
+    def _check_tokens(self, components: dict[str, Any]):
+        """Refuses an encoder of texts that is too small for the tokenizer."""
+        if "tokenizer" not in components:
+            return
+        counts = token_counts(components["tokenizer"])
+        for name, part in components.items():
+            for key in ("vocab_size", "max_position_embeddings"):
+                given = getattr(getattr(part, "config", None), key, None)
+                if given is not None and given < counts[key]:
+                    raise ValueError(f"`components.{name}.{key}` must be at least {counts[key]}, got {given}.")
 
     def _load_weights(self, name: str, module: nn.Module):
         """Loads the weights that a component starts from, and says how many of its tensors they cover."""

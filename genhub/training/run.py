@@ -184,6 +184,7 @@ class Run:
         state = training_state(
             self.progress,
             modules={name: self._module_state(name, module) for name, module in self.modules.items()},
+            tokenizer=self._tokens(),
             averages=self.averages,
             optimizers=optimizers,
             schedules=schedules,
@@ -229,6 +230,11 @@ class Run:
 
     def _module_state(self, name: str, module: nn.Module) -> nn.Module | FrozenState:
         return FrozenState(name, module) if name in self.frozen else module
+
+    def _tokens(self) -> FrozenState | None:
+        """Returns the state of a tokenizer, which is learnt anew from the same captions when a run is resumed."""
+        tokenizer = self.components.get("tokenizer")
+        return None if tokenizer is None else FrozenState("tokenizer", tokenizer)
 
     def _optimizers(self, objective: Objective, stage: Stage, steps: int) -> tuple[dict, dict]:
         """Builds optimizers and learning-rate schedules for what the phases train; thaws that and nothing else."""

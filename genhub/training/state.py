@@ -53,18 +53,25 @@ class Progress:
 
 
 class FrozenState:
-    """A module that training leaves alone: its weights stay out of the checkpoint, which holds their hash."""
+    """A component that training leaves alone: its content stays out of the checkpoint, which holds a hash of it.
 
-    def __init__(self, name: str, module: nn.Module):
-        self.name = name
-        self.hash = content_hash(*(part for item in module.state_dict().items() for part in item))
+    Args:
+        part: a module, or a tokenizer.
+    """
+
+    def __init__(self, name: str, part: Any):
+        if isinstance(part, nn.Module):
+            content = [each for item in part.state_dict().items() for each in item]
+        else:
+            content = [repr(sorted(part.get_vocab().items()))]
+        self.name, self.hash = name, content_hash(*content)
 
     def state_dict(self) -> dict:
         return {"hash": self.hash}
 
     def load_state_dict(self, state: dict):
         if state != self.state_dict():
-            raise ValueError(f"The frozen component {self.name} has other weights than the run that is resumed.")
+            raise ValueError(f"The frozen component {self.name} is another one than in the run that is resumed.")
 
 
 class ObjectiveState:

@@ -57,14 +57,14 @@ def study(
     spaces = feature_spaces(evaluation.train, evaluation.config, None, accelerator)[:1]
     metrics = (FrechetDistance(("clf",)), PrecisionAndRecall(), LabelFidelity())
     evaluator = Evaluator(evaluation.train, evaluation.test, spaces, metrics=metrics)
-    worse: Any = None if guide is None else load_component(guide, "guide").to(accelerator.device).eval()
-    if worse is not None:
-        type(pipeline)(**pipeline.components | {"guide": worse})  # which refuses one that does not fit
-    guide_key = None if worse is None else encoder_key(worse)
     settings: dict[str, Any] = {"repository": Path(repo).name, "key": subject.key, "images": count, "data": data}
     report = Report(folder, settings, markdown)
-    if guide_key is not None and report.content.setdefault("guide", guide_key) != guide_key:
-        raise ValueError(f"{report.path} was measured with another guide than {guide}.")
+    worse: Any = None if guide is None else load_component(guide, "guide").to(accelerator.device).eval()
+    guide_key = None if worse is None else encoder_key(worse)
+    if worse is not None:
+        type(pipeline)(**pipeline.components | {"guide": worse})  # which refuses one that does not fit
+        if report.content.setdefault("guide", guide_key) != guide_key:
+            raise ValueError(f"{report.path} was measured with another guide than {guide}.")
     for name, guided, arguments in rows(subject.capabilities.sampling_arguments, scales, intervals, worse is not None):
         row = report.content["rows"].get(name, {})
         if row and ("CAS" in row or not with_cas):
@@ -73,19 +73,21 @@ def study(
             pipeline.register_modules(guide=worse if guided else None)
         sampler = evaluation.sampler(10_000, 250, arguments)
         sampler.key = f"{sampler.key} guide {guide_key}" if guided else sampler.key
-        (images, _), labels = sampler.draw(count), sampler.labels(count)
-        if not row:
-            found = evaluator.evaluate(images, labels)
-            row = {metric.name: round(metric.value, 4) for metric in found if metric.space == "clf"}
-            row |= {"guidance_scale": arguments["guidance_scale"], "way": way(name)}
+        images = Images(sampler.draw(count)[0], sampler.labels(count), evaluation.test.class_names)
+        row = row or {"guidance_scale": arguments["guidance_scale"], "way": way(name)} | measure(evaluator, images)
         if with_cas:
-            made = Images(images, labels, evaluation.test.class_names)
-            row["CAS"] = round(mean_of(classifies_correctly(made, evaluation.test))[0], 4)
+            row["CAS"] = round(mean_of(classifies_correctly(images, evaluation.test))[0], 4)
         report.content["rows"][name] = row
         print(name, row, flush=True)
         report.save()
         (folder / "guidance.png").write_bytes(plotting.chart_png(draw_chart(report.content)))
     return report.content
+
+
+def measure(evaluator: Evaluator, images: Images) -> dict[str, float]:
+    """Returns the figures of a row."""
+    found = evaluator.evaluate(images.images, images.labels)
+    return {metric.name: round(metric.value, 4) for metric in found if metric.space == "clf"}
 
 
 def rows(
