@@ -67,10 +67,7 @@ def evaluate(
         set_scheduler(subject.pipeline, scheduler, scheduler_arguments)
         check_sampling_arguments(subject.pipeline, arguments)
     evaluation = Evaluation(subject, subject.target(output), data_source, accelerator)
-    if likelihood and subject.pipeline is not None:
-        check_likelihood(subject.pipeline, evaluation.test, likelihood)
-    if cas and evaluation.test.class_names is None and "prompt" in subject.capabilities.inputs:
-        raise ValueError("`cas` must be off: the data have no classes with names, to ask for.")
+    _check_data(evaluation, likelihood, cas)
     if subject.images is not None:
         stored = {"images": len(subject.images) if count is None else count}
         evaluation.evaluate_samples(evaluation.stored_images(count), stored, feature_net)
@@ -135,6 +132,15 @@ def _check(
         raise ValueError("`cas` must be off: the model is not conditional, so its images have no labels.")
     if cas and accelerator.num_processes > 1:
         raise ValueError("`cas` must be off under several processes: it trains classifiers on one.")
+
+
+def _check_data(evaluation: Evaluation, likelihood: int, cas: int) -> None:
+    """Raises ValueError if the data are not such that likelihood or CAS can be measured."""
+    subject, test = evaluation.subject, evaluation.test
+    if likelihood and subject.pipeline is not None:
+        check_likelihood(subject.pipeline, test, likelihood)
+    if cas and test.class_names is None and "prompt" in subject.capabilities.inputs:
+        raise ValueError("`cas` must be off: the data have no classes with names, to ask for.")
 
 
 def _measure_likelihood(evaluation: Evaluation, count: int) -> None:

@@ -22,7 +22,7 @@ from genhub.repository.capabilities import call_arguments, capabilities_of
 from genhub.repository.load import find_class
 from genhub.utils.cache import cached, content_hash
 from genhub.utils.randomness import keyed_generator
-from genhub.utils.schedulers import check_alike, scheduler_from, undeclared_options
+from genhub.utils.schedulers import check_alike, check_range_of_latents, scheduler_from, undeclared_options
 from genhub.utils.spelling import did_you_mean
 
 WARM_UP, REPEATS = 3, 10  # calls before timing, and timed
@@ -107,22 +107,6 @@ def set_scheduler(pipeline: DiffusionPipeline, name: str | None, arguments: dict
         options = check_range_of_latents(options, known)
     check_alike(pipeline.scheduler, new := scheduler_from(pipeline.scheduler.config, cls, options))
     pipeline.register_modules(scheduler=new)
-
-
-def check_range_of_latents(options: dict[str, Any], known: Sequence[str]) -> dict[str, Any]:
-    """Returns the options of a scheduler of latents, which have no range to be clipped to.
-
-    Args:
-        known: options that the scheduler knows.
-
-    Raises:
-        ValueError: an option clips x_0.
-    """
-    clipping = dict.fromkeys(("clip_sample", "thresholding"), False)
-    for name in clipping:
-        if options.get(name):
-            raise ValueError(f"`scheduler.{name}` must be false: latents have no range to be clipped to.")
-    return {name: value for name, value in clipping.items() if name in known} | options
 
 
 @dataclass

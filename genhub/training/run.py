@@ -133,7 +133,6 @@ class Run:
         saved = self.folder.open(self.accelerator)
         if saved is not None:
             self.progress.load_state_dict(saved["progress"])
-        self.compile_modules()
         bar = tqdm(
             total=None if self.config.max_minutes else sum(self.lengths),
             initial=self.progress.total_steps,
@@ -153,13 +152,6 @@ class Run:
                     break
         return self._finish(loop)
 
-    def compile_modules(self):
-        """Compiles what is trained, if the recipe says so."""
-        if self.config.compile:
-            for name, module in self.modules.items():
-                if name not in self.frozen:
-                    module.compile()
-
     def _train_stage(self, number: int, saved: dict | None, bar: tqdm) -> Loop:
         """Trains one stage from where the run stands."""
         loop, batches = self.prepare_stage(number, saved)
@@ -178,6 +170,9 @@ class Run:
         stage, accelerator = self.recipe.stages[number], self.accelerator
         objective = self._objective(stage)
         optimizers, schedules = self._optimizers(objective, stage, self.lengths[number])
+        if self.config.compile:
+            for module in objective.modules.values():  # as the objective calls them, which is where graphs begin
+                module.compile()
         objective.modules = {name: self._prepare(module) for name, module in objective.modules.items()}
         optimizers = {name: accelerator.prepare(optimizer) for name, optimizer in optimizers.items()}
         size = self.micro_batches[number]

@@ -1,7 +1,7 @@
 """Schedulers made from each other's configs, with the options that they read although no constructor lists them."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -76,3 +76,19 @@ def _kind_of(scheduler: Any) -> tuple[bool, bool, list[str]]:
     parameters = inspect.signature(step).parameters.values() if step else ()
     needed = [parameter.name for parameter in parameters if parameter.default is parameter.empty]
     return hasattr(scheduler, "init_noise_sigma"), is_descending, needed
+
+
+def check_range_of_latents(options: dict[str, Any], known: Sequence[str]) -> dict[str, Any]:
+    """Returns the options of a scheduler of latents, which have no range to be clipped to.
+
+    Args:
+        known: options that the scheduler knows.
+
+    Raises:
+        ValueError: an option clips x_0.
+    """
+    clipping = dict.fromkeys(("clip_sample", "thresholding"), False)
+    for name in clipping:
+        if options.get(name):
+            raise ValueError(f"`scheduler.{name}` must be false: latents have no range to be clipped to.")
+    return {name: value for name, value in clipping.items() if name in known} | options

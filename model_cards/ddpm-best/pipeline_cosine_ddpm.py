@@ -103,6 +103,9 @@ class CosineDDPMPipeline(DiffusionPipeline):
         if guide is not None and guide.config.get("num_class_embeds") != config.get("num_class_embeds"):
             expected, got = config.get("num_class_embeds"), guide.config.get("num_class_embeds")
             raise ValueError(f"`guide` must have the `num_class_embeds` of `unet`, {expected}, got {got}.")
+        clips = [name for name in ("clip_sample", "thresholding") if self.scheduler.config.get(name)]
+        if vae is not None and clips:
+            raise ValueError(f"`scheduler.{clips[0]}` must be false: latents have no range to be clipped to.")
         if vae is not None and vae.config["latent_channels"] != config["in_channels"]:
             expected, got = config["in_channels"], vae.config["latent_channels"]
             raise ValueError(f"`vae` must have the `latent_channels` that `unet` takes, {expected}, got {got}.")

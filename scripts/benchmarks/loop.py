@@ -32,7 +32,6 @@ class Contestant:
         recipe = recipes.load(name, quiet | (overrides or {}))
         self.run = Run(recipe, folder, resume=False)
         self.run.folder.open(self.run.accelerator)
-        self.run.compile_modules()
         self.loop, self.batches = self.run.prepare_stage(0)
         self.bar, self.steps = tqdm(disable=True), 1
         self.by_loop()  # compiles, and warms up

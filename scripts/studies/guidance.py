@@ -59,12 +59,7 @@ def study(
     evaluator = Evaluator(evaluation.train, evaluation.test, spaces, metrics=metrics)
     settings: dict[str, Any] = {"repository": Path(repo).name, "key": subject.key, "images": count, "data": data}
     report = Report(folder, settings, markdown)
-    worse: Any = None if guide is None else load_component(guide, "guide").to(accelerator.device).eval()
-    guide_key = None if worse is None else encoder_key(worse)
-    if worse is not None:
-        type(pipeline)(**pipeline.components | {"guide": worse})  # which refuses one that does not fit
-        if report.content.setdefault("guide", guide_key) != guide_key:
-            raise ValueError(f"{report.path} was measured with another guide than {guide}.")
+    worse = None if guide is None else load_guide(guide, pipeline, report)
     for name, guided, arguments in rows(subject.capabilities.sampling_arguments, scales, intervals, worse is not None):
         row = report.content["rows"].get(name, {})
         if row and ("CAS" in row or not with_cas):
@@ -72,7 +67,7 @@ def study(
         if guide is not None:
             pipeline.register_modules(guide=worse if guided else None)
         sampler = evaluation.sampler(10_000, 250, arguments)
-        sampler.key = f"{sampler.key} guide {guide_key}" if guided else sampler.key
+        sampler.key = f"{sampler.key} guide {report.content['guide']}" if guided else sampler.key
         images = Images(sampler.draw(count)[0], sampler.labels(count), evaluation.test.class_names)
         row = row or {"guidance_scale": arguments["guidance_scale"], "way": way(name)} | measure(evaluator, images)
         if with_cas:
@@ -82,6 +77,21 @@ def study(
         report.save()
         (folder / "guidance.png").write_bytes(plotting.chart_png(draw_chart(report.content)))
     return report.content
+
+
+def load_guide(guide: str, pipeline: Any, report: Report) -> Any:
+    """Loads the worse network.
+
+    Raises:
+        ValueError: the pipeline takes no guide, or another one; or the report is of another one.
+    """
+    if "guide" not in pipeline.components:
+        raise ValueError(f"`guide` must be left out: {type(pipeline).__name__} takes none.")
+    worse = load_component(guide, "guide").to(pipeline.device).eval()
+    type(pipeline)(**pipeline.components | {"guide": worse})  # which refuses one that does not fit
+    if report.content.setdefault("guide", encoder_key(worse)) != encoder_key(worse):
+        raise ValueError(f"{report.path} was measured with another guide than {guide}.")
+    return worse
 
 
 def measure(evaluator: Evaluator, images: Images) -> dict[str, float]:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from datasets import Value
 from pictures import encode, noise, write_folder, write_parquet
 
 from genhub.data import DataConfig, load
@@ -68,6 +69,16 @@ def test_a_folder_of_images_has_its_subfolders_for_classes(tmp_path):
     shoe = train.labels.tolist().index(train.shape.class_names.index("shoe"))
     assert np.array_equal(train.images[shoe, 0], GREY[0])
     assert np.array_equal(test.images[:, 0], GREY[2:3])
+
+
+@pytest.mark.parametrize("labels", [[0] * 20 + [1] * 20, [1] * 20 + [0] * 20, [1] * 10 + [0] * 20 + [2] * 10])
+def test_classes_that_follow_one_another_are_mixed_whatever_their_order(tmp_path, labels):
+    pixels = noise(40, 4, 4)
+    write_parquet(tmp_path, [encode(image) for image in pixels], label=(labels, Value("int64")))
+
+    held_out = load(DataConfig(str(tmp_path), val_size=10), "val")
+
+    assert len(set(held_out.labels.tolist())) > 1
 
 
 def test_folders_of_classes_are_mixed_before_images_are_held_out(tmp_path):

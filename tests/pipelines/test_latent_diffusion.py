@@ -1,13 +1,17 @@
 """Diffusion in the latents of an autoencoder: what is decoded, and what is encoded."""
 
+import inspect
+
 import pytest
 import torch
 from denoisers import sample
 from diffusers import AutoencoderKL, LCMScheduler
 from tiny import tiny_model
+from tiny_pipelines import tiny_stable_diffusion
 from torch.testing import assert_close
 
 from genhub import AutoPipeline, CosineDDPMPipeline, CosineDDPMScheduler
+from genhub.evaluation.sampling import set_scheduler
 from genhub.repository.capabilities import capabilities_of
 from genhub.repository.save import save_repo
 
@@ -94,10 +98,10 @@ def test_it_reconstructs_and_a_pipeline_of_pixels_does_not():
 
 
 def test_an_autoencoder_of_other_channels_is_refused():
+    scheduler = CosineDDPMScheduler(clip_sample=False)
+
     with pytest.raises(ValueError, match="`vae` must have the `latent_channels` that `unet` takes, 1, got 4"):
-        CosineDDPMPipeline(
-            tiny_model("PatchUNet2DModel", "conditional"), CosineDDPMScheduler(), 4, 3, vae=autoencoder(4)
-        )
+        CosineDDPMPipeline(tiny_model("PatchUNet2DModel", "conditional"), scheduler, 4, 3, vae=autoencoder(4))
 
 
 def test_a_saved_pipeline_makes_the_same_images(tmp_path):
@@ -108,3 +112,23 @@ def test_a_saved_pipeline_makes_the_same_images(tmp_path):
 
     assert again.vae.config["shift_factor"] == 0.1
     assert torch.equal(sample(pipe, 0, class_labels=[0, 1]), sample(again, 0, class_labels=[0, 1]))
+
+
+@pytest.mark.parametrize("make", [latent_pipeline, tiny_stable_diffusion])
+@pytest.mark.parametrize("name", ["DDIMScheduler", "DPMSolverMultistepScheduler", "CosineDDPMScheduler"])
+def test_no_scheduler_clips_latents(make, name):
+    pipe = make()
+    if name == "CosineDDPMScheduler":
+        pipe.scheduler = CosineDDPMScheduler(clip_sample=False)
+
+    set_scheduler(pipe, name)
+
+    assert not pipe.scheduler.config.get("clip_sample")
+    for option in {"clip_sample", "thresholding"} & {*inspect.signature(type(pipe.scheduler)).parameters}:
+        with pytest.raises(ValueError, match=f"`scheduler.{option}` must be false: latents have no range"):
+            set_scheduler(pipe, name, {option: True})
+
+
+def test_a_scheduler_that_clips_is_refused_with_an_autoencoder():
+    with pytest.raises(ValueError, match="`scheduler.clip_sample` must be false"):
+        latent_pipeline(CosineDDPMScheduler())

@@ -13,6 +13,7 @@ from tiny_recipes import tiny_text_recipe
 
 import genhub
 from genhub.commands.subject import load_subject
+from genhub.data.tokens import learn_merges
 
 PLAIN = """
 import torch
@@ -96,6 +97,21 @@ def test_a_resumed_run_ends_where_a_whole_one_does(repo, recipe, tmp_path):
         assert all(torch.equal(one[name], two[name]) for name in one)
 
 
+def test_a_run_is_not_resumed_with_other_tokens(recipe, tmp_path, monkeypatch):
+    genhub.train(recipe, tmp_path / "run", overrides={"training.max_steps": 1})
+    monkeypatch.setattr("genhub.data.tokens.learn_merges", lambda words: learn_merges(words)[::-1])
+
+    with pytest.raises(ValueError, match="The frozen component tokenizer is another one"):
+        genhub.train(tmp_path / "run", resume=True, overrides={"training.max_steps": 2})
+
+
+def test_an_encoder_of_texts_is_not_loaded_without_its_tokenizer(recipe, repo, tmp_path):
+    loaded = {"components.text_encoder": {"from": f"{repo}/text_encoder", "frozen": True}}
+
+    with pytest.raises(ValueError, match="`components.tokenizer` must be loaded, too"):
+        genhub.train(recipe, tmp_path / "run", overrides=loaded)
+
+
 def test_calls_that_name_no_guidance_or_steps_have_those_of_the_recipe(repo, tmp_path):
     pipe = genhub.AutoPipeline.from_pretrained(repo)
     images = [
@@ -116,9 +132,20 @@ def test_calls_that_name_no_guidance_or_steps_have_those_of_the_recipe(repo, tmp
     ("change", "message"),
     [
         ({"data.captions": None}, "`components` must hold tokenizer"),
+        (
+            {"components.text_encoder.vocab_size": 20},
+            r"`components.text_encoder.vocab_size` must be at least \d+",
+        ),
+        (
+            {"components.text_encoder.max_position_embeddings": 8},
+            "`components.text_encoder.max_position_embeddings` must be at least 16, got 8",
+        ),
         ({"data.captions": "poems"}, "`data.captions` must be templates, got 'poems'"),
         ({"data.caption_length": 2}, "`data.caption_length` must be at least 3"),
-        ({"data.caption_length": 6}, "`data.caption_length` must be at least 1., for the longest caption, got 6"),
+        (
+            {"data.caption_length": 6},
+            r"`data.caption_length` must lie in 1\d\.\.4096, .*, got 6",
+        ),
         ({"data.streaming": True}, "`data.captions` must be left out of data that are decoded while training"),
         (
             {"components.unet.cross_attention_dim": 32},
