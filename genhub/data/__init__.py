@@ -3,7 +3,7 @@
 from genhub.data.captions import Captions
 from genhub.data.config import DataConfig
 from genhub.data.images import Images, InMemory, Order, Shape, to_model_range
-from genhub.data.latents import Latents, check_standardisable, encode_images, encoder_key, encoder_of, standardise
+from genhub.data.latents import Latents, encode_images
 from genhub.data.lazy import Lazy
 from genhub.data.load import load
 from genhub.data.points import Points, points_to_model_range
@@ -20,14 +20,10 @@ __all__ = [
     "Order",
     "Points",
     "Shape",
-    "check_standardisable",
     "encode_images",
-    "encoder_key",
-    "encoder_of",
     "load",
     "points_to_model_range",
     "source_folder",
-    "standardise",
     "to_model_range",
     "token_counts",
     "tokenize",

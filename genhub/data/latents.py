@@ -1,8 +1,7 @@
 """Latents in memory: images that an encoder has seen once, in place of the images (Rombach et al. 2022, Sec. 3)."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 
@@ -67,73 +66,3 @@ def encode_images(images: Images, encode: Encoder, key: str, batch_size: int = 2
 
     latents = cached("latents", content_hash(key, repr(batch_size), images.images), compute)["latents"]
     return Latents(latents, images.labels, images.class_names, images.input_ids)
-
-
-def encoder_of(model: Any) -> Encoder:
-    """Returns the function that maps images in [-1, 1] to the latents of an autoencoder, (z - shift) scaling, and
-    puts `model` into evaluation mode.
-
-    Args:
-        model: its `encode` returns a `latent_dist`, as diffusers' `AutoencoderKL`, the mean and logarithmic variance
-            of z, as our VAEs, or z, as our autoencoders; a vector z, (B, L), becomes (B, L, 1, 1). Its config may have
-            a `shift_factor`, 0 if it is None, and a `scaling_factor`, 1 if it is None.
-    """
-    model.eval()
-    shift, scaling = model.config.get("shift_factor") or 0.0, model.config.get("scaling_factor") or 1.0
-
-    def encode(sample: torch.Tensor) -> torch.Tensor:
-        encoded = model.encode(sample.to(model.device, model.dtype))
-        if isinstance(encoded, torch.Tensor):
-            z = encoded
-        elif isinstance(encoded, tuple):
-            z, _ = encoded
-        else:
-            z = encoded.latent_dist.mode()
-        z = z[:, :, None, None] if z.ndim == 2 else z
-        return (z.float() - shift) * scaling
-
-    return encode
-
-
-@torch.no_grad()
-def standardise(model: Any, latents: Latents) -> Latents:
-    """Returns latents with channels of mean 0 and variance 1 over all, as `model`, the `AutoencoderKL` that made them,
-    does from now on (Rombach et al. 2022, App. G).
-
-    The scaling goes into its config. The shift goes into the biases of the 1 x 1 convolutions before and after the
-    latents: Stable Diffusion's pipelines do not read a `shift_factor`.
-
-    Args:
-        model: one that `check_standardisable` takes.
-    """
-    config = model.config
-    old_shift, old_scaling = config.get("shift_factor") or 0.0, config.get("scaling_factor") or 1.0
-    mean = latents.latents.mean((0, 2, 3))  # (C,)
-    standardised = latents.latents - mean[:, None, None]
-    std = standardised.std(correction=0)
-    shift = (old_shift + mean / old_scaling).to(model.device, model.dtype)
-    model.quant_conv.bias[: len(shift)] -= shift
-    model.post_quant_conv.bias += model.post_quant_conv.weight[:, :, 0, 0] @ shift
-    model.register_to_config(shift_factor=None, scaling_factor=old_scaling / std.item())
-    return replace(latents, latents=standardised / std)
-
-
-def check_standardisable(model: Any) -> None:
-    """Requires what `standardise` changes.
-
-    Raises:
-        ValueError: `model` is no `AutoencoderKL`, or lacks the convolutions before and after its latents.
-    """
-    if not (model.config.get("use_quant_conv") and model.config.get("use_post_quant_conv")):
-        raise ValueError(
-            "`data.standardise` must be left out: the encoder is no `AutoencoderKL` with `use_quant_conv` and "
-            "`use_post_quant_conv`, whose biases shift latents."
-        )
-
-
-def encoder_key(model: Any) -> str:
-    """Returns a hash of a model's class, config and weights."""
-    config = {name: value for name, value in model.config.items() if not name.startswith("_")}
-    state = model.state_dict()
-    tensors = [part for name in sorted(state) for part in (name, state[name])]
-    return content_hash(type(model).__name__, repr(sorted(config.items())), *tensors)

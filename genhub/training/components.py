@@ -13,16 +13,13 @@ from genhub.data import (
     Latents,
     Lazy,
     Shape,
-    check_standardisable,
     encode_images,
-    encoder_key,
-    encoder_of,
-    standardise,
     token_counts,
     tokenize,
     train_tokenizer,
 )
 from genhub.recipes.recipe import Recipe
+from genhub.training.encoder import check_standardisable, encoder_key, encoder_of, standardise
 from genhub.training.pretrained import load_component, load_pretrained
 
 MAX_LENGTH = 4096  # of a text, in tokens

@@ -19,10 +19,11 @@ from cpu_minutes import Report
 from genhub import plotting
 from genhub.commands.evaluation import Evaluation
 from genhub.commands.subject import load_subject
-from genhub.data import Images, encoder_key
+from genhub.data import Images
 from genhub.evaluation.generation import Evaluator
 from genhub.evaluation.generation_metrics import FrechetDistance, LabelFidelity, PrecisionAndRecall
 from genhub.evaluation.metrics import mean_of
+from genhub.training.encoder import encoder_key
 from genhub.training.feature_classifier import classifies_correctly, feature_spaces
 from genhub.training.pretrained import load_component
 

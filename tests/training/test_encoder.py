@@ -12,13 +12,10 @@ from genhub.data import (
     DataConfig,
     Images,
     Latents,
-    check_standardisable,
     encode_images,
-    encoder_key,
-    encoder_of,
     load,
-    standardise,
 )
+from genhub.training.encoder import check_standardisable, encoder_key, encoder_of, standardise
 
 FACTORS = {"scaling_factor": 0.5, "shift_factor": 0.25}
 
