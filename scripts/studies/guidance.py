@@ -140,7 +140,7 @@ def draw_chart(report: dict[str, Any]) -> Any:
             own = [row for row in measured if metric in row and (row["way"] == name or row["guidance_scale"] == 1)]
             own.sort(key=lambda row: row["guidance_scale"])
             line = plotting.Line(name, x=[row["guidance_scale"] for row in own], y=[row[metric] for row in own])
-            lines += [line] if len(own) > 1 else []
+            lines += [line] if len(own) > (name != EVERYWHERE) else []
         panels += [plotting.Panel(lines, "guidance scale", metric)] if lines else []
     title = f"Guidance of {report['repository']}: {report['images']:,} images a point, one seed"
     return plotting.chart(panels, title)
