@@ -38,5 +38,5 @@ def test_frozen_weights_stay_out_and_others_are_refused():
     State(vae=FrozenState("vae", module)).load_state_dict(saved)
     with torch.no_grad():
         module.weight += 1e-6
-    with pytest.raises(ValueError, match="The frozen component vae has other weights"):
+    with pytest.raises(ValueError, match="The frozen component vae is another one"):
         State(vae=FrozenState("vae", module)).load_state_dict(saved)
