@@ -111,8 +111,8 @@ class PerceptualCompression(Objective):
     def validate(self, batch: Batch, step: Step) -> Losses:
         """Returns the training loss, and the squared error and SSIM of reconstructions from the modes of q(z|x)."""
         losses, sample = self.compression_loss(batch, step), batch["sample"]
-        noise = torch.zeros_like(self.draw_noise(sample, step))
-        reconstruction = self.modules["autoencoder"](sample, noise)[0].float()
+        vae: Any = self.modules["autoencoder"].vae
+        reconstruction = vae.decode(vae.encode(sample).latent_dist.mode()).sample.float()
         return {
             "loss": torch.stack([*losses.values()]).sum(),
             "mse": F.mse_loss(reconstruction, sample) / 4,

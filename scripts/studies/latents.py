@@ -92,7 +92,8 @@ def markdown(report: dict[str, Any]) -> str:
         lines.append(f"| {name} | {row['images']:,} | {[*row['distances'].values()][-1]:.2f} | {bound} |")
     if "latents" in rows:
         lines += ["", f"{rows['latents']['autoencoder_minutes']:g} minutes of the latents' went into the autoencoder."]
-    lines += ["", *(f"In {name}:\n\n![images]({name}.png)" for name in rows)]
+    for name in rows:
+        lines += ["", f"In {name}:", "", f"![images]({name}.png)"]
     return "\n".join(lines) + "\n"
 
 
