@@ -19,8 +19,7 @@ from genhub.utils.randomness import keyed_generator
 BACKGROUND = 0.1  # pixels up to this share of white
 ATTRIBUTES = {"brightness": ("dark", "bright"), "width": ("narrow", "wide")}
 TEMPLATES = ("{words} {name}", "a {words} {name}", "a picture of a {words} {name}", "{name}, {commas}")
-TOLD = 0.75  # share of the attributes that captions tell
-EMPTY = 0.1  # share of empty captions, which guidance leads away from
+ATTRIBUTE_SHARE = 0.75  # probability that a caption tells an attribute
 
 
 def brightness(images: torch.Tensor) -> torch.Tensor:
@@ -31,10 +30,10 @@ def brightness(images: torch.Tensor) -> torch.Tensor:
 
 
 def width(images: torch.Tensor) -> torch.Tensor:
-    """Returns the mean share of a row that is not background, over the rows of uint8 images (N, C, H, W) that are not
-    empty, (N,) in [0, 1]."""
+    """Returns the mean number of pixels in a row that are not background, over the rows of uint8 images (N, C, H, W)
+    that are not empty, (N,) in 0..W; a frame of black pixels does not change it."""
     shown = (images.float().mean(1) / 255 > BACKGROUND).float()  # (N, H, W)
-    rows = shown.mean(2)
+    rows = shown.sum(2)
     return rows.sum(1) / (rows > 0).sum(1).clamp(min=1)
 
 
@@ -84,15 +83,15 @@ class Captions:
                 row += [low] if is_low else [high] if is_high else []
         return found
 
-    def write(self, images: Images, seed: int = 0, empty_share: float = EMPTY) -> list[str]:
-        """Returns a caption of each image, by a random template and with some of its attributes, or an empty one."""
+    def write(self, images: Images, seed: int = 0) -> list[str]:
+        """Returns a caption of each image, by a random template and with some of its attributes."""
         assert images.labels is not None
-        random = torch.rand(len(images), 2 + len(ATTRIBUTES), generator=keyed_generator("captions", seed)).tolist()
+        random = torch.rand(len(images), 1 + len(ATTRIBUTES), generator=keyed_generator("captions", seed)).tolist()
         words = self.words(images.images, images.labels)
         captions = []
-        for (empty, template, *told), own, label in zip(random, words, images.labels.tolist(), strict=True):
-            chosen = [word for word, share in zip(own, told, strict=False) if share < TOLD]
-            captions.append("" if empty < empty_share else self.caption(label, chosen, int(template * len(TEMPLATES))))
+        for (template, *draws), own, label in zip(random, words, images.labels.tolist(), strict=True):
+            chosen = [word for word, draw in zip(own, draws, strict=False) if draw < ATTRIBUTE_SHARE]
+            captions.append(self.caption(label, chosen, int(template * len(TEMPLATES))))
         return captions
 
     def caption(self, label: int, words: Sequence[str] = (), template: int = 0) -> str:

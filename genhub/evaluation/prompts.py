@@ -14,7 +14,7 @@ def captions_to_ask(train: Images, test: Images) -> list[tuple[str, int]] | None
     prompts are empty, if the classes have no names to write captions of."""
     if train.class_names is None or train.labels is None or test.labels is None:
         return None
-    captions = Captions.fit(train).write(test, empty_share=0)
+    captions = Captions.fit(train).write(test)
     return [*zip(captions, test.labels.tolist(), strict=True)]
 
 

@@ -60,7 +60,7 @@ def test_a_latent_model_of_classes_is_judged_and_so_is_its_autoencoder(tmp_path,
 def test_real_images_agree_with_all_that_their_captions_tell(quick):
     train_images, test = (load(DataConfig(quick["data_source"], val_size=0), split) for split in ("train", "test"))
     rule = Captions.fit(train_images)
-    captions = rule.write(test, empty_share=0)
+    captions = rule.write(test)
 
     agreement = rule.agreement(captions, test.images, test.labels)
 

@@ -1,9 +1,8 @@
 """Captions tell what their rule measures, as often as they should, and can be checked by it."""
 
-from collections import Counter
-
 import pytest
 import torch
+import torch.nn.functional as F
 from torch.testing import assert_close
 
 from genhub.data import Images
@@ -27,7 +26,8 @@ def test_the_measures_are_those_of_the_pixels_that_are_not_background():
     images, value, columns = bars()
 
     assert_close(brightness(images.images), value.to(torch.uint8) / 255, rtol=0, atol=1e-4)
-    assert_close(width(images.images), columns / 64, rtol=0, atol=1e-4)
+    assert_close(width(images.images), columns.float())
+    assert_close(width(F.pad(images.images, (2, 2, 2, 2))), columns.float())
 
 
 def test_an_attribute_is_told_of_the_lowest_and_the_highest_third_of_each_class():
@@ -46,18 +46,16 @@ def test_an_attribute_is_told_of_the_lowest_and_the_highest_third_of_each_class(
         assert dark.max() < bright.min()
 
 
-def test_captions_are_empty_at_the_stated_rate_and_otherwise_name_the_class_and_nothing_wrong():
+def test_captions_name_the_class_and_nothing_wrong():
     images, _, _ = bars()
     captions = Captions.fit(images)
 
     written = captions.write(images)
 
-    assert 0.06 < Counter(written)[""] / len(written) < 0.15
     every = {word for pair in ATTRIBUTES.values() for word in pair}
     for text, words, label in zip(written, captions.words(images.images, images.labels), images.labels, strict=True):
-        if text:
-            assert ("t-shirt", "ankle boot")[label] in text
-            assert {word.strip(",") for word in text.split()} & every <= set(words)
+        assert ("t-shirt", "ankle boot")[label] in text
+        assert {word.strip(",") for word in text.split()} & every <= set(words)
     assert written == captions.write(images) != captions.write(images, seed=1)
 
 

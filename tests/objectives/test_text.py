@@ -2,21 +2,26 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from diffusers import DDPMScheduler, UNet2DConditionModel
 from tiny_pipelines import tiny_stable_diffusion
 from torch.testing import assert_close
 
-from genhub.data import Images
+from genhub.data import Images, tokenize
 from genhub.objectives import NoisePrediction, Step, TextNoisePrediction
 from genhub.training.trainable import trainable_parameters
 from genhub.utils.randomness import BatchRandom
 
-IDS = torch.tensor([[0, 3, 1], [0, 2, 1], [0, 1, 1]])
+IDS = F.pad(torch.tensor([[0, 3, 1], [0, 2, 1], [0, 1, 1]]), (0, 13), value=1)  # padded, to the 16 of the tokenizer
 
 
 def parts():
     pipe = tiny_stable_diffusion()
-    return pipe.unet, pipe.text_encoder
+    return pipe.unet, pipe.text_encoder, pipe.tokenizer
+
+
+def objective_of(unet, text_encoder, tokenizer, **arguments):
+    return TextNoisePrediction(unet, text_encoder, tokenizer, DDPMScheduler(), **arguments)
 
 
 def loss(objective, ids, x_0):
@@ -31,7 +36,7 @@ def latents(unet):
 
 
 def test_the_loss_is_that_of_the_network_given_the_encoded_captions():
-    unet, encoder = parts()
+    unet, encoder, tokenizer = parts()
     x_0, scheduler = latents(unet), DDPMScheduler()
 
     class Given(torch.nn.Module):
@@ -43,12 +48,32 @@ def test_the_loss_is_that_of_the_network_given_the_encoded_captions():
     plain = NoisePrediction(Given(), scheduler, loss="mse", timesteps="stratified")
     plain.num_class_embeds = None
 
-    assert_close(loss(TextNoisePrediction(unet, encoder, scheduler), IDS, x_0), loss(plain, IDS, x_0))
+    objective = objective_of(unet, encoder, tokenizer, caption_dropout=0.0)
+    assert_close(loss(objective, IDS, x_0), loss(plain, IDS, x_0))
+
+
+def test_captions_are_dropped_at_the_stated_rate_to_the_tokens_that_the_pipeline_gives_an_empty_prompt():
+    pipe = tiny_stable_diffusion()
+    objective = objective_of(*parts(), caption_dropout=0.3)
+    empty = tokenize(pipe.tokenizer, [""])[0]
+    ids = empty.flip(0).expand(4000, -1)
+
+    dropped = objective.drop_captions(ids, Step(0, 0.0, BatchRandom("test", rows=range(4000), total=4000)))
+
+    is_empty = (dropped == empty).all(1)
+    assert abs(is_empty.float().mean() - 0.3) < 4 * (0.3 * 0.7 / 4000) ** 0.5
+    assert (dropped[~is_empty] == ids[0]).all()
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0])
+def test_a_rate_that_is_none_is_refused(share):
+    with pytest.raises(ValueError, match=r"`caption_dropout` must lie in \[0, 1\)"):
+        objective_of(*parts(), caption_dropout=share)
 
 
 def test_captions_make_a_difference_and_both_networks_get_gradients():
-    unet, encoder = parts()
-    objective, x_0 = TextNoisePrediction(unet, encoder, DDPMScheduler()), latents(unet)
+    unet, encoder, tokenizer = parts()
+    objective, x_0 = objective_of(unet, encoder, tokenizer, caption_dropout=0.0), latents(unet)
 
     value = loss(objective, IDS, x_0)
     value.backward()
@@ -60,8 +85,8 @@ def test_captions_make_a_difference_and_both_networks_get_gradients():
 
 
 def test_a_frozen_encoder_is_not_trained():
-    unet, encoder = parts()
-    objective = TextNoisePrediction(unet, encoder.requires_grad_(False), DDPMScheduler())
+    unet, encoder, tokenizer = parts()
+    objective = objective_of(unet, encoder.requires_grad_(False), tokenizer)
 
     trained = trainable_parameters(objective.phases[0], objective)
 
@@ -69,7 +94,7 @@ def test_a_frozen_encoder_is_not_trained():
 
 
 def test_an_encoder_of_another_width_is_refused():
-    _, encoder = parts()
+    _, encoder, tokenizer = parts()
     unet = UNet2DConditionModel(
         block_out_channels=(8,),
         down_block_types=("CrossAttnDownBlock2D",),
@@ -80,11 +105,11 @@ def test_an_encoder_of_another_width_is_refused():
     )
 
     with pytest.raises(ValueError, match=r"`components.unet.cross_attention_dim` must be the text encoder's"):
-        TextNoisePrediction(unet, encoder, DDPMScheduler())
+        objective_of(unet, encoder, tokenizer)
 
 
 def test_data_without_captions_are_refused():
-    objective = TextNoisePrediction(*parts(), DDPMScheduler())
+    objective = objective_of(*parts())
 
     with pytest.raises(ValueError, match=r"`data.captions` must be set"):
         objective.check_labels(Images(torch.zeros(2, 1, 8, 8).byte()))
