@@ -8,9 +8,10 @@ from genhub.data.lazy import Lazy
 from genhub.data.load import load
 from genhub.data.points import Points, points_to_model_range
 from genhub.data.sources import source_folder
-from genhub.data.tokens import token_counts, tokenize, train_tokenizer
+from genhub.data.tokens import TOKENIZER_KEYS, token_counts, tokenize, train_tokenizer
 
 __all__ = [
+    "TOKENIZER_KEYS",
     "Captions",
     "DataConfig",
     "Images",

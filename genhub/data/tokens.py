@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 ENDS = ("<|startoftext|>", "<|endoftext|>")  # 0 and 1: transformers takes an end of 2 for an old mistake
 MAX_MERGES = 4096
 WORD_END = "</w>"
+TOKENIZER_KEYS = ("vocab_size", "max_position_embeddings", "bos_token_id", "eos_token_id", "pad_token_id")
 PRINTABLE = "".join(map(chr, range(33, 127))).lower()  # of ASCII
 
 
@@ -84,5 +85,5 @@ def tokenize(tokenizer: Any, captions: Sequence[str]) -> torch.Tensor:
 
 def token_counts(tokenizer: Any) -> dict[str, int]:
     """Returns what a text encoder's config says about its tokenizer."""
-    ends = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
-    return {"vocab_size": len(tokenizer), "max_position_embeddings": tokenizer.model_max_length} | ends
+    ends = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
+    return dict(zip(TOKENIZER_KEYS, (len(tokenizer), tokenizer.model_max_length, *ends), strict=True))

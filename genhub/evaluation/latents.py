@@ -42,7 +42,7 @@ def reconstruct_by(autoencoder: nn.Module, images: Images, padding: int = 0, bat
     return torch.cat(copies)
 
 
-def encode_images(
+def compute_codes(
     pipeline: DiffusionPipeline, images: Images, batch_size: int = 250, padding: int = 0
 ) -> torch.Tensor:
     """Returns the codes of `images` with `padding` black pixels around them, (N, L)."""

@@ -14,7 +14,7 @@ from diffusers import DiffusionPipeline
 from genhub.data import Images, Points, points_to_model_range, to_model_range
 from genhub.evaluation.checks import check_at_least, check_values, image_batches
 from genhub.evaluation.features import principal_components
-from genhub.evaluation.latents import encode_images
+from genhub.evaluation.latents import compute_codes
 from genhub.evaluation.likelihood import PIXELS, binarise_pixels
 from genhub.evaluation.metrics import mean_of
 from genhub.evaluation.result import STANDARD_ERROR, Metric
@@ -62,7 +62,7 @@ def evaluate_reconstructions(
 
     tell("codes")
     train, test = splits["train"], splits["test"]
-    codes, test_codes = (encode_images(pipeline, images, padding=padding) for images in (train, test))
+    codes, test_codes = (compute_codes(pipeline, images, padding=padding) for images in (train, test))
     components = codes.shape[1]
     if components < train.images[0].numel():
         for split, images in splits.items():

@@ -6,6 +6,7 @@ import math
 from genhub import plotting
 from genhub.evaluation import references
 from genhub.figures.subject import read_text
+from genhub.repository.card_evaluation import guidance_of
 
 MEMORISER = "memoriser (real training images)"  # the reference row that no honest model beats
 
@@ -160,8 +161,8 @@ def sampler_name(evaluation: dict) -> str:
     """Returns the scheduler of an evaluation, or "one pass", with its guidance and further arguments."""
     samples = evaluation["samples"]
     parts = [samples["sampler"] or "one pass"]
-    if samples["guidance_scale"] is not None:
-        parts.append(f"guidance {samples['guidance_scale']:g}")
+    if (guidance := guidance_of(samples)) is not None:
+        parts.append(guidance)
     for key in ("scheduler_arguments", "arguments"):  # recorded if there are any
         parts += [f"{name} {value}" for name, value in samples.get(key, {}).items()]
     return ", ".join(parts)

@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import json
 
+from genhub.data import TOKENIZER_KEYS
 from genhub.recipes.checks import refuse_unknown
 from genhub.recipes.configs import CONFIGS
 
@@ -20,7 +21,6 @@ SECTIONS = (
     "reported",
 )
 FROM_DATA = ("in_channels", "out_channels", "sample_size", "num_classes", "data_mean", "data_std")
-FROM_TOKENIZER = ("vocab_size", "max_position_embeddings", "bos_token_id", "eos_token_id", "pad_token_id")
 CHANGEABLE_ON_RESUME = (  # keys of `training`
     "epochs",
     "max_steps",
@@ -90,7 +90,7 @@ def resume_conflicts(saved: dict, current: dict) -> list[str]:
 
 def _is_automatic(key: str, *values: str | None) -> bool:
     """Returns whether a recipe may leave a value to the data."""
-    is_filled = not {*FROM_DATA, *FROM_TOKENIZER, "id2label"}.isdisjoint(key.split("."))
+    is_filled = not {*FROM_DATA, *TOKENIZER_KEYS, "id2label"}.isdisjoint(key.split("."))
     return is_filled or (key.endswith(".num_class_embeds") and '"auto"' in values)
 
 

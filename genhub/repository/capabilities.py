@@ -122,11 +122,14 @@ def call_arguments(
     """Returns the arguments of a call that generates `count` images, of the given classes or prompts if any, with
     those that its repository records for calls that name none.
 
-    Without prompts, a pipeline that needs them gets empty ones.
+    Without prompts, a pipeline that needs them gets empty ones. A prompt of all images is encoded once.
     """
     capabilities, call = capabilities_of(pipeline), default_arguments(pipeline)
     if "prompt" in capabilities.inputs:
-        return call | {"prompt": [""] * count if prompts is None else list(prompts)}
+        texts = [""] * count if prompts is None else list(prompts)
+        if len({*texts}) == 1 and "num_images_per_prompt" in inspect.signature(type(pipeline).__call__).parameters:
+            return call | {"prompt": texts[0], "num_images_per_prompt": count}
+        return call | {"prompt": texts}
     if capabilities.takes_batch_size:
         call["batch_size"] = count
     return call if labels is None else call | {"class_labels": list(labels)}

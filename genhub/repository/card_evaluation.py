@@ -40,9 +40,23 @@ def _conditions(evaluation: dict[str, Any]) -> str:
     if "sampler" not in samples:
         return f"{samples['images']:,} images that were already there, against {real}"
     sampler = f"{samples['steps']} steps of {samples['sampler']}" if samples["sampler"] else None
-    guidance = f"guidance {samples['guidance_scale']}" if samples["guidance_scale"] is not None else None
-    parts = [f"{samples['images']:,} images", sampler, guidance, samples["dtype"], f"seed {samples['seed']}"]
+    parts = [
+        f"{samples['images']:,} images",
+        sampler,
+        guidance_of(samples),
+        samples["dtype"],
+        f"seed {samples['seed']}",
+    ]
     return f"{', '.join(filter(None, parts))}, against {real}"
+
+
+def guidance_of(samples: dict[str, Any]) -> str | None:
+    """Returns how the images of an evaluation were guided, if their pipeline can be."""
+    if samples["guidance_scale"] is None:
+        return None
+    start, stop = samples.get("guidance_interval", (0, 1))  # recorded if not everywhere
+    where = "" if (start, stop) == (0, 1) else f" from {start:g} to {stop:g} of the steps"
+    return f"guidance {samples['guidance_scale']:g}{where}"
 
 
 def _metric_row(metric: dict[str, Any], reported: dict[str, float]) -> tuple[str, str, str]:

@@ -37,6 +37,7 @@ def load_component(source: str, name: str) -> Any:
         reason = f"{repository} has no component {component!r}" if isinstance(error, KeyError) else error
         raise ValueError(
             f"`components.{name}.from` must be FOLDER/COMPONENT of a saved repository, got {source}. {reason}"
+            f"{_how_to_make(repository)}"
         ) from error
 
 
@@ -55,10 +56,8 @@ def load_pretrained(weights: str, name: str, module: nn.Module) -> list[str]:
     try:
         saved = load_file(download(repository, required=file) / file)
     except (RepositoryError, SafetensorError) as error:
-        made_by = Path(repository).name
-        hint = f" `genhub train {made_by}` makes it." if made_by in recipes.names() else ""
         raise ValueError(
-            f"`{section}` must be FOLDER/COMPONENT of saved weights, got {weights}. {error}{hint}"
+            f"`{section}` must be FOLDER/COMPONENT of saved weights, got {weights}. {error}{_how_to_make(repository)}"
         ) from error
     own = module.state_dict()
     shared = [key for key in saved if key in own]
@@ -72,6 +71,12 @@ def load_pretrained(weights: str, name: str, module: nn.Module) -> list[str]:
             raise ValueError(f"`{section}` must fit: {key} is {found} in {weights} and {wanted} in the component.")
     module.load_state_dict({key: saved[key] for key in shared}, strict=False)
     return shared
+
+
+def _how_to_make(repository: str) -> str:
+    """Returns a sentence for errors, if the repository has the name of a recipe."""
+    name = Path(repository).name
+    return f" `genhub train {name}` makes it." if name in recipes.names() else ""
 
 
 def download_recipe(source: str | os.PathLike) -> Path | None:

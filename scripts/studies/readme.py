@@ -8,6 +8,7 @@ from pathlib import Path
 from pretraining import markdown
 
 from genhub.evaluation import references
+from genhub.repository.card_evaluation import guidance_of
 from genhub.repository.card_results import to_show
 
 RECONSTRUCTIONS = "FD-FM of reconstructions"  # by the autoencoder of a model of latents
@@ -171,7 +172,7 @@ def _diffusion(models: dict[str, dict]) -> str:
                 f"{training['seconds'] / 60:.1f}",
                 _machine(metrics["hardware"]),
                 f"{samples['steps']}",
-                f"{samples['guidance_scale']:g}" if samples["guidance_scale"] else "",
+                (guidance_of(samples) or "").removeprefix("guidance "),
                 f"{values['FD-FM']:.3f}",
                 f"{in_pix['FD-FM']:.3f}",
                 f"{values['recall']:.3f}",

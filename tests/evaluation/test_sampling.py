@@ -226,6 +226,17 @@ def test_a_record_holds_further_arguments_only_if_they_are_given():
     }
 
 
+def test_a_record_says_where_images_were_guided_unless_it_was_everywhere():
+    pipeline = ddpm()
+    pipeline.register_to_config(guidance_interval=[0.25, 0.75])
+    sampler = Sampler(pipeline, SHAPE, seed=7, batch_size=4, arguments={"guidance_scale": 2.0}, is_quiet=True)
+
+    assert sampling_record(sampler, 10, {})["guidance_interval"] == [0.25, 0.75]
+    for plain in ({"guidance_interval": (0.0, 1.0)}, {"guidance_scale": 1.0}):
+        sampler.arguments = {"guidance_scale": 2.0} | plain
+        assert not {"guidance_interval", "arguments"} & sampling_record(sampler, 10, {}).keys()
+
+
 def test_batches_of_the_protocol_are_cached_by_all_that_decides_them(tmp_path, monkeypatch):
     monkeypatch.setenv("GENHUB_CACHE", str(tmp_path))
     pipeline = VAEPipeline(tiny_model("DenseVAE", num_class_embeds=3))

@@ -58,6 +58,7 @@ def test_each_evaluation_is_a_point_at_its_seconds_and_distance_on_the_line_of_i
         evaluation(50, value=2.0, rate=4.0),
         evaluation(10, value=5.0, rate=20.0),
         evaluation(10, value=3.0, rate=10.0, guidance_scale=2.0),
+        evaluation(10, value=2.5, rate=10.0, guidance_scale=2.0, guidance_interval=[0.25, 0.75]),
         evaluation(None, value=9.0, rate=500.0, sampler=None),
         evaluation(10, value=4.0, rate=8.0, scheduler_arguments={"use_karras_sigmas": True}),
         evaluation(None, value=8.0, rate=400.0, sampler=None, arguments={"truncation": 0.5}),
@@ -67,6 +68,7 @@ def test_each_evaluation_is_a_point_at_its_seconds_and_distance_on_the_line_of_i
     assert lines == {
         "DDIMScheduler": ([0.05, 0.25], [5.0, 2.0], [0.5, 0.2], ["10", "50"]),
         "DDIMScheduler, guidance 2": ([0.1], [3.0], [0.3], ["10"]),
+        "DDIMScheduler, guidance 2 from 0.25 to 0.75 of the steps": ([0.1], [2.5], [0.25], ["10"]),
         "DDIMScheduler, use_karras_sigmas True": ([0.125], [4.0], [0.4], ["10"]),
         "one pass": ([0.002], [9.0], [0.9], [""]),
         "one pass, truncation 0.5": ([0.0025], [8.0], [0.8], [""]),

@@ -94,7 +94,11 @@ def test_a_published_recipe_builds_parts_that_can_be_trained_and_a_pipeline_that
     recipe = tiny(name)
     shape = SHAPE if recipe.data.encode is None else LATENT_SHAPE
     sample = torch.zeros(2, shape.channels, shape.height, shape.width)
-    batch = {"sample": sample, "labels": torch.tensor([0, 1]), "input_ids": torch.tensor([[0, 2, 1], [0, 1, 1]])}
+    batch = {
+        "sample": sample,
+        "labels": torch.tensor([0, 1]),
+        "input_ids": torch.tensor([[0, 2, *[1] * 6], [0, *[1] * 7]]),
+    }
 
     components = recipe.build_components(SHAPE, LATENT_SHAPE, loaded(recipe))
     configs = [getattr(part, "config", None) for part in components.values()]

@@ -1,9 +1,11 @@
 """What a pipeline can do is what its class declares, and which classes it knows is what its config and network say."""
 
 import pytest
+import torch
 from diffusers import DDPMPipeline, DDPMScheduler
 from tiny import tiny_model
 from tiny_pipelines import PIPELINES, tiny_stable_diffusion
+from torch.testing import assert_close
 
 import genhub
 from genhub.repository.capabilities import Capabilities, call_arguments, capabilities_of, is_conditional
@@ -85,4 +87,28 @@ def test_a_pipeline_is_asked_for_a_number_for_classes_or_for_prompts():
     assert call_arguments(plain, 3) == {"batch_size": 3}
     assert call_arguments(conditional, 2, [1, 0]) == {"batch_size": 2, "class_labels": [1, 0]}
     assert call_arguments(text, 2, prompts=["a", "b"]) == {"prompt": ["a", "b"]}
-    assert call_arguments(text, 2) == {"prompt": ["", ""]}
+    assert call_arguments(text, 2) == {"prompt": "", "num_images_per_prompt": 2}
+
+
+def test_a_text_encoder_is_run_once_for_each_prompt_of_a_call():
+    pipe, encoded = tiny_stable_diffusion(), []
+    pipe.text_encoder.register_forward_pre_hook(lambda module, inputs: encoded.append(len(inputs[0])))
+    few_steps = {"num_inference_steps": 3, "output_type": "latent"}
+
+    pipe(**call_arguments(pipe, 4, prompts=["a"] * 4), **few_steps, guidance_scale=1.0)
+    assert encoded == [1]
+    pipe(**call_arguments(pipe, 3, prompts=["a", "b", "a"]), **few_steps, guidance_scale=1.0)
+    assert encoded == [1, 3]
+    pipe(**call_arguments(pipe, 4, prompts=["a"] * 4), **few_steps, guidance_scale=2.0)
+    assert encoded == [1, 3, 1, 1]  # and the empty one
+
+
+def test_images_of_one_prompt_are_those_of_a_list_of_copies():
+    pipe = tiny_stable_diffusion()
+    options = {"num_inference_steps": 2, "output_type": "pt"}
+
+    def images(**prompts):
+        generators = [torch.Generator().manual_seed(seed) for seed in range(3)]
+        return pipe(**prompts, **options, generator=generators).images
+
+    assert_close(images(**call_arguments(pipe, 3, prompts=["a bag"] * 3)), images(prompt=["a bag"] * 3))

@@ -101,7 +101,7 @@ def test_the_commands_train_the_same_again(overrides, processes, commands):
         ("DDPMPipeline, scheduler of genhub", "DDPMPipeline", "pipe(batch_size=16).images"),
         ("ImageClassificationPipeline", "DiffusionPipeline", "pipe(image).labels"),
         ("AutoencoderPipeline", "DiffusionPipeline", "pipe.decode(codes).images"),
-        ("StableDiffusionPipeline", "StableDiffusionPipeline", 'pipe(["a prompt"] * 16).images'),
+        ("StableDiffusionPipeline", "StableDiffusionPipeline", 'pipe("a prompt", num_images_per_prompt=16).images'),
     ],
 )
 def test_the_card_loads_in_plain_diffusers_with_trust_only_where_source_travels(name, load, call):

@@ -71,8 +71,8 @@ def test_other_tokens_make_another_model(repo, tmp_path):
 def test_the_card_shows_a_prompt_and_the_settings_that_the_model_was_made_for(repo):
     text = (repo / "README.md").read_text()
 
-    call = 'images = pipe(["a dark ankle boot"] * 16, num_inference_steps=20, guidance_scale=2.0).images'
-    assert text.count(call) == 2  # with genhub and without it
+    call = '"a dark ankle boot", num_images_per_prompt=16, num_inference_steps=20, guidance_scale=2.0'
+    assert text.count(f"images = pipe({call}).images") == 2  # with genhub and without it
     assert "pipeline_tag: text-to-image" in text
 
 
