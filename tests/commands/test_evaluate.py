@@ -12,8 +12,10 @@ from PIL import Image as Picture
 from safetensors.torch import load_file, save_file
 from worlds import run
 
-from genhub import evaluate, train
+from genhub import evaluate, recipes, train
+from genhub.data import load
 from genhub.evaluation.features import pinned_spaces
+from genhub.evaluation.generation import Evaluator
 from genhub.evaluation.generation_metrics import METRICS
 from genhub.evaluation.sampling import Sampler
 from genhub.utils.files import sha256
@@ -74,6 +76,30 @@ def test_every_metric_is_in_the_file_and_on_the_card(evaluated_repo):
     assert "has not been measured" not in card.text
     with Picture.open(evaluated_repo / "closest.png") as picture:
         assert picture.size == (8 * 58 + 2, 4 * 58 + 2)
+
+
+def test_copies_are_looked_for_among_the_images_that_the_model_was_trained_on(repo, quick, monkeypatch):
+    compared, own = [], load(recipes.load(repo / "recipe.yaml").data, "train").images
+    measure = Evaluator.memorisation
+    monkeypatch.setattr(
+        Evaluator, "memorisation", lambda self, images, seen: compared.append(seen) or measure(self, images, seen)
+    )
+
+    evaluate(str(repo), **quick)
+
+    assert len(compared) == 1
+    assert torch.equal(compared[0], own)
+
+
+def test_without_its_training_images_a_model_is_judged_but_not_searched_for_copies(repo, quick, capsys):
+    recipe = repo / "recipe.yaml"
+    source = recipes.load(recipe).data.source
+    recipe.write_text(recipe.read_text().replace(source, "./gone"))
+
+    evaluate(str(repo), **quick)
+
+    assert newest(repo)["memorisation"] == {}
+    assert "no memorisation: the training images are not available" in capsys.readouterr().err
 
 
 def test_a_repeated_evaluation_draws_nothing_anew_and_takes_the_place_of_the_first(evaluated, quick, monkeypatch):

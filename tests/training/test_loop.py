@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from tiny import PATCH_UNET
+from tiny_recipes import tiny_text_recipe
 from worlds import run, weights
 
 import genhub
@@ -236,11 +237,14 @@ def test_a_phase_may_rest(tmp_path, tiny):
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
-def test_a_compiled_model_learns_the_same_and_is_saved_the_same(tmp_path, tiny):
+@pytest.mark.parametrize("name", ["stacked-ae", "text-to-image"])  # the latter trains networks within a module
+def test_a_compiled_model_learns_the_same_and_is_saved_the_same(name, tmp_path, tiny, tiny_always):
     tiny = {key: value for key, value in tiny.items() if key.split(".")[0] in ("data", "training")}
-    plain = trusted_train("stacked-ae", tmp_path / "plain", overrides=tiny)
+    if name == "text-to-image":
+        name, tiny = str(tiny_text_recipe(tiny_always, tmp_path / "text.yaml")), {}
+    plain = trusted_train(name, tmp_path / "plain", overrides=tiny)
 
-    compiled = trusted_train("stacked-ae", tmp_path / "compiled", overrides=tiny | {"training.compile": True})
+    compiled = trusted_train(name, tmp_path / "compiled", overrides=tiny | {"training.compile": True})
 
     one, two = weights(plain), weights(compiled)
     assert one.keys() == two.keys()
