@@ -105,11 +105,11 @@ class Captions:
         choices = itertools.product(range(len(self.names)), _combinations(), range(len(TEMPLATES)))
         return ["", *(self.caption(*choice) for choice in choices)]
 
-    def examples(self, count: int) -> list[str]:
-        """Returns captions of all classes in turn, with all attributes in turn."""
+    def examples(self) -> list[str]:
+        """Returns a caption of each class with each choice of attributes, all classes and all attributes in turn."""
         words, classes = _combinations(), len(self.names)
         shift = math.lcm(classes, len(words))  # after which all classes would meet the same words again
-        chosen = [words[(index + index // shift) % len(words)] for index in range(count)]
+        chosen = [words[(index + index // shift) % len(words)] for index in range(classes * len(words))]
         return [self.caption(index % classes, found, template=1) for index, found in enumerate(chosen)]
 
     def agreement(self, captions: Sequence[str], images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

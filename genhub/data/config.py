@@ -19,7 +19,8 @@ class DataConfig:
         streaming: read the data set while training instead of loading it first.
         memory_limit_gb: a larger set is decoded by `workers` processes while training.
         shuffle_buffer: size of the buffer that a stream is shuffled in, in images.
-        captions: `templates` writes a caption of each image, from its class and what is measured on it; None does not.
+        captions: of each image, for a model that reads them: `templates` writes them, from its class and what is
+            measured on it; another name is that of a column of texts.
         caption_length: tokens of a caption with its two ends, to which it is filled up or cut.
         encode: component that encodes the images once; all others are trained on its latents.
         standardise: give the latents mean 0 and variance 1, by the scaling and biases of an `AutoencoderKL`; not for a
@@ -55,9 +56,12 @@ class DataConfig:
             raise ValueError(f"`data.padding` must be at least 0, got {self.padding}.")
         if self.channels not in (None, 1, 3):
             raise ValueError(f"`data.channels` must be 1 or 3, got {self.channels}.")
-        if self.captions not in (None, "templates"):
-            raise ValueError(f"`data.captions` must be templates, got {self.captions!r}.")
         if self.caption_length < 3:
             raise ValueError(f"`data.caption_length` must be at least 3, got {self.caption_length}.")
         if self.workers < 1 or self.shuffle_buffer < 1:
             raise ValueError("`data.workers` and `data.shuffle_buffer` must be at least 1.")
+
+    @property
+    def caption_column(self) -> str | None:
+        """The column of the captions, if they are not written."""
+        return None if self.captions == "templates" else self.captions

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self, cast
 
+import numpy as np
 import torch
 
 from genhub.utils.randomness import keyed_generator
@@ -124,13 +125,15 @@ class Images(InMemory):
     Args:
         labels: int64 (N,).
         class_names: in the order of the labels.
-        input_ids: int64 (N, T), the tokens of a text for each image.
+        input_ids: int64 (N, T), the tokens of a caption of each image.
+        captions: str (N,), from a column of the data set.
     """
 
     images: torch.Tensor
     labels: torch.Tensor | None = None
     class_names: tuple[str, ...] | None = None
     input_ids: torch.Tensor | None = None
+    captions: np.ndarray | None = None
 
     def __post_init__(self):
         if self.images.dtype != torch.uint8:
@@ -138,6 +141,12 @@ class Images(InMemory):
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def __getitem__(self, index: slice | torch.Tensor) -> "Images":
+        part = super().__getitem__(index)
+        if self.captions is None:
+            return part
+        return replace(part, captions=self.captions[index if isinstance(index, slice) else index.cpu().numpy()])
 
     def sample(self, index: torch.Tensor | slice) -> torch.Tensor:
         return to_model_range(self.images[index])

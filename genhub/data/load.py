@@ -19,7 +19,15 @@ from genhub.data.idx import idx_files, read_idx
 from genhub.data.images import Images
 from genhub.data.lazy import Lazy
 from genhub.data.points import Points, points
-from genhub.data.sources import count_images, disable_decoding, find_columns, open_dataset, read_column, source_folder
+from genhub.data.sources import (
+    check_text_column,
+    count_images,
+    disable_decoding,
+    find_columns,
+    open_dataset,
+    read_column,
+    source_folder,
+)
 from genhub.utils.randomness import keyed_generator
 
 
@@ -35,12 +43,15 @@ def load(config: DataConfig, split: str = "train") -> Images | Lazy:
         raise ValueError(f"`split` must be train, val or test, got {split!r}.")
     file_split = "test" if split == "test" else "train"
     folder = source_folder(config)
-    if config.source == "points":
-        data = Points(points(file_split))
-    elif (paths := idx_files(folder, file_split)) is not None:
-        data = _load_idx(*paths, config)
-    else:
+    paths = None if config.source == "points" else idx_files(folder, file_split)
+    if config.source != "points" and paths is None:
         data = _load_dataset(folder, file_split, config)
+    elif config.caption_column is not None:
+        raise ValueError(
+            f"`data.captions` must be templates: {config.source} has no columns, got {config.captions!r}."
+        )
+    else:
+        data = Points(points(file_split)) if paths is None else _load_idx(*paths, config)
     data = data if split == "test" else _train_or_val(data, split, config)
     return _pad(data, config.padding) if config.padding else data
 
@@ -75,6 +86,8 @@ def _load_dataset(folder: Path, split: str, config: DataConfig) -> Images | Lazy
     dataset = open_dataset(folder, split, config)
     features = dataset.features or {}  # a stream of files that hold no images may not know its features
     image, label = find_columns(features, config.source)
+    if config.caption_column is not None:
+        check_text_column(features, config.caption_column)
     class_names = None if label is None else getattr(features[label], "names", None)
     class_names = tuple(class_names) if class_names else None
     dataset = disable_decoding(dataset, image)
@@ -97,7 +110,11 @@ def _load_dataset(folder: Path, split: str, config: DataConfig) -> Images | Lazy
         cell = table[image][index].as_py() or {}
         return f"Image {index} ({cell.get('path') or 'without a name'}) of {config.source}"
 
-    return Images(decode_cached(read_column(table[image]), config, describe), labels, class_names)
+    images = Images(decode_cached(read_column(table[image]), config, describe), labels, class_names)
+    if config.caption_column is None:
+        return images
+    texts = [text or "" for text in table[config.caption_column].to_pylist()]
+    return replace(images, captions=np.array(texts, dtype=object))
 
 
 def _mix_classes(dataset: Any, label: str) -> Any:

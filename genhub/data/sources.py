@@ -10,6 +10,7 @@ import numpy as np
 
 from genhub.data.config import DataConfig
 from genhub.data.decode import File
+from genhub.utils.spelling import did_you_mean
 
 SAMPLE = Path(__file__).parent.parent / "sample"
 ALTERNATIVES = (
@@ -93,6 +94,16 @@ def find_columns(features, source: str) -> tuple[str, str | None]:
     if not labels and isinstance(label, Value) and label.dtype.startswith(("int", "uint")):
         labels = ["label"]
     return images[0], labels[0] if labels else None
+
+
+def check_text_column(features, column: str) -> None:
+    """Raises ValueError if `column` is none of texts."""
+    from datasets import Value
+
+    texts = [name for name, kind in features.items() if isinstance(kind, Value) and kind.dtype.endswith("string")]
+    if column not in texts:
+        found = f"a column of texts ({', '.join(texts)})" if texts else "left out: there is no column of texts"
+        raise ValueError(f"`data.captions` must be templates or {found}, got {column!r}{did_you_mean(column, texts)}.")
 
 
 def read_column(column) -> list[File]:

@@ -118,7 +118,7 @@ class Sampler:
     Args:
         shape: (C, H, W) of the images, checked.
         classes: number of classes to ask for in turn, equally often; None for an unconditional pipeline.
-        captions: texts to ask for in turn, each with its class, for a pipeline that takes prompts.
+        captions: texts to ask for in turn, each with its class if it has one, for a pipeline that takes prompts.
         padding: black pixels around the images that the pipeline makes; they are cut off.
         arguments: further arguments of the pipeline's call, such as `num_inference_steps`.
         key: identifies the weights, so that an interrupted run is resumed from the cache; None caches nothing.
@@ -130,7 +130,7 @@ class Sampler:
     seed: int
     batch_size: int
     classes: int | None = None
-    captions: Sequence[tuple[str, int]] | None = None
+    captions: Sequence[tuple[str, int | None]] | None = None
     padding: int = 0
     arguments: dict = field(default_factory=dict)
     key: str | None = None
@@ -144,14 +144,14 @@ class Sampler:
     def labels(self, count: int) -> torch.Tensor | None:
         """Returns the class to ask for of each of `count` images, (N,)."""
         if self.captions is not None:
-            return torch.tensor([self.captions[index % len(self.captions)][1] for index in range(count)])
+            labels = [self.captions[index % len(self.captions)][1] for index in range(count)]
+            return None if None in labels else torch.tensor(labels)
         return None if self.classes is None else torch.arange(count) % self.classes
 
     def prompts(self, count: int) -> list[str] | None:
         """Returns the text to ask for of each of `count` images."""
-        if self.captions is None:
-            return None
-        return [self.captions[index % len(self.captions)][0] for index in range(count)]
+        asked = self.captions
+        return None if asked is None else [asked[index % len(asked)][0] for index in range(count)]
 
     def conditions(self, rows: slice) -> dict[str, list]:
         """Returns what the images in `rows` are asked for by."""

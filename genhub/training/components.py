@@ -1,6 +1,7 @@
 """The components of a recipe: loaded from repositories, started from other weights, or built."""
 
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -23,6 +24,7 @@ from genhub.training.encoder import check_standardisable, encoder_key, encoder_o
 from genhub.training.pretrained import load_component, load_pretrained
 
 MAX_LENGTH = 4096  # of a text, in tokens
+MAX_PROMPTS = 64  # from a column of captions
 
 
 class ComponentBuilder:
@@ -37,14 +39,14 @@ class ComponentBuilder:
 
     def __init__(self, recipe: Recipe, accelerator: Accelerator, load_weights: bool):
         self.recipe, self.accelerator, self.load_weights = recipe, accelerator, load_weights
-        self.captions: Captions | None = None
+        self.prompts: list[str] | None = None
         self.loaded: dict[str, Any] = {
             name: load_component(source, name) for name, source in recipe.pretrained.items()
         }
 
     def caption(self, images: Images | Lazy, held_out: Images | None) -> tuple[Images | Lazy, Images | None]:
-        """Returns the images with the tokens of their captions, if the recipe has `data.captions`. The tokenizer is
-        learnt from the captions, unless the recipe loads one.
+        """Returns the images with the tokens of their captions, if the recipe has `data.captions`, and sets `prompts`
+        to be asked for in turn. The tokenizer is learnt from the captions, unless the recipe loads one.
 
         Raises:
             ValueError: the images are not in memory, no captions can be written of them, or one is too long.
@@ -54,24 +56,34 @@ class ComponentBuilder:
             return images, held_out
         if not isinstance(images, Images):
             raise ValueError("`data.captions` must be left out of data that are decoded while training.")
-        rule = self.captions = Captions.fit(images)
-        captions = rule.write(images)
+        captions_of, every, self.prompts = (
+            _by_templates(images) if config.caption_column is None else _by_column(images)
+        )
         is_loaded = "tokenizer" in self.loaded
         if not is_loaded:
             self._check_encoders()
-            self.loaded["tokenizer"] = train_tokenizer(captions, config.caption_length)
+            self.loaded["tokenizer"] = train_tokenizer(captions_of(images), config.caption_length)
         tokenizer = self.loaded["tokenizer"]
-        longest = max(map(len, tokenizer(rule.all(), verbose=False)["input_ids"]))
-        if not longest <= tokenizer.model_max_length <= MAX_LENGTH:
-            key = "`model_max_length` of `components.tokenizer`" if is_loaded else "`data.caption_length`"
+        key = "`model_max_length` of `components.tokenizer`" if is_loaded else "`data.caption_length`"
+        tokens = tokenizer(every, max_length=MAX_LENGTH + 1, truncation=True)["input_ids"]  # without a warning
+        self._check_length(tokenizer.model_max_length, tokens, key)
+        images = replace(images, input_ids=tokenize(tokenizer, captions_of(images)))
+        if held_out is not None:
+            held_out = replace(held_out, input_ids=tokenize(tokenizer, captions_of(held_out)))
+        return images, held_out
+
+    def _check_length(self, length: int, tokens: Sequence[list[int]], key: str):
+        """Refuses a number of tokens that captions by templates do not fit into; says how many others are cut."""
+        lengths = [*map(len, tokens)]
+        longest, cut = max(lengths), sum(own > length for own in lengths)
+        fits = cut == 0 or self.recipe.data.caption_column is not None
+        if not (fits and length <= MAX_LENGTH):
             raise ValueError(
                 f"{key} must lie in {longest}..{MAX_LENGTH}, as the longest caption has {longest} tokens, got "
-                f"{tokenizer.model_max_length}."
+                f"{length}."
             )
-        images = replace(images, input_ids=tokenize(tokenizer, captions))
-        if held_out is not None:
-            held_out = replace(held_out, input_ids=tokenize(tokenizer, rule.write(held_out)))
-        return images, held_out
+        if cut and self.accelerator.is_main_process:
+            print(f"{cut:,} of {len(lengths):,} captions are cut: {key} is {length}", file=sys.stderr)
 
     def _check_encoders(self):
         """Refuses an encoder of texts that knows other tokens than the captions teach."""
@@ -146,3 +158,26 @@ class ComponentBuilder:
         if self.accelerator.is_main_process:
             total = len(module.state_dict())
             print(f"{name} starts from {len(names)} of its {total} tensors in {weights}", file=sys.stderr)
+
+
+def _by_templates(images: Images) -> tuple[Callable[[Images], list[str]], list[str], list[str]]:
+    """Returns a function that writes the captions of images, all that it can write, and some to ask for."""
+    rule = Captions.fit(images)
+    return rule.write, rule.all(), rule.examples()
+
+
+def _by_column(images: Images) -> tuple[Callable[[Images], list[str]], list[str], list[str]]:
+    """Returns the same of captions that come with the images.
+
+    Raises:
+        ValueError: all are empty.
+    """
+
+    def captions_of(images: Images) -> list[str]:
+        return cast(Any, images.captions).tolist()
+
+    captions = captions_of(images)
+    prompts = [*dict.fromkeys(filter(None, captions))][:MAX_PROMPTS]
+    if not prompts:
+        raise ValueError("`data.captions` must be a column that holds texts: all are empty.")
+    return captions_of, captions, prompts

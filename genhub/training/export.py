@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from genhub import plotting
-from genhub.data import Captions, Images, Lazy, Points
+from genhub.data import Images, Lazy, Points
 from genhub.evaluation.protocol import to_bytes
 from genhub.evaluation.sampling import sample
 from genhub.recipes.recipe import Recipe
@@ -32,7 +32,7 @@ class Exporter:
     Args:
         components: of the pipeline, by name.
         train, held_out: images, not latents.
-        captions: the rule that a pipeline that takes prompts is asked by.
+        prompts: texts that a pipeline that takes them is asked for, in turn.
     """
 
     def __init__(
@@ -44,11 +44,11 @@ class Exporter:
         held_out: Images | None,
         progress: Progress,
         accelerator: Accelerator,
-        captions: Captions | None = None,
+        prompts: Sequence[str] | None = None,
     ):
         self.recipe, self.components, self.averages = recipe, components, averages
         self.train, self.held_out, self.progress, self.accelerator = train, held_out, progress, accelerator
-        self.captions, self.is_averaged = captions, False
+        self.prompts, self.is_averaged = prompts, False
         self.modules = {name: part for name, part in components.items() if isinstance(part, nn.Module)}
         self.capabilities = capabilities_of(recipe.build_pipeline(components))
         self.generates = self.capabilities.can("generate")
@@ -75,8 +75,8 @@ class Exporter:
         """Yields the pipeline of the averaged weights for as long as the block lasts."""
         with self.averaged_weights(), evaluation_mode(self.modules.values()):
             pipeline = self.recipe.build_pipeline(self.components)
-            if self.captions is not None:
-                pipeline.example_prompt = self.captions.examples(4 * len(self.captions.names))[-1]
+            if self.prompts:
+                pipeline.example_prompt = self.prompts[-1]
             pipeline.set_progress_bar_config(disable=True)
             yield pipeline
 
@@ -98,11 +98,8 @@ class Exporter:
         return to_bytes(images, (shape.channels, shape.height, shape.width))  # refuses in all processes, or in none
 
     def _prompts(self, indices: Sequence[int]) -> list[str] | None:
-        """Returns the texts to ask for, the captions of all classes and attributes in turn."""
-        if self.captions is None:
-            return None
-        examples = self.captions.examples(max(indices) + 1)
-        return [examples[index] for index in indices]
+        """Returns the texts to ask for, if the pipeline takes any."""
+        return self.prompts and [self.prompts[index % len(self.prompts)] for index in indices]
 
     def samples(self) -> tuple[torch.Tensor, float]:
         """Returns `training.num_samples` images (N, C, H, W) in [0, 1] and the seconds that they took; for a pipeline

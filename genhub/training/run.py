@@ -88,7 +88,7 @@ class Run:
                 raise ValueError(f"`training.ema.{name}` must be left out: the component is not trained.")
         self.averages = {name: MovingAverage(self.modules[name], decay) for name, decay in self.config.ema.items()}
         parts = (self.components, self.averages, self.images, self.held_out)
-        self.exporter = Exporter(recipe, *parts, self.progress, self.accelerator, self.captions)
+        self.exporter = Exporter(recipe, *parts, self.progress, self.accelerator, self.prompts)
         self.monitor = self._quality_monitor()
 
     def _load_data(self):
@@ -110,7 +110,7 @@ class Run:
         torch.manual_seed(seed_of("weights", self.config.seed))
         builder = ComponentBuilder(recipe, accelerator, load_weights=not self.folder.has_checkpoints)
         self.train_data, self.val_data = builder.encode(*builder.caption(self.images, self.held_out))
-        self.captions = builder.captions
+        self.prompts = builder.prompts
         self.components = builder.build(self.images.measure(), self.train_data.measure())
         self.modules = {name: part for name, part in self.components.items() if isinstance(part, nn.Module)}
         layout = torch.channels_last if self.config.channels_last else torch.preserve_format

@@ -1,13 +1,16 @@
 """Evaluation of a model that takes prompts: it is asked for captions, and what they say is measured."""
 
 import json
+from dataclasses import replace
 
+import numpy as np
 import torch
 from tiny_pipelines import tiny_stable_diffusion
 from tiny_recipes import tiny_latent_recipe, tiny_text_recipe
 
 from genhub import evaluate, train
-from genhub.data import Captions, DataConfig, load
+from genhub.data import Captions, DataConfig, Images, load
+from genhub.evaluation.prompts import attribute_fidelity, captions_to_ask
 from genhub.evaluation.sampling import Sampler
 
 CALL = {"num_inference_steps": 1, "guidance_scale": 1.0}
@@ -16,17 +19,30 @@ CALL = {"num_inference_steps": 1, "guidance_scale": 1.0}
 def test_captions_are_asked_for_in_turn_and_padding_is_cut_off():
     asked, pipe = [], tiny_stable_diffusion()
     encode = pipe.encode_prompt
-    pipe.encode_prompt = lambda prompt, *rest, **options: asked.extend(prompt) or encode(prompt, *rest, **options)
+    pipe.encode_prompt = lambda prompt, *rest, **options: asked.append(prompt) or encode(prompt, *rest, **options)
     captions = [("a bag", 8), ("a shirt", 6), ("a coat", 4)]
     options = {"seed": 0, "batch_size": 2, "arguments": CALL, "is_quiet": True}
     sampler = Sampler(pipe, (1, 12, 12), captions=captions, padding=2, **options)
 
     images, _ = sampler.draw(5)
 
-    assert asked == ["a bag", "a shirt", "a coat", "a bag", "a shirt"]
+    assert asked == [["a bag", "a shirt"], ["a coat", "a bag"], "a shirt"]
     assert sampler.labels(5).tolist() == [8, 6, 4, 8, 6]
     whole, _ = Sampler(pipe, (1, 16, 16), captions=captions, **options).draw(5)
     assert torch.equal(images, whole[:, :, 2:-2, 2:-2])
+
+
+def test_captions_of_a_column_are_asked_for_and_no_rule_checks_them():
+    texts = np.array(["a dark bag", "", "a wide coat"], dtype=object)
+    images = Images(torch.zeros(3, 1, 16, 16).byte(), captions=texts)
+    labelled = replace(images, labels=torch.tensor([8, 4, 4]), class_names=("coat", "bag"))
+
+    for data, labels in ((images, None), (labelled, [8, 4, 4])):
+        sampler = Sampler(tiny_stable_diffusion(), (1, 16, 16), 0, 2, captions=captions_to_ask(data, data))
+        assert sampler.prompts(4) == ["a dark bag", "", "a wide coat", "a dark bag"]
+        found = sampler.labels(3)
+        assert labels == (None if found is None else found.tolist())
+    assert attribute_fidelity(labelled, sampler.prompts(3), labelled.images, labelled.labels) == []
 
 
 def test_what_prompts_say_is_measured_and_so_is_what_the_autoencoder_loses(tmp_path, tiny, quick):

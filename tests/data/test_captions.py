@@ -1,11 +1,15 @@
 """Captions tell what their rule measures, as often as they should, and can be checked by it."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
+from datasets import Dataset, Features, Image, Value
+from PIL import Image as Picture
 from torch.testing import assert_close
 
-from genhub.data import Images
+from genhub.data import DataConfig, Images, load
 from genhub.data.captions import ATTRIBUTES, Captions, brightness, width
 
 NAMES = ("T-shirt/top", "Ankle boot")
@@ -99,9 +103,49 @@ def test_names_that_captions_cannot_tell_apart_are_refused(names, message):
 def test_examples_name_all_classes_and_all_attributes_in_turn():
     captions = Captions(("t-shirt", "ankle boot"), {})
 
-    examples = captions.examples(18)
+    examples = captions.examples()
 
     assert examples[:3] == ["a t-shirt", "a narrow ankle boot", "a wide t-shirt"]
-    assert len(set(examples)) == 18
-    assert len(set(Captions(("bag", "shirt", "coat"), {}).examples(27))) == 27
+    assert len(set(examples)) == len(examples) == 18
+    assert len(set(Captions(("bag", "shirt", "coat"), {}).examples())) == 27
     assert set(examples) < set(captions.all())
+
+
+def captioned(folder, texts, **columns):
+    """A data set of flat images with a caption each, as bright as their caption is long."""
+    images = [Picture.new("L", (16, 16), 3 * len(text or "")) for text in texts]
+    features = Features({"image": Image(), "text": Value("string"), "number": Value("int64")})
+    rows = {"image": images, "text": texts, "number": list(range(len(texts)))}
+    for split in ("train", "test"):
+        Dataset.from_dict(rows, features).to_parquet(folder / f"{split}.parquet")
+    return str(folder)
+
+
+def test_a_column_of_captions_stays_with_its_images(tmp_path):
+    texts = ["a bag", None, "a wide coat", "two shoes"] * 5
+    config = DataConfig(captioned(tmp_path, texts), val_size=4, captions="text")
+
+    images, held_out = load(config), load(config, "val")
+
+    assert images.captions.tolist() == [text or "" for text in texts[:16]]
+    assert held_out.captions.tolist() == ["a bag", "", "a wide coat", "two shoes"]
+    for part in (images[3:9], images.choose(5, seed=0), images[torch.tensor([7, 0])]):
+        assert [3 * len(text) for text in part.captions] == part.images[:, 0, 0, 0].tolist()
+    assert load(replace(config, captions=None)).captions is None
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        ("txt", r"must be templates or a column of texts \(text\), got 'txt' \(did you mean 'text'\?\)"),
+        ("number", r"must be templates or a column of texts \(text\), got 'number'"),
+    ],
+)
+def test_a_column_of_no_texts_is_refused(tmp_path, column, message):
+    with pytest.raises(ValueError, match=message):
+        load(DataConfig(captioned(tmp_path, ["a"] * 8), val_size=2, captions=column))
+
+
+def test_data_without_columns_have_no_column_of_captions():
+    with pytest.raises(ValueError, match="`data.captions` must be templates: points has no columns, got 'text'"):
+        load(DataConfig("points", captions="text"))

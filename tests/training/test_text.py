@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from datasets import Dataset, Features, Image, Value
 from diffusers import StableDiffusionPipeline
 from fresh import run
+from PIL import Image as Picture
 from safetensors.torch import load_file
 from tiny_recipes import tiny_text_recipe
 
@@ -71,7 +73,7 @@ def test_other_tokens_make_another_model(repo, tmp_path):
 def test_the_card_shows_a_prompt_and_the_settings_that_the_model_was_made_for(repo):
     text = (repo / "README.md").read_text()
 
-    call = '"a dark ankle boot", num_images_per_prompt=16, num_inference_steps=20, guidance_scale=2.0'
+    call = '"a bright wide ankle boot", num_images_per_prompt=16, num_inference_steps=20, guidance_scale=2.0'
     assert text.count(f"images = pipe({call}).images") == 2  # with genhub and without it
     assert "pipeline_tag: text-to-image" in text
 
@@ -140,7 +142,10 @@ def test_calls_that_name_no_guidance_or_steps_have_those_of_the_recipe(repo, tmp
             {"components.text_encoder.max_position_embeddings": 8},
             "`components.text_encoder.max_position_embeddings` must be at least 16, got 8",
         ),
-        ({"data.captions": "poems"}, "`data.captions` must be templates, got 'poems'"),
+        (
+            {"data.captions": "poems"},
+            "`data.captions` must be templates or left out: there is no column of texts, got 'poems'",
+        ),
         ({"data.caption_length": 2}, "`data.caption_length` must be at least 3"),
         (
             {"data.caption_length": 6},
@@ -161,3 +166,34 @@ def test_a_mistake_is_one_clear_error_and_nothing_is_written(tmp_path, recipe, c
         genhub.train(recipe, tmp_path / "run", overrides=change)
 
     assert not (tmp_path / "run").exists()
+
+
+def test_captions_of_a_column_are_learnt_asked_for_and_cut_where_they_are_too_long(
+    tmp_path, recipe, tiny_always, capsys
+):
+    texts = ["a small square", "a large square", "", "a square that is neither small nor large but somewhere between"]
+    features = Features({"image": Image(), "text": Value("string")})
+    images = [Picture.new("L", (28, 28), 60 * (index % 4)) for index in range(160)]
+    rows = {"image": images, "text": texts * 40}
+    for split in ("train", "test"):
+        Dataset.from_dict(rows, features).to_parquet(tmp_path / f"data/{split}.parquet")
+    column = {"data.source": str(tmp_path / "data"), "data.captions": "text", "data.val_size": 16}
+
+    repo = genhub.train(recipe, tmp_path / "repo", overrides=column | {"data.caption_length": 8})
+
+    pipe = StableDiffusionPipeline.from_pretrained(repo)
+    assert len(pipe.tokenizer("a large square")["input_ids"]) == 5
+    assert pipe.text_encoder.config.max_position_embeddings == 8
+    assert "36 of 144 captions are cut: `data.caption_length` is 8" in capsys.readouterr().err
+    assert f'pipe("{texts[-1]}"' in (repo / "README.md").read_text()
+
+
+def test_a_column_without_any_caption_is_refused(tmp_path, recipe):
+    features = Features({"image": Image(), "text": Value("string")})
+    rows = {"image": [Picture.new("L", (28, 28), 9)] * 160, "text": [None, ""] * 80}
+    Dataset.from_dict(rows, features).to_parquet(tmp_path / "data/train.parquet")
+
+    column = {"data.source": str(tmp_path / "data"), "data.captions": "text", "data.val_size": 16}
+
+    with pytest.raises(ValueError, match="`data.captions` must be a column that holds texts: all are empty"):
+        genhub.train(recipe, tmp_path / "run", overrides=column)
