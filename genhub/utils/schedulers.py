@@ -1,4 +1,4 @@
-"""Schedulers made from each other's configs, with the options that they read although no constructor lists them."""
+"""Schedulers made from each other's configs, with options in these that no constructor lists."""
 
 import inspect
 from collections.abc import Mapping, Sequence
@@ -7,26 +7,37 @@ from typing import Any
 import torch
 from diffusers import SchedulerMixin
 
-UNDECLARED = ("sigma_min", "sigma_max")  # ends of the Karras, exponential and beta noise levels
+ENDS = ("sigma_min", "sigma_max")  # of the Karras, exponential and beta noise levels, which constructors may not list
+CLIPPING = "clip_sample"  # is kept for other schedulers that are made from the config; true if it does not say
+UNDECLARED = (*ENDS, CLIPPING)
 
 
 def undeclared_options(cls: type) -> tuple[str, ...]:
-    """Returns the options that a scheduler class reads from its config and does not declare."""
+    """Returns the options that the config of a scheduler class may hold although the class does not declare them."""
+    if not issubclass(cls, SchedulerMixin):
+        return ()
     parameters = inspect.signature(cls).parameters
-    reads = issubclass(cls, SchedulerMixin) and "use_karras_sigmas" in parameters
-    return tuple(name for name in UNDECLARED if reads and name not in parameters)
+    known = [
+        *(ENDS if "use_karras_sigmas" in parameters else ()),
+        *((CLIPPING,) if "beta_schedule" in parameters else ()),
+    ]
+    return tuple(name for name in known if name not in parameters)
 
 
 def register_undeclared(scheduler: Any, options: dict[str, Any]) -> None:
     """Writes undeclared options into the config of `scheduler`, where `save_pretrained` keeps them.
 
     Raises:
-        ValueError: an option is not a positive number, or `sigma_min` is not below `sigma_max`.
+        ValueError: an end is not a positive number, `sigma_min` is not below `sigma_max`, or `clip_sample` is no truth
+            value.
     """
-    for name, value in options.items():
+    if not isinstance(options.get(CLIPPING, False), bool):
+        raise ValueError(f"`scheduler.{CLIPPING}` must be true or false, got {options[CLIPPING]!r}.")
+    for name in ENDS:
+        value = options.get(name)
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not value > 0):
             raise ValueError(f"`scheduler.{name}` must be a number above 0, got {value!r}.")
-    low, high = (options.get(name) for name in UNDECLARED)
+    low, high = (options.get(name) for name in ENDS)
     if low is not None and high is not None and low >= high:
         raise ValueError(f"`scheduler.sigma_min` must be below `scheduler.sigma_max`, got {low} and {high}.")
     if options:

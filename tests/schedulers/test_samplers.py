@@ -162,7 +162,20 @@ def test_the_undeclared_options_are_those_that_the_sources_read():
         cls = getattr(diffusers, name) if name.endswith("Scheduler") else None
         if inspect.isclass(cls) and issubclass(cls, diffusers.SchedulerMixin) and not name.startswith("FlowMatch"):
             read = {*re.findall(r'hasattr\(self\.config, "(sigma_\w+)"\)', inspect.getsource(cls))}
-            assert {*undeclared_options(cls)} == read - {*inspect.signature(cls).parameters}, name
+            declared = {*inspect.signature(cls).parameters}
+            assert {*undeclared_options(cls)} - {"clip_sample"} == read - declared, name
+            assert ("clip_sample" in undeclared_options(cls)) == ("beta_schedule" in declared - {"clip_sample"}), name
+
+
+def test_a_solver_that_never_clips_passes_on_that_others_must_not(tmp_path):
+    section = {"class": "diffusers.DPMSolverMultistepScheduler", "clip_sample": False}
+    Spec("components.scheduler", section, (diffusers.SchedulerMixin,)).build().save_pretrained(tmp_path)
+    solver = diffusers.DPMSolverMultistepScheduler.from_pretrained(tmp_path)
+
+    for cls in (diffusers.DDIMScheduler, diffusers.DDPMScheduler, CosineDDPMScheduler):
+        assert cls.from_config(solver.config).config.clip_sample is False
+    with pytest.raises(ValueError, match="`scheduler.clip_sample` must be true or false, got 'no'"):
+        Spec("components.scheduler", section | {"clip_sample": "no"}, (diffusers.SchedulerMixin,)).build()
 
 
 @pytest.mark.parametrize("cls", ["genhub.CosineDDPMScheduler", "diffusers.DPMSolverMultistepScheduler"])
