@@ -72,6 +72,11 @@ class ConsistencyTuning(NoisePrediction):
         clips = scheduler.config.get("clip_sample")
         self.limit = scheduler.config.get("clip_sample_range", 1.0) if clips else math.inf
 
+    def check_labels(self, images) -> None:
+        """Requires a null class for guidance, too."""
+        super().check_labels(images)
+        self.check_null_class("guidance_scale", self.guidance_scale != 1, images.shape.num_classes)
+
     def consistency_loss(self, batch: Batch, step: Step) -> Losses:
         """Returns the mean of (f(x_t, t) - f(x_r, r))^2 / (1 - alpha_bar_t), without gradient through the second f,
         which is clipped as the scheduler does; where it is, f(x_t, t) may lie beyond it.

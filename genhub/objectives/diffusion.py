@@ -68,11 +68,15 @@ class NoisePrediction(Objective):
             ValueError: the network does not know all classes, or has no null class to drop labels to.
         """
         super().check_labels(images)
-        num_classes, embeds = images.shape.num_classes, self.num_class_embeds
-        if self.label_dropout and embeds and (num_classes is None or embeds != num_classes + 1):
+        self.check_null_class("label_dropout", bool(self.label_dropout), images.shape.num_classes)
+
+    def check_null_class(self, argument: str, is_needed: bool, num_classes: int | None) -> None:
+        """Raises ValueError if the network knows classes but no null class, and an argument needs one."""
+        embeds = self.num_class_embeds
+        if is_needed and embeds and (num_classes is None or embeds != num_classes + 1):
             raise ValueError(
                 "`components.unet.num_class_embeds` must be one more than the number of classes with "
-                f"`label_dropout`, for the null class, got {embeds} and {num_classes} classes."
+                f"`{argument}`, for the null class, got {embeds} and {num_classes} classes."
             )
 
     def denoising_loss(self, batch: Batch, step: Step) -> Losses:

@@ -56,7 +56,8 @@ def guidance_of(samples: dict[str, Any]) -> str | None:
         return None
     start, stop = samples.get("guidance_interval", (0, 1))  # recorded if not everywhere
     where = "" if (start, stop) == (0, 1) else f" from {start:g} to {stop:g} of the steps"
-    return f"guidance {samples['guidance_scale']:g}{where}"
+    kind = "autoguidance" if samples.get("autoguidance") else "guidance"
+    return f"{kind} {samples['guidance_scale']:g}{where}"
 
 
 def _metric_row(metric: dict[str, Any], reported: dict[str, float]) -> tuple[str, str, str]:

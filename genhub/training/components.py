@@ -100,7 +100,7 @@ class ComponentBuilder:
         `data.encode`.
 
         Raises:
-            ValueError: the encoder is not frozen, or cannot standardise its latents.
+            ValueError: the encoder is not frozen, takes images of other channels, or cannot standardise its latents.
         """
         recipe, config, name = self.recipe, self.recipe.data, self.recipe.data.encode
         if name is None:
@@ -111,6 +111,9 @@ class ComponentBuilder:
             self.loaded[name] = recipe.build_component(name, images.shape)
             self._load_weights(name, self.loaded[name])
         encoder = self.loaded[name].to(self.accelerator.device)
+        taken, given = encoder.config.get("in_channels"), images.shape.channels
+        if taken not in (None, given):
+            raise ValueError(f"`data.channels` must be {taken}, those of `components.{name}`, got images of {given}.")
         if config.standardise:
             check_standardisable(encoder)
 

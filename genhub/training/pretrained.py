@@ -37,7 +37,7 @@ def load_component(source: str, name: str) -> Any:
         reason = f"{repository} has no component {component!r}" if isinstance(error, KeyError) else error
         raise ValueError(
             f"`components.{name}.from` must be FOLDER/COMPONENT of a saved repository, got {source}. {reason}"
-            f"{_how_to_make(repository)}"
+            f"{_how_to_make(source, f'components.{name}.from')}"
         ) from error
 
 
@@ -56,8 +56,9 @@ def load_pretrained(weights: str, name: str, module: nn.Module) -> list[str]:
     try:
         saved = load_file(download(repository, required=file) / file)
     except (RepositoryError, SafetensorError) as error:
+        hint = _how_to_make(weights, section)
         raise ValueError(
-            f"`{section}` must be FOLDER/COMPONENT of saved weights, got {weights}. {error}{_how_to_make(repository)}"
+            f"`{section}` must be FOLDER/COMPONENT of saved weights, got {weights}. {error}{hint}"
         ) from error
     own = module.state_dict()
     shared = [key for key in saved if key in own]
@@ -73,10 +74,12 @@ def load_pretrained(weights: str, name: str, module: nn.Module) -> list[str]:
     return shared
 
 
-def _how_to_make(repository: str) -> str:
-    """Returns a sentence for errors, if the repository has the name of a recipe."""
-    name = Path(repository).name
-    return f" `genhub train {name}` makes it." if name in recipes.names() else ""
+def _how_to_make(source: str, key: str) -> str:
+    """Returns a sentence for errors, if FOLDER/COMPONENT has the name of a recipe."""
+    name, component = Path(source).parent.name, Path(source).name
+    if name not in recipes.names():
+        return ""
+    return f" `genhub train {name}` makes it; then `--{key} runs/{name}/{component}`."
 
 
 def download_recipe(source: str | os.PathLike) -> Path | None:

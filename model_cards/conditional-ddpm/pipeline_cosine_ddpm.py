@@ -6,9 +6,10 @@ known about it in every predicted x_0 (Wang et al. 2022, DDNM, arXiv 2212.00490,
 
 import difflib
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence, Sized
 from functools import partial
-from typing import Any, TypeGuard, cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -18,11 +19,73 @@ from diffusers.image_processor import PipelineImageInput, VaeImageProcessor
 from diffusers.pipelines.pipeline_utils import ImagePipelineOutput
 from diffusers.utils.torch_utils import randn_tensor
 
-Labels = int | str | list[int] | list[str] | torch.Tensor | None
+Labels = int | str | Sequence[int] | Sequence[str] | torch.Tensor | None
 Generators = torch.Generator | list[torch.Generator] | None
-Known = Callable[[torch.Tensor], torch.Tensor]  # x_0 -> x_0 with what is known about it in the place of its own
-OF_PIXELS = ("jump_length", "jump_n_sample", "operator")  # arguments of calls that keep what is known of an image
+Operator = Callable[[torch.Tensor], torch.Tensor]
+PIXEL_ARGUMENTS = ("jump_length", "jump_n_sample", "operator")  # of calls that keep what is known of an image
 LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue in a grey image (ITU-R BT.601), as in PIL
+
+
+class KnownPixels:
+    """Pixels of an image that is looked for.
+
+    Args:
+        images: (N, C, H, W) in [-1, 1].
+        is_known: (N, 1, H, W).
+    """
+
+    def __init__(self, images: torch.Tensor, is_known: torch.Tensor):
+        self.images, self.is_known = images, is_known
+
+    def __call__(self, x_0: torch.Tensor) -> torch.Tensor:
+        """Returns x_0 with these pixels in the place of its own."""
+        return torch.where(self.is_known, self.images, x_0)
+
+    def within_range(self, x_0: torch.Tensor) -> torch.Tensor:
+        """Returns x_0 with these pixels, in [-1, 1]."""
+        return self(x_0.clamp(-1, 1))
+
+
+class Measurement:
+    """What a linear operator A makes of an image that is looked for (Wang et al. 2022, DDNM, Sec. 3.3).
+
+    Args:
+        y: the measured values, (N, c, h, w) in [-1, 1].
+        measure: x -> A x, averages of pixels.
+        spread: y -> a constant for all pixels of an average, so that A spread(y) = y.
+    """
+
+    def __init__(self, y: torch.Tensor, measure: Operator, spread: Operator):
+        self.y, self.measure, self.spread = y, measure, spread
+
+    @classmethod
+    def of_means(cls, y: torch.Tensor, factor: int) -> "Measurement":
+        """Measures means over squares of `factor` x `factor` pixels."""
+        return cls(y, partial(F.avg_pool2d, kernel_size=factor), partial(F.interpolate, scale_factor=float(factor)))
+
+    @classmethod
+    def of_luminance(cls, y: torch.Tensor) -> "Measurement":
+        """Measures the luminance of colours."""
+        weights = torch.tensor(LUMINANCE, device=y.device)[:, None, None]
+        return cls(y, lambda x: (weights * x).sum(1, keepdim=True), lambda y: y)
+
+    def __call__(self, x_0: torch.Tensor) -> torch.Tensor:
+        """Returns x_0 with the measured values in the place of its own (Eq. 13)."""
+        return x_0 + self.spread(self.y - self.measure(x_0))
+
+    def within_range(self, x_0: torch.Tensor) -> torch.Tensor:
+        """Returns x_0 with the measured values, in [-1, 1]: shifted and clipped, where bisection finds the shift of
+        the pixels of each average."""
+        x_0 = self(x_0).clamp(-1, 1)
+        low, high = torch.full_like(self.measure(x_0), -2.0), torch.full_like(self.measure(x_0), 2.0)
+        for _ in range(32):
+            shift = (low + high) / 2
+            is_low = self.measure((x_0 + self.spread(shift)).clamp(-1, 1)) < self.y
+            low, high = torch.where(is_low, shift, low), torch.where(is_low, high, shift)
+        return (x_0 + self.spread(high)).clamp(-1, 1)
+
+
+Known = KnownPixels | Measurement
 
 
 class CosineDDPMPipeline(DiffusionPipeline):
@@ -76,7 +139,6 @@ class CosineDDPMPipeline(DiffusionPipeline):
                 f"null class, got {num_classes}."
             )
         self.register_modules(unet=unet, scheduler=scheduler, guide=guide, vae=vae)
-        self._check_scheduler()
         num_classes = embeds if num_classes is None else num_classes
         guidance_interval = (0.0, 1.0) if guidance_interval is None else guidance_interval
         self.register_to_config(
@@ -94,15 +156,26 @@ class CosineDDPMPipeline(DiffusionPipeline):
         self._check_parts()
         if vae is not None:  # what is known of an image says nothing exact about its latents
             self.tasks, self.inputs = ("generate", "reconstruct"), ("class_labels", "image")
-            self.sampling_arguments = tuple(name for name in self.sampling_arguments if name not in OF_PIXELS)
+            self.sampling_arguments = tuple(name for name in self.sampling_arguments if name not in PIXEL_ARGUMENTS)
         self.image_processor = VaeImageProcessor(vae_scale_factor=1)
 
+    @classmethod
+    def from_pipe(cls, pipeline: DiffusionPipeline, **kwargs: Any) -> Any:
+        """Makes a pipeline of the components and the config of another one, but for those that are given."""
+        names = {*inspect.signature(cls).parameters}  # diffusers leaves out networks of another class than annotated
+        parts = {name: part for name, part in pipeline.components.items() if name in names}
+        return super().from_pipe(pipeline, **parts | kwargs)
+
     def _check_parts(self):
-        """Refuses a guide with other classes, or an autoencoder with other channels, than the network has."""
+        """Refuses a scheduler of other noise levels, a guide with other inputs, or an autoencoder with other channels,
+        than the network has."""
         config, guide, vae = self.unet.config, self.guide, self.vae
-        if guide is not None and guide.config.get("num_class_embeds") != config.get("num_class_embeds"):
-            expected, got = config.get("num_class_embeds"), guide.config.get("num_class_embeds")
-            raise ValueError(f"`guide` must have the `num_class_embeds` of `unet`, {expected}, got {got}.")
+        for network in (self.unet, *([] if guide is None else [guide])):
+            self._check_scheduler(network)
+        for name in () if guide is None else ("num_class_embeds", "in_channels"):
+            if guide.config.get(name) != config.get(name):
+                expected, got = config.get(name), guide.config.get(name)
+                raise ValueError(f"`guide` must have the `{name}` of `unet`, {expected}, got {got}.")
         clips = [name for name in ("clip_sample", "thresholding") if self.scheduler.config.get(name)]
         if vae is not None and clips:
             raise ValueError(f"`scheduler.{clips[0]}` must be false: latents have no range to be clipped to.")
@@ -110,13 +183,13 @@ class CosineDDPMPipeline(DiffusionPipeline):
             expected, got = config["in_channels"], vae.config["latent_channels"]
             raise ValueError(f"`vae` must have the `latent_channels` that `unet` takes, {expected}, got {got}.")
 
-    def _check_scheduler(self):
-        """Refuses a scheduler with other noise levels, or another prediction, than the network says it has."""
+    def _check_scheduler(self, network: ModelMixin):
+        """Refuses a scheduler with other noise levels, or another prediction, than a network says it has."""
         for name in ("num_train_timesteps", "beta_schedule", "prediction_type"):
-            trained, given = self.unet.config.get(name), self.scheduler.config.get(name)
+            trained, given = network.config.get(name), self.scheduler.config.get(name)
             if trained not in (None, given):
                 raise ValueError(f"`scheduler.{name}` must be that of the network, {trained}, got {given}.")
-        levels, given = (getattr(part, "alphas_cumprod", None) for part in (self.unet, self.scheduler))
+        levels, given = (getattr(part, "alphas_cumprod", None) for part in (network, self.scheduler))
         if levels is not None and given is not None and not torch.allclose(levels.cpu(), given.cpu()):
             raise ValueError("`scheduler` must have the noise levels of the network, got others.")
 
@@ -140,6 +213,16 @@ class CosineDDPMPipeline(DiffusionPipeline):
     def num_timesteps(self) -> int:
         """Number of steps of the last call, for callbacks."""
         return self._num_timesteps
+
+    @property
+    def guidance_scale(self) -> float:
+        """Guidance of the last call; callbacks set `_guidance_scale` to change it."""
+        return self._guidance_scale
+
+    @property
+    def interrupt(self) -> bool:
+        """Whether the last call was stopped; callbacks set `_interrupt` to stop it."""
+        return self._interrupt
 
     def get_label_ids(self, label: str | Sequence[str]) -> list[int]:
         """Returns the classes of these names.
@@ -213,7 +296,7 @@ class CosineDDPMPipeline(DiffusionPipeline):
                 that the unknown fits the known better.
             height, width: of the images, by default the network's; a larger canvas for one that takes any size.
             latents: the initial noise, (N, C, H, W), instead of a draw from `generator`.
-            output_type: "pil", "np" (N, H, W, C) in [0, 1], or "pt" (N, C, H, W) in [0, 1].
+            output_type: "pil", "np" (N, H, W, C) in [0, 1], "pt" (N, C, H, W) in [0, 1], or, with a `vae`, "latent".
             callback_on_step_end: called after each step as `callback(pipeline, step, timestep, tensors)`, as in all of
                 diffusers; "latents" in the dictionary that it returns replace the sample.
             callback_on_step_end_tensor_inputs: `tensors` of these names: "latents", the sample after the step, and
@@ -225,32 +308,40 @@ class CosineDDPMPipeline(DiffusionPipeline):
                 outside (0, 1]; a wrong number of steps, generators or latents; or an unknown operator, output type or
                 name of a callback's tensor.
         """
+        self._check_parts()  # which may have been replaced
         size = self._size(height, width)
+        class_labels = self._read_labels(class_labels)
         images, known = self._read_image(image, mask_image, operator, size)
+        if known is not None:
+            self._check_levels("`operator`" if mask_image is None else "`mask_image`")
         if batch_size is None:
-            batch_size = count_labels(class_labels)
+            batch_size = 1 if class_labels is None or not class_labels.ndim else len(class_labels)
             batch_size = batch_size if images is None or batch_size != 1 else len(images)
         shape = (batch_size, self.unet.config["in_channels"], *(side // self.vae_scale_factor for side in size))
         self._check(shape, generator, latents, images, output_type)
         shown = self._callback_names(callback_on_step_end, callback_on_step_end_tensor_inputs)
         classes = self._classes(class_labels, batch_size)
-        guidance_scale = self._guidance(guidance_scale, class_labels)
+        self._guidance_scale, self._interrupt = self._guidance(guidance_scale, class_labels), False
         interval = self.config["guidance_interval"] if guidance_interval is None else guidance_interval
-        self._check_interval(interval)
+        first, last = self._check_interval(interval)
         set_timesteps = partial(self._set_timesteps, num_inference_steps, timesteps)
         indices = self._plan(set_timesteps, self._strength(strength, images, known), known, jump_length, jump_n_sample)
 
         # x_T -> x_0
         sample = self._initial_sample(shape, generator, latents, images, indices[0])
+        steps = -(-len(self.scheduler.timesteps) // self.scheduler.order)  # two timesteps each, if the order is 2
+        guided = range(math.ceil(first * steps - 1e-9), math.ceil(last * steps - 1e-9))
         is_random = "generator" in inspect.signature(self.scheduler.step).parameters
         random_source = {"generator": generator} if is_random else {}
         for step, index in enumerate(self.progress_bar(indices)):  # pyright: ignore
+            if self._interrupt:
+                continue
             if step and index <= indices[step - 1]:
                 sample = self._jump(sample, indices[step - 1] + 1, index, generator, set_timesteps)
-            t, total = self.scheduler.timesteps[index], len(self.scheduler.timesteps)
+            t = self.scheduler.timesteps[index]
             x_t = self.scheduler.scale_model_input(sample, t)
-            is_guided = interval[0] * total <= index < interval[1] * total
-            prediction = self._predict(x_t, t, classes, guidance_scale if is_guided else 1.0)
+            guidance_scale = self._guidance_scale if index // self.scheduler.order in guided else 1.0
+            prediction = self._predict(x_t, t, classes, guidance_scale)
             if known is not None:
                 prediction = self._prediction_of(known(self._predict_x_0(prediction, t, x_t)), t, x_t)
             sample = self.scheduler.step(prediction, t, sample, **random_source).prev_sample
@@ -261,8 +352,9 @@ class CosineDDPMPipeline(DiffusionPipeline):
                 sample = callback_on_step_end(self, step, t, tensors).pop("latents", sample)
 
         if known is not None:
-            sample = within_range(sample, known)
-        return self._output(sample if self.vae is None else self._decode(sample), output_type, return_dict)
+            sample = known.within_range(sample)
+        is_finished = self.vae is None or output_type == "latent"
+        return self._output(sample if is_finished else self._decode(sample), output_type, return_dict)
 
     @torch.no_grad()
     def reconstruct(
@@ -314,8 +406,10 @@ class CosineDDPMPipeline(DiffusionPipeline):
             raise ValueError(f"`first` and `second` must be one image each, of one size, got {got}.")
         weights = torch.linspace(0, 1, num_images, device=start.device)
         blended = torch.lerp(start, end, weights[:, None, None, None])
+        generator = torch.Generator().manual_seed(torch.seed()) if generator is None else generator
         noise = randn_tensor(start.shape, generator=generator, device=self._execution_device).expand(blended.shape)
-        return self(image=blended, strength=strength, latents=noise, generator=generator, **arguments)
+        alike = [generator.clone_state() for _ in range(num_images)]  # so that steps add the same noise to all
+        return self(image=blended, strength=strength, latents=noise, generator=alike, **arguments)
 
     def _size(self, height: int | None, width: int | None) -> tuple[int, int]:
         """Returns the height and width of a call."""
@@ -357,9 +451,9 @@ class CosineDDPMPipeline(DiffusionPipeline):
             part = "a whole part of " if operator == "downsampling" else ""
             raise ValueError(f"`image` must be {part}{size[0]} x {size[1]} pixels, got {tuple(images.shape[2:])}.")
         if operator == "downsampling":
-            return images, partial(keep_means, images, factor)
+            return F.interpolate(images, scale_factor=float(factor)), Measurement.of_means(images, factor)
         if operator == "greyscale":
-            return images, partial(keep_luminance, images)
+            return images, Measurement.of_luminance(images)
         if mask_image is None:
             return images if self.vae is None else self._encode(images), None
         mask = self._to_tensor(mask_image, "mask_image", 1)
@@ -368,7 +462,7 @@ class CosineDDPMPipeline(DiffusionPipeline):
             raise ValueError(
                 f"`mask_image` must be one mask or one for each `image`, {expected}, got {tuple(mask.shape)}."
             )
-        return images, partial(keep_pixels, images, mask <= 0.5)
+        return images, KnownPixels(images, mask <= 0.5)
 
     def _encode(self, images: torch.Tensor) -> torch.Tensor:
         """Returns the latents of images in [-1, 1]: the posterior's mode, shifted and scaled as the config says."""
@@ -551,12 +645,27 @@ class CosineDDPMPipeline(DiffusionPipeline):
         if not set(names) <= set(self._callback_tensor_inputs):
             known = ", ".join(self._callback_tensor_inputs)
             raise ValueError(f"`callback_on_step_end_tensor_inputs` must be among {known}, got {list(names)}.")
-        if "pred_original_sample" in names and not hasattr(self.scheduler, "alphas_cumprod"):
-            scheduler = type(self.scheduler).__name__
-            raise ValueError(f"`pred_original_sample` needs a scheduler with `alphas_cumprod`, got {scheduler}.")
+        if "pred_original_sample" in names:
+            self._check_levels("`pred_original_sample`")
         return names
 
-    def _classes(self, labels: Labels, count: int) -> torch.Tensor | None:
+    def _check_levels(self, name: str):
+        """Refuses a scheduler that says nothing about the x_0 of a prediction."""
+        if not hasattr(self.scheduler, "alphas_cumprod"):
+            scheduler = type(self.scheduler).__name__
+            raise ValueError(f"{name} needs a scheduler with `alphas_cumprod`, got {scheduler}.")
+
+    def _read_labels(self, labels: Labels) -> torch.Tensor | None:
+        """Returns classes as a number or numbers (N,), or as mixtures (N, K)."""
+        is_name = isinstance(labels, str)
+        if is_name or (isinstance(labels, Sequence) and any(isinstance(label, str) for label in labels)):
+            labels = self.get_label_ids(cast("str | Sequence[str]", labels))
+        read = None if labels is None else torch.as_tensor(labels)
+        if read is not None and read.ndim > 2:
+            raise ValueError(f"`class_labels` must be classes (N,) or mixtures (N, K), got {tuple(read.shape)}.")
+        return read
+
+    def _classes(self, labels: torch.Tensor | None, count: int) -> torch.Tensor | None:
         """Returns the class of each of `count` images, (N,), or its mixture, (N, K) of the network's K classes; None
         for an unconditional network."""
         num_classes = self.config["num_classes"]
@@ -564,28 +673,27 @@ class CosineDDPMPipeline(DiffusionPipeline):
             if labels is not None:
                 raise ValueError("`class_labels` must be unset: the network is unconditional.")
             return None
-        if is_mixture(labels):
-            return self._expand_mixture(labels, count, num_classes)
-        if isinstance(labels, str) or (isinstance(labels, list) and any(isinstance(label, str) for label in labels)):
-            labels = self.get_label_ids(cast("str | list[str]", labels))
         if labels is not None:
-            return self._expand_labels(labels, count, num_classes)
+            expand = self._expand_mixture if labels.ndim == 2 else self._expand_labels
+            return expand(labels, count, num_classes)
         if not self.has_null_class:
             raise ValueError(f"`class_labels` must be given, in 0..{num_classes - 1}: the network has no null class.")
         return torch.full((count,), num_classes, device=self._execution_device)
 
     def _expand_mixture(self, weights: torch.Tensor, count: int, num_classes: int) -> torch.Tensor:
         """Returns weights of classes, one row for each image or one for all, with those of the null class."""
-        if not getattr(self.unet, "takes_class_mixtures", False):
-            raise ValueError(f"`class_labels` must be classes: {type(self.unet).__name__} takes no mixtures.")
+        for network in (self.unet, self.guide or self.unet):
+            if not getattr(network, "takes_class_mixtures", False):
+                raise ValueError(f"`class_labels` must be classes: {type(network).__name__} takes no mixtures.")
         if weights.shape[1] != num_classes or len(weights) not in (1, count):
             raise ValueError(f"`class_labels` must be (1 or {count}, {num_classes}), got {tuple(weights.shape)}.")
+        weights = weights.float()
         if weights.min() < 0 or not torch.allclose(weights.sum(1), torch.ones(len(weights)).to(weights)):
             raise ValueError(f"`class_labels` must be at least 0 and sum to 1 in each row, got {weights.tolist()}.")
         weights = F.pad(weights, (0, self.unet.config["num_class_embeds"] - num_classes))
         return weights.to(self._execution_device, self.unet.dtype).expand(count, -1)
 
-    def _guidance(self, guidance_scale: float | None, labels: Labels) -> float:
+    def _guidance(self, guidance_scale: float | None, labels: torch.Tensor | None) -> float:
         """Returns the scale of a call, by default the pipeline's if there is something to lead away from."""
         if self.guide is not None:
             return self.config["guidance_scale"] if guidance_scale is None else guidance_scale
@@ -597,9 +705,10 @@ class CosineDDPMPipeline(DiffusionPipeline):
             raise ValueError(f"`guidance_scale` must be 1 without `class_labels`, got {guidance_scale}.")
         return guidance_scale
 
-    def _check_interval(self, interval: Sequence[float]):
+    def _check_interval(self, interval: Sequence[float]) -> Sequence[float]:
         if len(interval) != 2 or not 0 <= interval[0] <= interval[1] <= 1:
             raise ValueError(f"`guidance_interval` must be two increasing shares in [0, 1], got {list(interval)}.")
+        return interval
 
     def _check(
         self,
@@ -617,7 +726,8 @@ class CosineDDPMPipeline(DiffusionPipeline):
         self._check_generators(generator, shape[0])
         if latents is not None and tuple(latents.shape) != shape:
             raise ValueError(f"`latents` must have the shape {shape}, got {tuple(latents.shape)}.")
-        self._check_output_type(output_type)
+        if output_type != "latent" or self.vae is None:
+            self._check_output_type(output_type)
 
     # Same as genhub.pipelines.pipeline_vae.VAEPipeline._expand_labels
     def _expand_labels(self, labels: Labels, count: int, num_classes: int) -> torch.Tensor:
@@ -645,41 +755,3 @@ class CosineDDPMPipeline(DiffusionPipeline):
     def _check_output_type(self, output_type: str):
         if output_type not in ("pil", "np", "pt"):
             raise ValueError(f"`output_type` must be pil, np or pt, got {output_type!r}.")
-
-
-def is_mixture(labels: Labels) -> TypeGuard[torch.Tensor]:
-    """Whether labels are weights of classes, (N, K)."""
-    return isinstance(labels, torch.Tensor) and labels.ndim == 2 and labels.is_floating_point()
-
-
-def count_labels(labels: Labels) -> int:
-    """Returns the number of images that labels are for; 1 without labels."""
-    if labels is None or isinstance(labels, str):
-        return 1
-    if isinstance(labels, list):
-        return len(labels)
-    labels = torch.as_tensor(labels)
-    return len(labels) if is_mixture(labels) else labels.numel()
-
-
-def keep_pixels(images: torch.Tensor, is_kept: torch.Tensor, x_0: torch.Tensor) -> torch.Tensor:
-    """Returns x_0 with the pixels of `images` where `is_kept`."""
-    return torch.where(is_kept, images, x_0)
-
-
-def keep_means(images: torch.Tensor, factor: int, x_0: torch.Tensor) -> torch.Tensor:
-    """Returns x_0 whose means over squares of `factor` x `factor` pixels are `images`."""
-    return x_0 + F.interpolate(images - F.avg_pool2d(x_0, factor), scale_factor=float(factor))
-
-
-def keep_luminance(images: torch.Tensor, x_0: torch.Tensor) -> torch.Tensor:
-    """Returns x_0 whose luminance is `images`."""
-    weights = torch.tensor(LUMINANCE, device=x_0.device)[:, None, None]
-    return x_0 + images - (weights * x_0).sum(1, keepdim=True)
-
-
-def within_range(sample: torch.Tensor, known: Known) -> torch.Tensor:
-    """Returns the sample in [-1, 1] with what is known, by alternating projections."""
-    for _ in range(100):
-        sample = known(sample).clamp(-1, 1)
-    return sample

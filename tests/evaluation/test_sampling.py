@@ -7,6 +7,7 @@ from diffusers import DDPMPipeline, DDPMScheduler, DiffusionPipeline, FlowMatchE
 from diffusers.pipelines.pipeline_utils import ImagePipelineOutput
 from diffusers.utils.torch_utils import randn_tensor
 from tiny import tiny_model
+from tiny_pipelines import tiny_stable_diffusion
 from torch.testing import assert_close
 
 from genhub import CosineDDPMPipeline, CosineDDPMScheduler, GANPipeline, VAEPipeline
@@ -235,6 +236,17 @@ def test_a_record_says_where_images_were_guided_unless_it_was_everywhere():
     for plain in ({"guidance_interval": (0.0, 1.0)}, {"guidance_scale": 1.0}):
         sampler.arguments = {"guidance_scale": 2.0} | plain
         assert not {"guidance_interval", "arguments"} & sampling_record(sampler, 10, {}).keys()
+
+
+def test_a_record_says_how_images_are_guided_if_no_call_does():
+    text = Sampler(tiny_stable_diffusion(), SHAPE, seed=7, batch_size=4, is_quiet=True)
+    unet = tiny_model("PatchUNet2DModel")
+    pipeline = CosineDDPMPipeline(unet, CosineDDPMScheduler(16), 2, guidance_scale=1.5, guide=unet)
+    guided = Sampler(pipeline, SHAPE, seed=7, batch_size=4, is_quiet=True)
+
+    assert sampling_record(text, 10, {})["guidance_scale"] == 7.5  # of diffusers
+    assert sampling_record(guided, 10, {})["guidance_scale"] == 1.5
+    assert sampling_record(guided, 10, {})["autoguidance"]
 
 
 def test_batches_of_the_protocol_are_cached_by_all_that_decides_them(tmp_path, monkeypatch):

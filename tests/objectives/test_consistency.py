@@ -11,6 +11,7 @@ from tiny import tiny_model
 from torch import nn
 from torch.testing import assert_close
 
+from genhub.data import Images
 from genhub.objectives import ConsistencyTuning, NoisePrediction, Step
 from genhub.objectives.noising import predicted_x_0, signal_and_noise
 from genhub.pipelines.pipeline_cosine_ddpm import CosineDDPMPipeline
@@ -313,3 +314,16 @@ def test_a_predicted_image_is_no_consistency_function():
 def test_bad_arguments_are_refused_by_name_and_value(arguments, message):
     with pytest.raises(ValueError, match=message):
         ConsistencyTuning(Network(gaussian_flow), SCHEDULER, Network(gaussian_flow), **arguments)
+
+
+def test_a_guided_teacher_needs_a_null_class():
+    images = Images(torch.zeros(4, 1, 8, 8).byte(), torch.arange(4), ("a", "b", "c", "d"))
+
+    def objective(embeds, scale):
+        networks = Network(gaussian_flow, embeds), SCHEDULER, Network(gaussian_denoiser, embeds)
+        return ConsistencyTuning(*networks, guidance_scale=scale)
+
+    objective(5, 1.5).check_labels(images)
+    objective(4, 1.0).check_labels(images)
+    with pytest.raises(ValueError, match="one more than the number of classes with `guidance_scale`, for the null"):
+        objective(4, 1.5).check_labels(images)

@@ -2,7 +2,9 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from denoisers import Memory, generators, rows_seen, sample
+from diffusers import HeunDiscreteScheduler
 from tiny import tiny_model
 from torch.testing import assert_close
 
@@ -55,6 +57,19 @@ def test_guidance_costs_twice_within_its_interval_and_nothing_outside():
     assert seen == [1, 1, 2, 2, 1, 1, 1, 1]
 
 
+def test_an_interval_is_a_share_of_the_steps_to_rounding_and_splits_none_of_two_calls():
+    pipe = conditional(guidance_interval=(0.0, 0.07))
+    seen = rows_seen(pipe)
+
+    sample(pipe, 0, class_labels=0, guidance_scale=2.0, num_inference_steps=100)
+    assert seen == [2] * 7 + [1] * 93
+
+    seen.clear()
+    pipe.scheduler = HeunDiscreteScheduler.from_config(pipe.scheduler.config)
+    sample(pipe, 0, class_labels=0, guidance_scale=2.0, guidance_interval=(0.2, 0.4), num_inference_steps=5)
+    assert seen == [1, 1, 2, 2, 1, 1, 1, 1, 1]
+
+
 @pytest.mark.parametrize("interval", [(0.5, 0.2), (-0.1, 1), (0, 1.1), (0, 0.5, 1)])
 def test_a_wrong_interval_is_refused(interval):
     for call in (
@@ -100,6 +115,57 @@ def test_a_guide_of_other_classes_is_refused():
         memory_pipeline(guide=other_memory(None))
 
 
+def test_a_guide_of_other_channels_or_noise_levels_is_refused_before_work_even_if_it_came_later():
+    pipe, levels = lean_pipeline(), {"num_train_timesteps": 1000}
+    seen = rows_seen(pipe)
+
+    for guide, message in (
+        (tiny_model("LeanUNet2DModel", "conditional", in_channels=3), "`guide` must have the `in_channels` of `unet`"),
+        (tiny_model("LeanUNet2DModel", "conditional", **levels), "`scheduler.num_train_timesteps` must be that of"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            CosineDDPMPipeline(**pipe.components | {"guide": guide}, num_classes=3)
+        pipe.register_modules(guide=guide)
+        with pytest.raises(ValueError, match=message):
+            pipe(class_labels=0)
+        pipe.register_modules(guide=None)
+    pipe.scheduler = CosineDDPMScheduler(1000, prediction_type="v_prediction")
+    with pytest.raises(ValueError, match="`scheduler.num_train_timesteps` must be that of the network"):
+        pipe(class_labels=0)
+
+    assert seen == []
+
+
+def test_a_pipeline_made_from_another_keeps_its_parts_and_settings(tmp_path):
+    pipe = conditional(id2label=NAMES, guidance_scale=2.0, guidance_interval=(0.0, 0.5))
+
+    guided = CosineDDPMPipeline.from_pipe(pipe, guide=pipe.unet)
+
+    assert guided.unet is guided.guide is pipe.unet
+    assert {key: guided.config[key] for key in pipe.config if key not in ("unet", "scheduler", "guide")} == {
+        key: pipe.config[key] for key in pipe.config if key not in ("unet", "scheduler", "guide")
+    }
+
+
+def test_a_callback_may_change_the_guidance_and_stop_the_call():
+    pipe = conditional()
+    seen = rows_seen(pipe)
+
+    def stop_guidance(pipe, step, timestep, tensors):
+        if step == 1:
+            pipe._guidance_scale = 1.0
+        if step == 4:
+            pipe._interrupt = True
+        return tensors
+
+    sample(pipe, 0, class_labels=0, guidance_scale=2.0, num_inference_steps=8, callback_on_step_end=stop_guidance)
+
+    assert seen == [2, 2, 1, 1, 1]
+    assert (pipe.guidance_scale, pipe.interrupt, pipe.num_timesteps) == (1.0, True, 8)
+    assert len(sample(pipe, 0, class_labels=0, num_inference_steps=2)) == 1
+    assert len(seen) == 7  # the next call starts anew
+
+
 @pytest.mark.parametrize("has_guide", [True, False])
 def test_a_guide_and_the_names_are_saved_with_the_pipeline(tmp_path, has_guide):
     unet, guide = tiny_model("PatchUNet2DModel", "conditional"), tiny_model("PatchUNet2DModel", "conditional")
@@ -126,7 +192,7 @@ def test_a_guide_and_the_names_are_saved_with_the_pipeline(tmp_path, has_guide):
 def test_a_class_may_be_named():
     pipe = conditional(id2label=NAMES)
 
-    images = sample(pipe, 0, class_labels=["Bag", "T-shirt/top"])
+    images = sample(pipe, 0, class_labels=("Bag", "T-shirt/top"))
 
     assert pipe.get_label_ids(["Bag", "T-shirt/top"]) == [2, 0]
     assert torch.equal(images, sample(pipe, 0, class_labels=[2, 0]))
@@ -167,6 +233,7 @@ def test_a_mixture_of_one_class_is_the_class():
     mixed = sample(pipe, 0, class_labels=torch.eye(3)[[2, 0]])
 
     assert_close(mixed, sample(pipe, 0, class_labels=[2, 0]), rtol=0, atol=1e-4)
+    assert torch.equal(mixed, sample(pipe, 0, class_labels=F.one_hot(torch.tensor([2, 0]), 3)))
 
 
 def test_a_mixture_lies_between_its_classes_and_one_serves_all_images():
@@ -185,6 +252,7 @@ def test_a_mixture_lies_between_its_classes_and_one_serves_all_images():
     [
         (torch.ones(1, 3), "`class_labels` must be at least 0 and sum to 1"),
         (torch.tensor([[2.0, -1.0, 0.0]]), "`class_labels` must be at least 0 and sum to 1"),
+        (torch.ones(1, 1, 3), r"`class_labels` must be classes \(N,\) or mixtures \(N, K\), got \(1, 1, 3\)"),
         (torch.ones(1, 4) / 4, r"`class_labels` must be \(1 or 1, 3\), got \(1, 4\)"),
     ],
 )

@@ -52,6 +52,27 @@ def test_images_are_the_decoded_latents_of_the_last_step():
     assert_close(made, (decoded / 2 + 0.5).clamp(0, 1))
 
 
+def test_latents_are_returned_if_they_are_asked_for():
+    pipe = latent_pipeline()
+
+    latents = sample(pipe, 0, class_labels=[0, 1], output_type="latent")
+
+    with torch.no_grad():
+        decoded = pipe.vae.decode(latents / 0.8 + 0.1).sample
+    assert_close(sample(pipe, 0, class_labels=[0, 1]), (decoded / 2 + 0.5).clamp(0, 1))
+    with pytest.raises(ValueError, match="`output_type` must be pil, np or pt, got 'latent'"):
+        CosineDDPMPipeline(pipe.unet, CosineDDPMScheduler(), 4, 3)(class_labels=0, output_type="latent")
+
+
+def test_with_a_generator_for_each_image_a_batch_is_its_images_one_by_one():
+    pipe = latent_pipeline()
+
+    together = sample(pipe, 3, 4, class_labels=[0, 2], guidance_scale=2.0)
+
+    alone = [sample(pipe, seed, class_labels=label, guidance_scale=2.0) for seed, label in ((3, 0), (4, 2))]
+    assert_close(together, torch.cat(alone), rtol=0, atol=1e-5)
+
+
 def test_a_reconstruction_decodes_the_mode_of_the_posterior():
     pipe = latent_pipeline()
 

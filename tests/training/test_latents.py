@@ -101,6 +101,7 @@ def test_frozen_weights_stay_out_of_checkpoints_and_a_resume_checks_them(tmp_pat
     [
         ({"components.vqvae.frozen": False}, "`components.vqvae.frozen` must be true: `data.encode` stores"),
         ({"components.vqvae.from": "nowhere/vqvae"}, "`components.vqvae.from` must be .*FOLDER/COMPONENT"),
+        ({"data.channels": 3}, "`data.channels` must be 1, those of `components.vqvae`, got images of 3"),
         ({"data.encode": "vae"}, "`data.encode` must be a component, got 'vae'"),
         ({"data.encode": None, "data.standardise": True}, "`data.standardise` must be left out without `data.encode`"),
     ],

@@ -108,8 +108,12 @@ def test_a_newcomer_is_told_which_command_makes_the_weights(tiny, tmp_path, monk
     monkeypatch.chdir(tmp_path)
     few = {"data.source": tiny["data.source"], "data.val_size": 16, "data.labelled": 20, "training.batch_size": 10}
 
-    with pytest.raises(ValueError, match="`genhub train pretraining-ae` makes it"):
+    command = "`genhub train pretraining-ae` makes it; then `--components.classifier.weights runs/pretraining-ae/"
+    with pytest.raises(ValueError, match=command):
         genhub.train("pretrained-classifier", overrides=few)
+    command = "`genhub train autoencoder-kl` makes it; then `--components.vae.from runs/autoencoder-kl/autoencoder`"
+    with pytest.raises(ValueError, match=command):
+        genhub.train("latent-ddpm", overrides={"data.source": tiny["data.source"], "data.val_size": 16})
 
 
 def test_a_run_starts_from_its_weights_says_so_and_goes_on_without_them(recipe, tmp_path, saved):
