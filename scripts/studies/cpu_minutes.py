@@ -8,10 +8,12 @@ from typing import Any
 
 import torch
 
+from genhub import recipes
 from genhub.data import DataConfig, Images, load
 from genhub.evaluation.features import ClassifierSpace, pinned_spaces
 from genhub.evaluation.metrics import Gaussian, frechet_distance
 from genhub.evaluation.sampling import Sampler
+from genhub.recipes.sections import resume_conflicts
 from genhub.repository.load import AutoPipeline
 from genhub.training.clock import Clock
 from genhub.training.run import train
@@ -36,7 +38,7 @@ class Report:
         self.folder, self.markdown, self.path = folder, markdown, folder / "report.json"
         folder.mkdir(parents=True, exist_ok=True)
         self.content: dict[str, Any] = json.loads(self.path.read_text()) if self.path.is_file() else {"rows": {}}
-        if self.content["rows"] and {name: self.content[name] for name in settings} != settings:
+        if self.content["rows"] and {name: self.content.get(name) for name in settings} != settings:
             raise ValueError(f"{self.path} was measured with other settings than {settings}.")
         self.content |= settings | {"device": device_name(torch.device("cpu")), "versions": versions()}
 
@@ -85,10 +87,20 @@ class Judge:
         }
 
     def train_recipe(self, recipe: str, folder: Path, minutes: float, overrides: dict[str, Any]) -> None:
-        """Trains the repository in `folder`, if it is not there."""
+        """Trains the repository in `folder`, if it is not there.
+
+        Raises:
+            ValueError: another one is there.
+        """
+        overrides = QUIET | {"training.max_minutes": minutes} | overrides
         if not (folder / "model_index.json").is_file():
-            limits = QUIET | {"training.max_minutes": minutes}
-            train(recipe, folder, overrides=limits | overrides, trust_code=True)
+            train(recipe, folder, overrides=overrides, trust_code=True)
+        found, wanted = recipes.load(folder, trust_code=True), recipes.load(recipe, overrides, trust_code=True)
+        changed = resume_conflicts(found.sections, wanted.sections)
+        if found.training.max_minutes != wanted.training.max_minutes:
+            changed.append("training.max_minutes")
+        if changed:
+            raise ValueError(f"{folder} was trained with another {', '.join(changed)}.")
 
     def distance(self, pipeline: Any, guidance: float) -> float:
         """Returns the distance of images of all classes in turn."""

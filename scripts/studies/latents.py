@@ -23,6 +23,7 @@ from genhub.evaluation.metrics import Gaussian, frechet_distance
 from genhub.evaluation.sampling import sample
 from genhub.repository.load import AutoPipeline
 from genhub.training.feature_classifier import feature_spaces
+from genhub.utils.cache import content_hash
 
 RECIPES = {"pixels": "conditional-ddpm", "latents": "latent-ddpm"}
 SHARE = 0.5  # of the minutes, for the autoencoder
@@ -42,7 +43,8 @@ def write_report(source: str, folder: Path, minutes: float, count: int, runs: Pa
     assert isinstance(test, Images)
     (space,) = feature_spaces(train, config, None, Accelerator())
     judge = Judge(train, test, space, count)
-    settings: dict[str, Any] = {"count": count, "minutes": minutes, "size": test.images.shape[-1], "tested": len(test)}
+    settings: dict[str, Any] = {"data": content_hash(train.images), "count": count, "minutes": minutes}
+    settings |= {"size": test.images.shape[-1], "tested": len(test)}
     report = Report(folder, settings, markdown)
     report.content |= {"floor": judge.floor()}
     rows: dict[str, Any] = report.content["rows"]

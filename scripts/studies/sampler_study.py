@@ -72,7 +72,8 @@ def study(
         output: folder of the results, by default the repository.
 
     Raises:
-        ValueError: an unknown sampler, too few images, or a stored study with other settings.
+        ValueError: an unknown sampler, too few images, a pipeline that takes prompts, or a stored study with other
+            settings.
     """
     check_samplers(names, options or {})
     folder, path = download(repo), (output or Path(repo)) / "samplers.json"
@@ -83,8 +84,12 @@ def study(
         raise ValueError(f"`count` must be at least {least}, for the covariance of features of halves, got {count}.")
     pipeline = AutoPipeline.from_pretrained(folder, dtype=DTYPES[dtype]).to(best_device())
     check_sampling_arguments(pipeline, arguments or {})
+    if "prompt" in (capabilities := capabilities_of(pipeline)).inputs:
+        raise ValueError(f"`repo` must take no prompts, as {type(pipeline).__name__} in {repo} does.")
+    guidance = ("guidance_scale", "guidance_interval") if capabilities.has_null_class else ()
+    arguments = {name: pipeline.config[name] for name in guidance} | (arguments or {})
     settings = {"images": count, "seed": seed, "batch_size": batch_size, "dtype": dtype, "data": data}
-    settings |= {"reference_images": len(test), "options": options or {}, "arguments": arguments or {}}
+    settings |= {"reference_images": len(test), "options": options or {}, "arguments": arguments}
     settings |= {"repository": content_hash(*(sha256(file) for file in sorted(folder.glob("*/*.safetensors"))))}
     settings |= {"hardware": {"device": device_name(pipeline.device), "threads": torch.get_num_threads()}}
     report: dict[str, Any] = _stored(path, settings) | {"versions": versions()}

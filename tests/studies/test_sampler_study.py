@@ -7,6 +7,7 @@ import torch
 from studies import sampler_study
 from studies.sampler_study import SAMPLERS, cheapest, markdown, missing, ratios, study
 from tiny import tiny_model
+from tiny_pipelines import tiny_stable_diffusion
 
 from genhub import CosineDDPMPipeline, CosineDDPMScheduler, figure, save_repo
 
@@ -40,6 +41,20 @@ def test_a_stopped_study_goes_on_and_a_figure_shows_it(repo, monkeypatch):
     assert figure("samplers", str(repo)).read_bytes().startswith(b"\x89PNG")
     with pytest.raises(ValueError, match="`images` must be 260, as in .*, got 280; or name another `output`"):
         study(str(repo), **small | {"count": 280})
+
+
+def test_a_study_is_of_one_guidance_and_of_no_prompts(tmp_path):
+    unet = tiny_model("PatchUNet2DModel", "conditional", sample_size=28)
+    pipe = CosineDDPMPipeline(unet, CosineDDPMScheduler(50), 1, 3, guidance_scale=2.0, guidance_interval=(0, 0.5))
+    repo, small = save_repo(pipe, tmp_path / "repo"), {"data": "sample", "count": 260, "calls": [1], "names": ["DDPM"]}
+
+    report = study(str(repo), **small, arguments={"guidance_scale": 1.5})
+
+    assert report["arguments"] == {"guidance_scale": 1.5, "guidance_interval": [0, 0.5]}
+    with pytest.raises(ValueError, match="`arguments` must be .*1.5.*, as in .*, got .*2.0"):
+        study(str(repo), **small)
+    with pytest.raises(ValueError, match="must take no prompts, as StableDiffusionPipeline"):
+        study(str(save_repo(tiny_stable_diffusion(), tmp_path / "text")), **small)
 
 
 def test_cells_are_measured_once_the_cheapest_first_and_none_beyond_T():

@@ -56,5 +56,7 @@ def test_away_from_a_clone_the_error_names_the_missing_folder(tiny, tmp_path, mo
     monkeypatch.chdir(tmp_path)
     few = {"data.source": tiny["data.source"], "data.val_size": 16}
 
-    with pytest.raises(ValueError, match=r"`components.unet.from` must be .*'./model_cards/conditional-ddpm' is neither"):
+    with pytest.raises(
+        ValueError, match=r"`components.unet.from` must be .*'./model_cards/conditional-ddpm' is neither"
+    ):
         genhub.train("ddpm-few-step", overrides=few)
