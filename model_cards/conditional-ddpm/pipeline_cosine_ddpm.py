@@ -23,6 +23,7 @@ Labels = int | str | Sequence[int] | Sequence[str] | torch.Tensor | None
 Generators = torch.Generator | list[torch.Generator] | None
 Operator = Callable[[torch.Tensor], torch.Tensor]
 PIXEL_ARGUMENTS = ("jump_length", "jump_n_sample", "operator")  # of calls that keep what is known of an image
+MAX_TOGETHER = 32  # images that are called together with those of the null class; more would leave the cache
 LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue in a grey image (ITU-R BT.601), as in PIL
 
 
@@ -589,17 +590,21 @@ class CosineDDPMPipeline(DiffusionPipeline):
     def _predict(
         self, sample: torch.Tensor, t: torch.Tensor, classes: torch.Tensor | None, guidance_scale: float
     ) -> torch.Tensor:
-        """Calls the network, and if there is guidance its guide, or the network for the null class in the same batch
-        (Ho & Salimans 2022, Eq. 6). Returns float32 whatever the dtype: between steps the sample keeps its digits."""
+        """Calls the network, and if there is guidance its guide, or the network for the null class (Ho & Salimans
+        2022, Eq. 6), in the same batch if it is small.
+
+        Returns float32 whatever the dtype: between steps the sample keeps its digits.
+        """
         sample, t = sample.to(self.unet.dtype), t.to(sample.device, non_blocking=True)
         if guidance_scale == 1:
             return self._call_network(self.unet, sample, t, classes)
-        if self.guide is not None:
-            good, bad = (self._call_network(network, sample, t, classes) for network in (self.unet, self.guide))
-        else:
-            assert classes is not None
-            both = torch.cat([classes, self._null_class(classes)])
+        others = classes if classes is None or self.guide else self._null_class(classes)
+        if self.guide is None and len(sample) <= MAX_TOGETHER:
+            both = torch.cat([cast(torch.Tensor, classes), cast(torch.Tensor, others)])
             good, bad = self._call_network(self.unet, torch.cat([sample, sample]), t, both).chunk(2)
+        else:
+            good = self._call_network(self.unet, sample, t, classes)
+            bad = self._call_network(self.guide or self.unet, sample, t, others)
         return bad + guidance_scale * (good - bad)
 
     def _call_network(

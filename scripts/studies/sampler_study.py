@@ -1,6 +1,6 @@
 """Which sampler is how good after how many calls of the network? Writes `samplers.json` and the table `samplers.md`.
 
-    python scripts/studies/sampler_study.py runs/ddpm-quick --data zalando-datasets/fashion_mnist --max_calls 100
+    python scripts/studies/sampler_study.py runs/ddpm-quick --data zalando-datasets/fashion_mnist --calls 5 10 20
     genhub figure samplers runs/ddpm-quick
 
 Every cell generates the same number of images from the same initial noise, with the config of the repository's own
@@ -84,10 +84,7 @@ def study(
         raise ValueError(f"`count` must be at least {least}, for the covariance of features of halves, got {count}.")
     pipeline = AutoPipeline.from_pretrained(folder, dtype=DTYPES[dtype]).to(best_device())
     check_sampling_arguments(pipeline, arguments or {})
-    if "prompt" in (capabilities := capabilities_of(pipeline)).inputs:
-        raise ValueError(f"`repo` must take no prompts, as {type(pipeline).__name__} in {repo} does.")
-    guidance = ("guidance_scale", "guidance_interval") if capabilities.has_null_class else ()
-    arguments = {name: pipeline.config[name] for name in guidance} | (arguments or {})
+    arguments = guidance_of(pipeline) | (arguments or {})
     settings = {"images": count, "seed": seed, "batch_size": batch_size, "dtype": dtype, "data": data}
     settings |= {"reference_images": len(test), "options": options or {}, "arguments": arguments}
     settings |= {"repository": content_hash(*(sha256(file) for file in sorted(folder.glob("*/*.safetensors"))))}
@@ -98,12 +95,22 @@ def study(
         comparison = Comparison(space, real, Gaussian.fit(real), space(images))
         (distance,) = FrechetDistance(("clf",))(comparison)
         report["cells"].append(cell | {"FD": distance.value, "spread": distance.spread})
-        print(
-            f"{name}, {cell['calls']} calls: FD {distance.value:.3f}, {cell['images_per_second']} images/s", flush=True
-        )
+        print(report["cells"][-1], flush=True)
         atomic_write(path, json.dumps(report, indent=1) + "\n")
         atomic_write(path.with_suffix(".md"), markdown(report))
     return report
+
+
+def guidance_of(pipeline: DiffusionPipeline) -> dict[str, Any]:
+    """Returns the guidance of a call that names none.
+
+    Raises:
+        ValueError: the pipeline takes prompts.
+    """
+    if "prompt" in (capabilities := capabilities_of(pipeline)).inputs:
+        raise ValueError(f"`repo` must hold a pipeline that takes no prompts, got {type(pipeline).__name__}.")
+    names = ("guidance_scale", "guidance_interval") if capabilities.has_null_class else ()
+    return {name: pipeline.config[name] for name in names}
 
 
 def _stored(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
@@ -117,9 +124,7 @@ def _stored(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
     report = json.loads(path.read_text())
     for name, value in settings.items():
         if report[name] != value:
-            raise ValueError(
-                f"`{name}` must be {report[name]!r}, as in {path}, got {value!r}; or name another `output`."
-            )
+            raise ValueError(f"`{name}` must be {report[name]!r}, as in {path}, got {value!r}; or change `output`.")
     return report
 
 
@@ -230,21 +235,15 @@ def main():
     parser.add_argument("--data", required=True, help="Fashion MNIST, as data.source of a recipe")
     parser.add_argument("--count", type=int, default=2000, help="images of each cell (default: 2,000)")
     parser.add_argument("--calls", type=int, nargs="+", default=CALLS)
-    parser.add_argument("--max_calls", type=int, default=4000, help="leave out cells with more calls")
     parser.add_argument("--samplers", nargs="+", default=[*SAMPLERS], metavar="NAME", help=", ".join(SAMPLERS))
-    parser.add_argument(
-        "--options", type=json.loads, default={}, help="of schedulers, such as '{\"sigma_min\": 0.02}'"
-    )
+    parser.add_argument("--options", type=json.loads, default={}, help="of schedulers: '{\"sigma_min\": 0.02}'")
     parser.add_argument("--arguments", type=json.loads, default={}, help="of the call: '{\"guidance_scale\": 1.25}'")
     parser.add_argument("--batch_size", type=int, default=250)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--dtype", choices=DTYPES, default="fp32")
     parser.add_argument("--output", type=Path, help="folder of samplers.json (default: the repository)")
     options = vars(parser.parse_args())
-    calls = [number for number in options.pop("calls") if number <= options["max_calls"]]
-    options.pop("max_calls")
-    report = study(calls=calls, names=options.pop("samplers"), **options)
-    print(markdown(report))
+    print(markdown(study(names=options.pop("samplers"), **options)))
 
 
 if __name__ == "__main__":

@@ -57,6 +57,18 @@ def test_guidance_costs_twice_within_its_interval_and_nothing_outside():
     assert seen == [1, 1, 2, 2, 1, 1, 1, 1]
 
 
+def test_a_large_batch_and_its_null_class_are_two_calls_that_make_the_same_images():
+    pipe, labels = conditional(), [0, 1, 2] * 12
+    seen = rows_seen(pipe)
+
+    large = sample(pipe, *range(36), class_labels=labels, guidance_scale=2.0)
+
+    assert seen == [36, 36] * 4
+    small = [sample(pipe, seed, class_labels=labels[seed], guidance_scale=2.0) for seed in (0, 20, 35)]
+    assert seen[8:] == [2] * 12
+    assert_close(large[[0, 20, 35]], torch.cat(small), rtol=0, atol=1e-5)
+
+
 def test_an_interval_is_a_share_of_the_steps_to_rounding_and_splits_none_of_two_calls():
     pipe = conditional(guidance_interval=(0.0, 0.07))
     seen = rows_seen(pipe)

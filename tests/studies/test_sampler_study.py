@@ -39,7 +39,7 @@ def test_a_stopped_study_goes_on_and_a_figure_shows_it(repo, monkeypatch):
     assert [found["FD"] > 0 for found in report["cells"]] == [True, True]
     assert (repo / "samplers.md").read_text() == markdown(report)
     assert figure("samplers", str(repo)).read_bytes().startswith(b"\x89PNG")
-    with pytest.raises(ValueError, match="`images` must be 260, as in .*, got 280; or name another `output`"):
+    with pytest.raises(ValueError, match="`images` must be 260, as in .*, got 280; or change `output`"):
         study(str(repo), **small | {"count": 280})
 
 
@@ -53,7 +53,7 @@ def test_a_study_is_of_one_guidance_and_of_no_prompts(tmp_path):
     assert report["arguments"] == {"guidance_scale": 1.5, "guidance_interval": [0, 0.5]}
     with pytest.raises(ValueError, match="`arguments` must be .*1.5.*, as in .*, got .*2.0"):
         study(str(repo), **small)
-    with pytest.raises(ValueError, match="must take no prompts, as StableDiffusionPipeline"):
+    with pytest.raises(ValueError, match="a pipeline that takes no prompts, got StableDiffusionPipeline"):
         study(str(save_repo(tiny_stable_diffusion(), tmp_path / "text")), **small)
 
 
