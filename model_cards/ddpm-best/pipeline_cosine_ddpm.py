@@ -165,7 +165,7 @@ class CosineDDPMPipeline(DiffusionPipeline):
         """Makes a pipeline of the components and the config of another one, but for those that are given."""
         names = {*inspect.signature(cls).parameters}  # diffusers leaves out networks of another class than annotated
         parts = {name: part for name, part in pipeline.components.items() if name in names}
-        return super().from_pipe(pipeline, **{"torch_dtype": None} | parts | kwargs)
+        return super().from_pipe(pipeline, **{"torch_dtype": pipeline.dtype} | parts | kwargs)
 
     def _check_parts(self):
         """Refuses a scheduler of other noise levels, a guide with other inputs, or an autoencoder with other channels,
