@@ -46,6 +46,6 @@ def _default_guidance(pipeline: DiffusionPipeline, has_guide: bool) -> float | N
     """Returns the guidance of a call that names none: of the config, or of the signature; None if there is none."""
     if capabilities_of(pipeline).has_null_class or has_guide:
         return pipeline.config.get("guidance_scale")
-    parameter = inspect.signature(type(pipeline).__call__).parameters.get("guidance_scale")
-    is_guided = "prompt" in capabilities_of(pipeline).inputs and parameter is not None
-    return parameter.default if is_guided else None
+    parameters = inspect.signature(type(pipeline).__call__).parameters
+    is_guided = "prompt" in capabilities_of(pipeline).inputs and "guidance_scale" in parameters
+    return parameters["guidance_scale"].default if is_guided else None

@@ -99,7 +99,8 @@ class Exporter:
 
     def _prompts(self, indices: Sequence[int]) -> list[str] | None:
         """Returns the texts to ask for, if the pipeline takes any."""
-        return self.prompts and [self.prompts[index % len(self.prompts)] for index in indices]
+        prompts = self.prompts
+        return None if prompts is None else [prompts[index % len(prompts)] for index in indices]
 
     def samples(self) -> tuple[torch.Tensor, float]:
         """Returns `training.num_samples` images (N, C, H, W) in [0, 1] and the seconds that they took; for a pipeline

@@ -171,12 +171,12 @@ class CosineDDPMPipeline(DiffusionPipeline):
         """Refuses a scheduler of other noise levels, a guide with other inputs, or an autoencoder with other channels,
         than the network has."""
         config, guide, vae = self.unet.config, self.guide, self.vae
-        for network in (self.unet, *([] if guide is None else [guide])):
+        for network in (self.unet, guide or self.unet):
             self._check_scheduler(network)
-        for name in () if guide is None else ("num_class_embeds", "in_channels"):
-            if guide.config.get(name) != config.get(name):
-                expected, got = config.get(name), guide.config.get(name)
-                raise ValueError(f"`guide` must have the `{name}` of `unet`, {expected}, got {got}.")
+            for name in ("num_class_embeds", "in_channels"):
+                if network.config.get(name) != config.get(name):
+                    expected, got = config.get(name), network.config.get(name)
+                    raise ValueError(f"`guide` must have the `{name}` of `unet`, {expected}, got {got}.")
         clips = [name for name in ("clip_sample", "thresholding") if self.scheduler.config.get(name)]
         if vae is not None and clips:
             raise ValueError(f"`scheduler.{clips[0]}` must be false: latents have no range to be clipped to.")
