@@ -65,7 +65,7 @@ def generate(
     pictures = {name: _open(name, file) for name, file in files.items() if file is not None}
     pipeline = AutoPipeline.from_pretrained(repo, dtype=_dtype(dtype, place)).to(place)
     _check(pipeline, class_labels, prompts, pictures)
-    labels = _numbers(pipeline, labels)
+    labels = _label_ids(pipeline, labels)
     check_sampling_arguments(pipeline, arguments := arguments or {})
     arguments = arguments | pictures
     set_scheduler(pipeline, scheduler, scheduler_arguments)
@@ -93,7 +93,7 @@ def _open(name: str, path: str) -> Image.Image:
         raise ValueError(f"`{name}` must be an image file, got {path}: {error}.") from error
 
 
-def _numbers(pipeline: DiffusionPipeline, labels: Sequence[int | str] | None) -> list[int] | None:
+def _label_ids(pipeline: DiffusionPipeline, labels: Sequence[int | str] | None) -> list[int] | None:
     """Returns classes by number; their names are those of the pipeline."""
     if labels is None:
         return None

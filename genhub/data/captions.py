@@ -1,7 +1,7 @@
 """Captions of images: what they show, by templates, from their class and from two attributes that are measured.
 
 An attribute is measured on the pixels that are not background, and compared with the images of the same class: the
-lowest third is "dark" or "narrow", the highest "bright" or "wide", the rest and ties are not told. So an attribute
+lowest third is "dark" or "narrow", the highest "bright" or "wide", the rest and ties are neither. So an attribute
 says nothing about the class, and a caption can be checked by the rule that wrote it.
 """
 
@@ -120,11 +120,11 @@ class Captions:
             labels: class of each caption, (N,).
         """
         found = self.words(images, labels)
-        told = [_told(caption) for caption in captions]
-        return torch.tensor([word in own for own, asked in zip(found, told, strict=True) for word in sorted(asked)])
+        asked = [_attributes_in(caption) for caption in captions]
+        return torch.tensor([word in own for own, words in zip(found, asked, strict=True) for word in sorted(words)])
 
 
-def _told(caption: str) -> set[str]:
+def _attributes_in(caption: str) -> set[str]:
     """Returns the attributes that a caption tells."""
     return set(itertools.chain(*ATTRIBUTES.values())).intersection(re.findall(r"\w+", caption))
 
@@ -141,5 +141,5 @@ def _check_names(names: Sequence[str]) -> None:
             raise ValueError(
                 f"The classes must have names of their own up to a slash, got {name!r} twice, to write captions."
             )
-        if _told(name):
+        if _attributes_in(name):
             raise ValueError(f"The names of classes must hold no attribute that captions tell, got {name!r}.")

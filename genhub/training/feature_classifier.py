@@ -16,7 +16,7 @@ from genhub.training.run import train
 from genhub.utils.cache import cache_folder, content_hash
 
 RECIPE = "feature-classifier"
-OF_GENERATORS = (
+GENERATOR_KEYS = (
     "caption_length",
     "captions",
     "padding",
@@ -44,7 +44,9 @@ def feature_spaces(
         raise ValueError(
             f"{config.source} has no labels to train a feature net on; `feature_net` names one for such images."
         )
-    overrides = {f"data.{key}": value for key, value in dataclasses.asdict(config).items() if key not in OF_GENERATORS}
+    overrides = {
+        f"data.{key}": value for key, value in dataclasses.asdict(config).items() if key not in GENERATOR_KEYS
+    }
     overrides |= {"data.val_size": 0, "training.batch_size": min(256, len(images))}
     folder = train_classifier(images, overrides, accelerator.num_processes)
     return [ClassifierSpace.load("clf", folder / "classifier", device)]

@@ -29,7 +29,7 @@ from genhub.training.pretrained import load_component
 
 SCALES = (1.0, 1.25, 1.5, 2.0, 3.0, 4.0)
 INTERVALS = ((0.0, 1.0), (0.25, 0.75))
-EVERYWHERE = "in all steps"
+IN_ALL_STEPS = "in all steps"
 SHOWN = ("FD-FM", "precision", "recall", "label fidelity")
 
 
@@ -121,7 +121,7 @@ def rows(
 
 def way(name: str) -> str:
     """Returns the name of a row without its scale."""
-    return name.partition(", ")[2] or EVERYWHERE
+    return name.partition(", ")[2] or IN_ALL_STEPS
 
 
 def columns_of(report: dict[str, Any]) -> list[str]:
@@ -132,7 +132,7 @@ def columns_of(report: dict[str, Any]) -> list[str]:
 def draw_chart(report: dict[str, Any]) -> Any:
     """Draws each metric against the scale, a line for each way to guide; no guidance is the start of all."""
     measured = [*report["rows"].values()]
-    ways = dict.fromkeys([EVERYWHERE, *(row["way"] for row in measured)])
+    ways = dict.fromkeys([IN_ALL_STEPS, *(row["way"] for row in measured)])
     panels = []
     for metric in columns_of(report):
         lines = []
@@ -140,7 +140,7 @@ def draw_chart(report: dict[str, Any]) -> Any:
             own = [row for row in measured if metric in row and (row["way"] == name or row["guidance_scale"] == 1)]
             own.sort(key=lambda row: row["guidance_scale"])
             line = plotting.Line(name, x=[row["guidance_scale"] for row in own], y=[row[metric] for row in own])
-            lines += [line] if len(own) > (name != EVERYWHERE) else []
+            lines += [line] if len(own) > (name != IN_ALL_STEPS) else []
         panels += [plotting.Panel(lines, "guidance scale", metric)] if lines else []
     title = f"Guidance of {report['repository']}: {report['images']:,} images a point, one seed"
     return plotting.chart(panels, title)
