@@ -10,6 +10,7 @@ from genhub.commands.subject import Subject, load_subject
 from genhub.evaluation import protocol
 from genhub.evaluation.denoiser import check_likelihood
 from genhub.evaluation.diffusion_likelihood import evaluate_diffusion_likelihood
+from genhub.evaluation.reconstruction import can_probe
 from genhub.evaluation.sampling import check_sampling_arguments, set_scheduler
 from genhub.evaluation.sampling_record import sampling_record
 from genhub.recipes.configs import TrainingConfig
@@ -75,7 +76,7 @@ def evaluate(
         sampler = evaluation.sampler(_sampling_seed(subject, seed), batch_size, arguments)
         count = protocol.COUNT if count is None else count
         evaluation.evaluate_samples(sampler, sampling_record(sampler, count, scheduler_arguments), feature_net)
-    if subject.capabilities.can("reconstruct"):
+    if _reconstructs(subject):
         evaluation.evaluate_reconstructions()
     _measure_likelihood(evaluation, likelihood)  # then results are safe before the hours of CAS
     evaluation.write()
@@ -134,9 +135,17 @@ def _check(
         raise ValueError("`cas` must be off under several processes: it trains classifiers on one.")
 
 
+def _reconstructs(subject: Subject) -> bool:
+    """Returns whether reconstructions are measured in full, not their distance alone as of diffusion in latents."""
+    is_diffusion = subject.pipeline is not None and "scheduler" in subject.pipeline.components
+    return subject.capabilities.can("reconstruct") and not is_diffusion
+
+
 def _check_data(evaluation: Evaluation, likelihood: int, cas: int) -> None:
-    """Raises ValueError if the data are not such that likelihood or CAS can be measured."""
+    """Raises ValueError if the data are not such that reconstructions, likelihood or CAS can be measured."""
     subject, test = evaluation.subject, evaluation.test
+    if _reconstructs(subject):
+        can_probe(evaluation.train, test)
     if likelihood and subject.pipeline is not None:
         check_likelihood(subject.pipeline, test, likelihood)
     if cas and test.class_names is None and "prompt" in subject.capabilities.inputs:

@@ -22,7 +22,7 @@ from genhub.evaluation.likelihood import evaluate_likelihoods
 from genhub.evaluation.memorisation import Memorisation
 from genhub.evaluation.metrics import mean_of
 from genhub.evaluation.prompts import attribute_fidelity, captions_to_ask
-from genhub.evaluation.reconstruction import can_probe, evaluate_reconstructions
+from genhub.evaluation.reconstruction import evaluate_reconstructions
 from genhub.evaluation.result import Metric, merge_evaluation
 from genhub.evaluation.sampling import Sampler
 from genhub.evaluation.stored_images import StoredImages
@@ -170,7 +170,6 @@ class Evaluation:
 
     def evaluate_reconstructions(self) -> None:
         """Measures reconstructions and codes, and likelihoods if the model has one."""
-        can_probe(self.train, self.test)  # raises before any work
         if self.accelerator.is_main_process:
             pipeline, recipe = cast(DiffusionPipeline, self.subject.pipeline), self.subject.recipe
             vae = pipeline.components.get("vae")

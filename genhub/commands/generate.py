@@ -145,6 +145,7 @@ def _check(
         hint = "the model takes prompts" if "prompt" in capabilities.inputs else "the network is unconditional"
         raise ValueError(f"`class_labels` must be unset: {hint}.")
     if prompts is not None and "prompt" not in capabilities.inputs:
-        raise ValueError(f"`prompt` must be unset: {name} does not take it.")
+        hint = "" if capabilities.num_classes is None else "; the model takes classes (`class_labels`)"
+        raise ValueError(f"`prompt` must be unset: {name} does not take it{hint}.")
     for picture in pictures.keys() - capabilities.inputs:
         raise ValueError(f"`{picture}` must be unset: {name} does not take it.")

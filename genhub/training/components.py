@@ -113,7 +113,10 @@ class ComponentBuilder:
         encoder = self.loaded[name].to(self.accelerator.device)
         taken, given = encoder.config.get("in_channels"), images.shape.channels
         if taken not in (None, given):
-            raise ValueError(f"`data.channels` must be {taken}, those of `components.{name}`, got images of {given}.")
+            raise ValueError(
+                f"`data.channels` must be {taken}, those of `components.{name}`, got images of {given}; or "
+                f"`components.{name}.from` names an autoencoder of {given}."
+            )
         if config.standardise:
             check_standardisable(encoder)
 

@@ -89,6 +89,7 @@ class Run:
         self.averages = {name: MovingAverage(self.modules[name], decay) for name, decay in self.config.ema.items()}
         parts = (self.components, self.averages, self.images, self.held_out)
         self.exporter = Exporter(recipe, *parts, self.progress, self.accelerator, self.prompts)
+        self._try_latents()
         self.monitor = self._quality_monitor()
 
     def _load_data(self):
@@ -116,6 +117,17 @@ class Run:
         layout = torch.channels_last if self.config.channels_last else torch.preserve_format
         for module in self.modules.values():
             module.to(accelerator.device, memory_format=layout)  # pyright: ignore[reportCallIssue]
+
+    def _try_latents(self):
+        """Makes one image from latents in one step: a size that the pipeline refuses must not end a long run."""
+        if self.recipe.data.encode is None or not self.exporter.generates:
+            return
+        try:
+            with torch.random.fork_rng():
+                self.exporter.generate(1, {"num_inference_steps": 1})
+        except (ValueError, RuntimeError) as error:
+            size = f"{self.images.shape.height} x {self.images.shape.width}"
+            raise ValueError(f"`data.size` and `data.padding` must fit the pipeline, got {size}: {error}") from error
 
     def _quality_monitor(self) -> QualityMonitor | None:
         """Returns what measures quality while training, after trying one image: arguments that the pipeline refuses

@@ -165,7 +165,7 @@ class CosineDDPMPipeline(DiffusionPipeline):
         """Makes a pipeline of the components and the config of another one, but for those that are given."""
         names = {*inspect.signature(cls).parameters}  # diffusers leaves out networks of another class than annotated
         parts = {name: part for name, part in pipeline.components.items() if name in names}
-        return super().from_pipe(pipeline, **{"torch_dtype": pipeline.dtype} | parts | kwargs)
+        return super().from_pipe(pipeline, **{"dtype": pipeline.dtype} | parts | kwargs)
 
     def _check_parts(self):
         """Refuses a scheduler of other noise levels, a guide with other inputs, or an autoencoder with other channels,
@@ -233,10 +233,13 @@ class CosineDDPMPipeline(DiffusionPipeline):
         """
         known = {name: int(number) for number, name in (self.config["id2label"] or {}).items()}
         names = [label] if isinstance(label, str) else list(label)
+        if not known:
+            last = (self.config["num_classes"] or 0) - 1
+            raise ValueError(f"`class_labels` must be numbers in 0..{last}: the classes have no names, got {names}.")
         for name in names:
             if name not in known:
                 near = difflib.get_close_matches(name, known, n=3)
-                hint = f"; did you mean {', '.join(near)}?" if near else f", which are {', '.join(known) or 'none'}."
+                hint = f"; did you mean {', '.join(near)}?" if near else f", which are {', '.join(known)}."
                 raise ValueError(f"`class_labels` must be names of `id2label`, got {name!r}{hint}")
         return [known[name] for name in names]
 
@@ -376,6 +379,8 @@ class CosineDDPMPipeline(DiffusionPipeline):
         self, image: PipelineImageInput, left: int = 0, top: int = 0, right: int = 0, bottom: int = 0, **arguments: Any
     ) -> ImagePipelineOutput | tuple:
         """Continues images beyond their edges by so many pixels; `arguments` are those of a call."""
+        if self.vae is not None:
+            raise ValueError("`outpaint` must be called on a model of pixels: this one denoises latents.")
         if min(left, top, right, bottom) < 0:
             raise ValueError(
                 f"`left`, `top`, `right` and `bottom` must be at least 0, got {(left, top, right, bottom)}."
@@ -662,11 +667,15 @@ class CosineDDPMPipeline(DiffusionPipeline):
 
     def _read_labels(self, labels: Labels) -> torch.Tensor | None:
         """Returns classes as a number or numbers (N,), or as mixtures (N, K)."""
-        is_name = isinstance(labels, str)
-        if is_name or (isinstance(labels, Sequence) and any(isinstance(label, str) for label in labels)):
+        if labels is None:
+            return None
+        if isinstance(labels, Sequence) and len(labels) and all(isinstance(label, str) for label in labels):
             labels = self.get_label_ids(cast("str | Sequence[str]", labels))
-        read = None if labels is None else torch.as_tensor(labels)
-        if read is not None and read.ndim > 2:
+        try:
+            read = torch.as_tensor(labels)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise ValueError(f"`class_labels` must all be numbers, or all be names, got {labels!r}.") from error
+        if read.ndim > 2:
             raise ValueError(f"`class_labels` must be classes (N,) or mixtures (N, K), got {tuple(read.shape)}.")
         return read
 
@@ -711,8 +720,8 @@ class CosineDDPMPipeline(DiffusionPipeline):
         return guidance_scale
 
     def _check_interval(self, interval: Sequence[float]) -> Sequence[float]:
-        if len(interval) != 2 or not 0 <= interval[0] <= interval[1] <= 1:
-            raise ValueError(f"`guidance_interval` must be two increasing shares in [0, 1], got {list(interval)}.")
+        if not isinstance(interval, Sequence) or len(interval) != 2 or not 0 <= interval[0] <= interval[1] <= 1:
+            raise ValueError(f"`guidance_interval` must be two increasing shares in [0, 1], got {interval}.")
         return interval
 
     def _check(
@@ -724,8 +733,8 @@ class CosineDDPMPipeline(DiffusionPipeline):
         output_type: str,
     ):
         """Checks arguments before the network is called."""
-        if shape[0] < 1:
-            raise ValueError(f"`batch_size` must be at least 1, got {shape[0]}.")
+        if not isinstance(shape[0], int) or shape[0] < 1:
+            raise ValueError(f"`batch_size` must be at least 1, got {shape[0]!r}.")
         if images is not None and len(images) not in (1, shape[0]):
             raise ValueError(f"`image` must hold 1 or {shape[0]} images, got {len(images)}.")
         self._check_generators(generator, shape[0])

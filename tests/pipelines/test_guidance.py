@@ -218,8 +218,16 @@ def test_an_unknown_name_is_refused_with_the_nearest_ones():
         pipe(class_labels="Sandle")
     with pytest.raises(ValueError, match="names of `id2label`, got 'xyz', which are T-shirt/top, Sandal, Bag"):
         pipe(class_labels=["Bag", "xyz"])
-    with pytest.raises(ValueError, match="names of `id2label`, got 'Bag', which are none"):
+    with pytest.raises(ValueError, match=r"must be numbers in 0\.\.2: the classes have no names, got \['Bag'\]"):
         conditional()(class_labels="Bag")
+
+    for mixed in (["Bag", 1], [None, 1], {"Bag"}):
+        with pytest.raises(ValueError, match="`class_labels` must all be numbers, or all be names, got"):
+            pipe(class_labels=mixed)
+    with pytest.raises(ValueError, match="`batch_size` must be at least 1, got 'a bag'"):
+        pipe("a bag")
+    with pytest.raises(ValueError, match=r"`guidance_interval` must be two increasing shares in \[0, 1\], got 0.5"):
+        pipe(class_labels=0, guidance_interval=0.5)
 
     assert seen == []
 
