@@ -412,7 +412,8 @@ class CosineDDPMPipeline(DiffusionPipeline):
             raise ValueError(f"`first` and `second` must be one image each, of one size, got {got}.")
         weights = torch.linspace(0, 1, num_images, device=start.device)
         blended = torch.lerp(start, end, weights[:, None, None, None])
-        generator = torch.Generator().manual_seed(torch.seed()) if generator is None else generator
+        if generator is None:
+            generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
         noise = randn_tensor(start.shape, generator=generator, device=self._execution_device).expand(blended.shape)
         alike = [generator.clone_state() for _ in range(num_images)]  # so that steps add the same noise to all
         return self(image=blended, strength=strength, latents=noise, generator=alike, **arguments)

@@ -170,9 +170,14 @@ def test_interpolation_goes_from_one_edited_image_to_the_other():
 def test_what_is_interpolated_from_noise_alone_is_one_image(scheduler):
     pipe = tiny_pipeline(scheduler=scheduler)
 
-    images = pipe.interpolate(bytes_image(0), bytes_image(1), 3, strength=1.0, output_type="pt").images
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        images = pipe.interpolate(bytes_image(0), bytes_image(1), 3, strength=1.0, output_type="pt").images
+        torch.manual_seed(0)
+        again = pipe.interpolate(bytes_image(0), bytes_image(1), 3, strength=1.0, output_type="pt").images
 
     assert_close(images, images[:1].expand_as(images), rtol=0, atol=1e-5)
+    assert torch.equal(images, again)
 
 
 def test_a_small_image_is_enlarged_from_its_noisy_form():
