@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from genhub.commands.options import make_parser
+from genhub.utils.spelling import did_you_mean
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -23,7 +24,8 @@ def main(arguments: list[str] | None = None) -> int:
         if options.command not in ("train", "generate", "evaluate"):
             unknown += [f"--{key}" for key in overrides]
         if unknown:
-            options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+            hint = did_you_mean(unknown[0], options.parser._option_string_actions)
+            options.parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
         return RUN[options.command](options, overrides)
     except KeyboardInterrupt:
         print("genhub: stopped.", file=sys.stderr)

@@ -290,3 +290,11 @@ def test_no_file_names_the_place_where_it_was_written():
     binary = (".png", ".gif", ".parquet", ".safetensors")
     texts = [ROOT / name for name in listed.stdout.split() if not name.endswith(binary)]
     assert not [path for path in texts if path.is_file() and home in path.read_text()]
+
+
+@pytest.mark.parametrize(("typo", "option"), [("--stpes", "--steps"), ("--labels", "--class_labels")])
+def test_a_misspelt_option_is_refused_with_the_nearest_one(typo, option, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["generate", "anywhere", typo, "5"])
+
+    assert f"unrecognized arguments: {typo} 5 (did you mean '{option}'?)" in capsys.readouterr().err
