@@ -9,8 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from genhub.commands.options import make_parser
-from genhub.utils.spelling import did_you_mean
+from genhub.commands.options import make_parser, refuse_options
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -24,8 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.command not in ("train", "generate", "evaluate"):
             unknown += [f"--{key}" for key in overrides]
         if unknown:
-            hint = did_you_mean(unknown[0], options.parser._option_string_actions)
-            options.parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+            refuse_options(options.parser, unknown)
         return RUN[options.command](options, overrides)
     except KeyboardInterrupt:
         print("genhub: stopped.", file=sys.stderr)

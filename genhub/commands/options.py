@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Callable
 
 from genhub.commands.figures import figures
+from genhub.utils.spelling import did_you_mean
 from genhub.version import VERSION
 
 EPILOG = {
@@ -142,3 +143,9 @@ COMMANDS = {
     "recipes": ("List the recipes.", None),
     "doctor": ("Print devices, processes, arithmetic and versions of this machine.", None),
 }
+
+
+def refuse_options(parser: argparse.ArgumentParser, words: list[str]) -> None:
+    """Ends the program with the words that `parser` does not know, and the option nearest to the first of them."""
+    hint = did_you_mean(words[0], parser._option_string_actions)
+    parser.error(f"unrecognized arguments: {' '.join(words)}{hint}")
