@@ -37,11 +37,13 @@ class Subject:
 
     @cached_property
     def class_names(self) -> Sequence[str]:
-        """Names of the pipeline's classes, () if it is unconditional; numbers if the classes have no names, or if the
-        data set is not on this machine."""
+        """Names of the pipeline's classes, () if it is unconditional: those of its config, or of the data; numbers if
+        there are none, or if the data set is not on this machine."""
         count = self.capabilities.num_classes
         if count is None:
             return ()
+        if known := self.pipeline.config.get("id2label"):
+            return tuple(known[str(number)] for number in range(count))
         numbers = tuple(map(str, range(count)))
         try:
             names = self.load("train").shape.class_names or numbers

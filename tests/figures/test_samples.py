@@ -87,6 +87,8 @@ def test_the_null_class_is_not_one_of_the_classes(tiny):
 
     assert Subject(pipeline, capabilities, here).class_names[::9] == ("T - shirt / top", "Ankle boot")
     assert Subject(pipeline, capabilities, elsewhere).class_names == tuple("0123456789")
+    pipeline.register_to_config(id2label={str(number): f"class {number}" for number in range(10)})
+    assert Subject(pipeline, capabilities, elsewhere).class_names[::9] == ("class 0", "class 9")
 
 
 def test_images_of_an_unconditional_model_are_sorted_by_the_classifier(tiny_repo, tmp_path, monkeypatch, drawing):
