@@ -68,7 +68,7 @@ def test_a_latent_model_of_classes_is_judged_and_so_is_its_autoencoder(tmp_path,
 
     newest = json.loads((folder / "metrics.json").read_text())["evaluations"][-1]
     found = {metric["name"]: metric["value"] for metric in newest["figures"] if metric["space"] in ("", "clf")}
-    assert newest["samples"]["guidance_scale"] == 1.25
+    assert newest["samples"]["guidance_scale"] == 1.5
     assert 0 <= found["label fidelity"] <= 1
     assert found["FD-FM of reconstructions"] > 1  # of an autoencoder that is not trained
 
