@@ -116,7 +116,7 @@ def _call(pipeline: DiffusionPipeline) -> str:
     if "prompt" in capabilities.inputs:
         options = "".join(f", {name}={value!r}" for name, value in default_arguments(pipeline).items())
         prompt = getattr(pipeline, "example_prompt", "a prompt")
-        return f'images = pipe("{prompt}", num_images_per_prompt=16{options}).images'
+        return f"images = pipe({json.dumps(prompt, ensure_ascii=False)}, num_images_per_prompt=16{options}).images"
     labels = "" if capabilities.num_classes is None else ", class_labels=[0] * 16"
     return f"images = pipe(batch_size=16{labels}).images"
 

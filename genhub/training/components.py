@@ -59,15 +59,15 @@ class ComponentBuilder:
         captions_of, every, self.prompts = (
             _by_templates(images) if config.caption_column is None else _by_column(images)
         )
-        is_loaded = "tokenizer" in self.loaded
+        captions, is_loaded = captions_of(images), "tokenizer" in self.loaded
         if not is_loaded:
             self._check_encoders()
-            self.loaded["tokenizer"] = train_tokenizer(captions_of(images), config.caption_length)
+            self.loaded["tokenizer"] = train_tokenizer(captions, config.caption_length)
         tokenizer = self.loaded["tokenizer"]
         key = "`model_max_length` of `components.tokenizer`" if is_loaded else "`data.caption_length`"
         tokens = tokenizer(every, max_length=MAX_LENGTH + 1, truncation=True)["input_ids"]  # without a warning
         self._check_length(tokenizer.model_max_length, tokens, key)
-        images = replace(images, input_ids=tokenize(tokenizer, captions_of(images)))
+        images = replace(images, input_ids=tokenize(tokenizer, captions))
         if held_out is not None:
             held_out = replace(held_out, input_ids=tokenize(tokenizer, captions_of(held_out)))
         return images, held_out

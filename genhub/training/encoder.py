@@ -20,7 +20,7 @@ def encoder_of(model: Any) -> Encoder:
             a `shift_factor`, 0 if it is None, and a `scaling_factor`, 1 if it is None.
     """
     model.eval()
-    shift, scaling = model.config.get("shift_factor") or 0.0, model.config.get("scaling_factor") or 1.0
+    shift, scaling = _shift_and_scaling(model)
 
     def encode(sample: torch.Tensor) -> torch.Tensor:
         encoded = model.encode(sample.to(model.device, model.dtype))
@@ -47,8 +47,7 @@ def standardise(model: Any, latents: Latents) -> Latents:
     Args:
         model: one that `check_standardisable` takes.
     """
-    config = model.config
-    old_shift, old_scaling = config.get("shift_factor") or 0.0, config.get("scaling_factor") or 1.0
+    old_shift, old_scaling = _shift_and_scaling(model)
     mean = latents.latents.mean((0, 2, 3))  # (C,)
     standardised = latents.latents - mean[:, None, None]
     std = standardised.std(correction=0)
@@ -78,3 +77,8 @@ def encoder_key(model: Any) -> str:
     state = model.state_dict()
     tensors = [part for name in sorted(state) for part in (name, state[name])]
     return content_hash(type(model).__name__, repr(sorted(config.items())), *tensors)
+
+
+def _shift_and_scaling(model: Any) -> tuple[float, float]:
+    """Returns the factors of latents in a model's config, 0 and 1 if it has none."""
+    return model.config.get("shift_factor") or 0.0, model.config.get("scaling_factor") or 1.0

@@ -78,7 +78,8 @@ class Measurement:
         """Returns x_0 with the measured values, in [-1, 1]: shifted and clipped, where bisection finds the shift of
         the pixels of each average."""
         x_0 = self(x_0).clamp(-1, 1)
-        low, high = torch.full_like(self.measure(x_0), -2.0), torch.full_like(self.measure(x_0), 2.0)
+        high = torch.full_like(self.measure(x_0), 2.0)
+        low = -high
         for _ in range(32):
             shift = (low + high) / 2
             is_low = self.measure((x_0 + self.spread(shift)).clamp(-1, 1)) < self.y
@@ -379,8 +380,7 @@ class CosineDDPMPipeline(DiffusionPipeline):
         self, image: PipelineImageInput, left: int = 0, top: int = 0, right: int = 0, bottom: int = 0, **arguments: Any
     ) -> ImagePipelineOutput | tuple:
         """Continues images beyond their edges by so many pixels; `arguments` are those of a call."""
-        if self.vae is not None:
-            raise ValueError("`outpaint` must be called on a model of pixels: this one denoises latents.")
+        self._check_pixels("outpaint")
         if min(left, top, right, bottom) < 0:
             raise ValueError(
                 f"`left`, `top`, `right` and `bottom` must be at least 0, got {(left, top, right, bottom)}."
@@ -402,8 +402,7 @@ class CosineDDPMPipeline(DiffusionPipeline):
     ) -> ImagePipelineOutput | tuple:
         """Leads from one image to another through `num_images`: denoises points on the line between their noisy forms,
         which have the same noise (Ho et al. 2020, Sec. 4.3); `arguments` are those of a call."""
-        if self.vae is not None:
-            raise ValueError("`interpolate` must be called on a model of pixels: this one denoises latents.")
+        self._check_pixels("interpolate")
         if num_images < 2:
             raise ValueError(f"`num_images` must be at least 2, got {num_images}.")
         start, end = (self._to_tensor(image, "image", self.image_channels) for image in (first, second))
@@ -417,6 +416,11 @@ class CosineDDPMPipeline(DiffusionPipeline):
         noise = randn_tensor(start.shape, generator=generator, device=self._execution_device).expand(blended.shape)
         alike = [generator.clone_state() for _ in range(num_images)]  # so that steps add the same noise to all
         return self(image=blended, strength=strength, latents=noise, generator=alike, **arguments)
+
+    def _check_pixels(self, name: str):
+        """Refuses a method that edits pixels if the network denoises latents."""
+        if self.vae is not None:
+            raise ValueError(f"`{name}` must be called on a model of pixels: this one denoises latents.")
 
     def _size(self, height: int | None, width: int | None) -> tuple[int, int]:
         """Returns the height and width of a call."""

@@ -1,5 +1,6 @@
 """The card says what a run was and measured; its code runs, and what is between its marks is renewed."""
 
+import ast
 import dataclasses
 import json
 
@@ -169,3 +170,12 @@ def test_figures_are_listed_once_in_order():
 def test_the_template_is_part_of_the_package():
     assert card.TEMPLATE.is_file()
     assert genhub.__file__.removesuffix("__init__.py") in str(card.TEMPLATE)
+
+
+def test_a_prompt_with_quotes_and_lines_stays_one_string_in_the_code_of_the_card():
+    pipe = PIPELINES["StableDiffusionPipeline"].make()
+    pipe.example_prompt = 'a 12" record\nwith a scratch'
+
+    for code in python_of(card.minimal(pipe, "someone/some-name")):
+        strings = {node.value for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Constant)}
+        assert pipe.example_prompt in strings
