@@ -33,6 +33,10 @@ def test_a_table_is_that_of_the_stored_metrics(name, table):
     assert written == table
 
 
+def test_what_the_recipes_say_is_stored_with_the_models():
+    assert json.loads(readme.PUBLISHED.read_text()) == readme.published()
+
+
 def test_every_published_model_is_linked_from_the_readme():
     folders = sorted(path.name for path in (ROOT / "model_cards").iterdir() if path.is_dir())
 

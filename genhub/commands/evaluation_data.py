@@ -33,7 +33,7 @@ def load_splits(recipe: Recipe | None, data_source: str | None) -> tuple[data.Da
     train = splits["train"]
     if data_source is not None and len(train) == 60_000 and protocol.is_fashion_mnist(train.images):
         splits["train"] = train[:55_000]
-    if config.val_size:
+    if config.has_val:
         splits["val"] = load_images(config, "val")
     return config, splits
 

@@ -1,6 +1,8 @@
 """The section `data` of a recipe."""
 
+import math
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass
@@ -8,9 +10,18 @@ class DataConfig:
     """Which images a model is trained on, and in which shape.
 
     Args:
-        source: `sample`, `points` (in space, near a plane), a Hub id, or a folder of parquet files, of images (a
-            subfolder a class) or of the four idx files.
-        val_size: images at the end of the training split that are kept for validation.
+        source: `sample`, `points` (in space, near a plane), a Hub id, an `.npz` archive, or a folder: of parquet
+            files, of images (a subfolder a class), of the four idx files, or one that `save_to_disk` wrote.
+        val_size: images of the training file that are held out for validation, as a number or a share; None for a
+            tenth, at most 5,000.
+        test_size: images of the training file that are held out for the test where there is no file of them, as a
+            number or a share.
+        image_column: of a data set that has several columns of images.
+        label_column: of a data set in which several columns may be the classes; `none` to train without them.
+        on_bad_image: `error`, or `skip` to leave out images that cannot be read; their number stands on the card.
+        background: `black` or `white`, which transparent pixels and the borders of `random_crop` show.
+        random_flip: mirror half of the training images, others in each epoch.
+        random_crop: pixels by which training images are shifted at most, in both directions, others in each epoch.
         labelled: train on this many images only, equally many of each class; None for all.
         label_draw: seed of the draw of the `labelled` images.
         size: centre-crop and resize to this many pixels; None keeps the images as they are.
@@ -28,7 +39,14 @@ class DataConfig:
     """
 
     source: str = "zalando-datasets/fashion_mnist"
-    val_size: int = 5000
+    val_size: int | float | None = None
+    test_size: int | float = 0.1
+    image_column: str | None = None
+    label_column: str | None = None
+    on_bad_image: Literal["error", "skip"] = "error"
+    background: Literal["black", "white"] = "black"
+    random_flip: bool = False
+    random_crop: int = 0
     labelled: int | None = None
     label_draw: int = 0
     size: int | None = None
@@ -44,8 +62,16 @@ class DataConfig:
     standardise: bool = False
 
     def __post_init__(self):
-        if self.val_size < 0:
-            raise ValueError(f"`data.val_size` must be at least 0, got {self.val_size}.")
+        for name in ("val_size", "test_size"):
+            size = getattr(self, name)
+            is_share = isinstance(size, float) and not size.is_integer()
+            if size is not None and not 0 <= size < (1 if is_share else math.inf):
+                raise ValueError(f"`data.{name}` must be a number of images, or a share below 1, got {size}.")
+        for name, known in (("on_bad_image", ("error", "skip")), ("background", ("black", "white"))):
+            if getattr(self, name) not in known:
+                raise ValueError(f"`data.{name}` must be {' or '.join(known)}, got {getattr(self, name)!r}.")
+        if self.random_crop < 0:
+            raise ValueError(f"`data.random_crop` must be at least 0, got {self.random_crop}.")
         if self.labelled is not None and self.labelled < 1:
             raise ValueError(f"`data.labelled` must be at least 1, got {self.labelled}.")
         if self.label_draw < 0:
@@ -56,10 +82,17 @@ class DataConfig:
             raise ValueError(f"`data.padding` must be at least 0, got {self.padding}.")
         if self.channels not in (None, 1, 3):
             raise ValueError(f"`data.channels` must be 1 or 3, got {self.channels}.")
+        if self.encode is not None and (self.random_flip or self.random_crop):
+            raise ValueError("`data.random_flip` and `data.random_crop` must be off: latents are stored once.")
         if self.caption_length < 3:
             raise ValueError(f"`data.caption_length` must be at least 3, got {self.caption_length}.")
         if self.workers < 1 or self.shuffle_buffer < 1:
             raise ValueError("`data.workers` and `data.shuffle_buffer` must be at least 1.")
+
+    @property
+    def has_val(self) -> bool:
+        """Whether images are held out for validation."""
+        return self.val_size != 0
 
     @property
     def caption_column(self) -> str | None:

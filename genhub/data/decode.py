@@ -3,112 +3,189 @@
 import io
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
+from tqdm.auto import tqdm
 
 from genhub.data.config import DataConfig
 from genhub.utils.cache import cached, content_hash
 
 MODES = {1: "L", 3: "RGB"}
+BACKGROUNDS = {"black": (0, 0, 0, 255), "white": (255, 255, 255, 255)}
 SMALL = 2**16  # bytes of a file, on average
 CHUNK = 500  # images that a thread decodes at a time
+BAR_DELAY = 3  # seconds
+SHOWN = 5  # bad images in an error
 File = bytes | memoryview  # an encoded image; an empty one is missing
 
 
-class DecodeError(ValueError):
-    """An image that cannot be decoded or differs in shape; `index` is its position in the list, and `hint` what a
-    `DataConfig` can do about it."""
+class BadImage(Exception):
+    """Why an image cannot be used; `hint` is what a `DataConfig` can do about it."""
 
-    def __init__(self, index: int, reason: str, hint: str = ""):
+    def __init__(
+        self, reason: str, hint: str = "; `data.on_bad_image: skip` leaves such images out", is_skippable: bool = True
+    ):
         super().__init__(reason)
-        self.index, self.reason, self.hint = index, reason, hint
+        self.reason, self.hint, self.is_skippable = reason, hint, is_skippable
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Decoded images.
+
+    Args:
+        images: uint8 (N, C, H, W).
+        kept: which of the files they are, bool.
+        transparent: number of the images with transparent pixels.
+    """
+
+    images: torch.Tensor
+    kept: torch.Tensor
+    transparent: int
+
+    def notes(self, config: DataConfig) -> tuple[str, ...]:
+        """Returns sentences about what differs from the files."""
+        left_out = int((~self.kept).sum())
+        skipped = f"{left_out:,} of {len(self.kept):,} images of {config.source} are left out: they cannot be read."
+        shown = f"{self.transparent:,} images have transparent pixels, which are {config.background}."
+        return (skipped,) * (left_out > 0) + (shown,) * (self.transparent > 0)
 
 
 def decode(
     files: Sequence[File],
-    size: int | None = None,
-    channels: int | None = None,
+    config: DataConfig | None,
+    describe: Callable[[int], str],
     shape: tuple[int, int, int] | None = None,
-) -> torch.Tensor:
-    """Decodes `files` to uint8 (N, C, H, W); large ones on `torch.get_num_threads()` threads.
+) -> Decoded:
+    """Decodes `files`; large ones on `torch.get_num_threads()` threads.
 
     Args:
-        size: centre-crop to a square and resize to this many pixels; None requires images of one size.
-        channels: 1 or 3 to convert; None keeps grey grey and colour colour.
+        config: whose `size`, `channels`, `background` and `on_bad_image` it follows, and an error names; None for the
+            files as they are.
+        describe: names the image at an index for an error.
         shape: the (C, H, W) of every image; None takes it from the first.
 
     Raises:
-        DecodeError: an image cannot be read, has more than 8 bits a channel, or differs in shape. It is the first.
+        ValueError: images cannot be read, have more than 8 bits a channel, or differ in shape; it names them all.
     """
-    first = to_array(files[0], 0, size, channels, shape)
-    images = np.empty((len(files), *first.shape), np.uint8)
+    has_hints, config = config is not None, config or DataConfig()
+    bad: dict[int, BadImage] = {}
+    transparent = np.zeros(len(files), bool)
+    for index in range(len(files)):
+        if shape is None and (array := _try(files, index, config, None, bad, transparent)) is not None:
+            shape = array.shape
+    if shape is None:
+        raise ValueError(_explain(bad, len(files), describe, has_hints))
+    images = np.empty((len(files), *shape), np.uint8)
 
     def decode_chunk(start: int):
         for index in range(start, min(start + CHUNK, len(files))):
-            images[index] = to_array(files[index], index, size, channels, first.shape)
+            if (array := _try(files, index, config, shape, bad, transparent)) is not None:
+                images[index] = array
 
     are_small = sum(map(len, files[:CHUNK])) < SMALL * min(len(files), CHUNK)  # Python's lock makes threads slower
-    with ThreadPoolExecutor(1 if are_small else torch.get_num_threads()) as pool:
-        for _ in pool.map(decode_chunk, range(0, len(files), CHUNK)):  # raises the first error, and cancels the rest
-            pass
-    return torch.from_numpy(images)
+    bar = tqdm(total=len(files), desc="decoding", unit="image", delay=BAR_DELAY, leave=False)
+    with bar, ThreadPoolExecutor(1 if are_small else torch.get_num_threads()) as pool:
+        for _ in pool.map(decode_chunk, range(0, len(files), CHUNK)):
+            bar.update(CHUNK)
+    kept = np.ones(len(files), bool)
+    kept[[*bad]] = False
+    if bad and (config.on_bad_image == "error" or not all(found.is_skippable for found in bad.values())):
+        raise ValueError(_explain(bad, len(files), describe, has_hints))
+    used = images if kept.all() else images[kept]
+    return Decoded(torch.from_numpy(used), torch.from_numpy(kept), int(transparent.sum()))
 
 
-def decode_cached(files: Sequence[File], config: DataConfig, describe: Callable[[int], str]) -> torch.Tensor:
-    """Decodes `files`, or reads from the cache what the same bytes gave for the same size and channels.
-
-    Args:
-        describe: names the image at an index for an error.
+def decode_cached(files: Sequence[File], config: DataConfig, describe: Callable[[int], str]) -> Decoded:
+    """Decodes `files`, or reads from the cache what the same bytes gave for the same configuration.
 
     Raises:
-        ValueError: an image cannot be decoded or differs from the first in shape.
+        ValueError: as `decode`.
     """
     lengths = torch.tensor([len(file) for file in files])
-    key = content_hash(repr((config.size, config.channels, len(files))), lengths, files)
+    options = () if (config.background, config.on_bad_image) == ("black", "error") else (config.background, "skip")
+    key = content_hash(repr((config.size, config.channels, len(files), *options)), lengths, files)
 
     def compute() -> dict[str, torch.Tensor]:
-        try:
-            return {"images": decode(files, config.size, config.channels)}
-        except DecodeError as error:
-            raise ValueError(f"{describe(error.index)} {error.reason}{error.hint}.") from error
+        found = decode(files, config, describe)
+        return {"images": found.images, "kept": found.kept, "transparent": torch.tensor(found.transparent)}
 
-    return cached("images", key, compute)["images"]
+    found = cached("images", key, compute)
+    kept = found.get("kept", torch.ones(len(files), dtype=torch.bool))  # an older cache has the images alone
+    return Decoded(found["images"], kept, int(found.get("transparent", 0)))
 
 
-def to_array(
-    file: File, index: int, size: int | None, channels: int | None, shape: tuple[int, int, int] | None = None
-) -> np.ndarray:
-    """Decodes one image to uint8 (C, H, W), transparent pixels on black.
+def _try(
+    files: Sequence[File],
+    index: int,
+    config: DataConfig,
+    shape: tuple[int, int, int] | None,
+    bad: dict[int, BadImage],
+    transparent: np.ndarray,
+) -> np.ndarray | None:
+    """Decodes one image, or notes that it is bad."""
+    try:
+        array, transparent[index] = to_array(files[index], config, shape)
+    except BadImage as error:
+        bad[index] = error
+        return None
+    return array
+
+
+def _explain(bad: dict[int, BadImage], total: int, describe: Callable[[int], str], has_hints: bool) -> str:
+    """Returns the sentence that names bad images: those that cannot be skipped, if there are any."""
+    shown = {index: found for index, found in sorted(bad.items()) if not found.is_skippable} or dict(
+        sorted(bad.items())
+    )
+    parts = [f"{describe(index)} {found.reason}" for index, found in [*shown.items()][:SHOWN]]
+    more = len(shown) - len(parts)
+    parts += [f"and {more:,} more of {total:,} images"] if more else []
+    return "; ".join(parts) + (next(iter(shown.values())).hint if has_hints else "") + "."
+
+
+def to_array(file: File, config: DataConfig, shape: tuple[int, int, int] | None = None) -> tuple[np.ndarray, bool]:
+    """Decodes one image to uint8 (C, H, W), transparent pixels on the background, and says whether there are any.
 
     Raises:
-        DecodeError: as `decode`, with `index`.
+        BadImage: it cannot be used.
     """
     if not file:
-        raise DecodeError(index, "is empty")
+        raise BadImage("is empty")
     try:
         image = Image.open(io.BytesIO(file))
         image.load()
         ImageOps.exif_transpose(image, in_place=True)  # as `datasets` does
     except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error, ... for a broken file
         cause = "of no format that pillow knows" if isinstance(error, UnidentifiedImageError) else error
-        raise DecodeError(index, f"is not a readable image ({cause})") from error
+        raise BadImage(f"is not a readable image ({cause})") from error
     is_16_bit_png = image.format == "PNG" and file[24] == 16  # in IHDR; Pillow would cut colours to 8 bits
     if is_16_bit_png or image.mode in ("I", "F") or image.mode.startswith("I;"):
-        raise DecodeError(index, f"has pixels of more than 8 bits (mode {image.mode})")
-    channels = channels or (1 if image.mode in ("1", "L", "LA") else 3)
-    if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
-        image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image.convert("RGBA"))
-    array = fit(image, size, channels)
+        way_out = "scale them to 8 bits first, 16 by `(numpy.asarray(image) // 256).astype('uint8')`"
+        raise BadImage(f"has pixels of more than 8 bits (mode {image.mode})", f"; {way_out}")
+    channels = config.channels or (1 if _is_grey(image) else 3)
+    is_transparent = image.has_transparency_data
+    if is_transparent:
+        image = image.convert("RGBA")
+        is_transparent = image.getextrema()[3][0] < 255
+        image = Image.alpha_composite(Image.new("RGBA", image.size, BACKGROUNDS[config.background]), image)
+    array = fit(image, config.size, channels)
     if shape is not None and array.shape != shape:
         (c, h, w), (c_0, h_0, w_0) = array.shape, shape
-        raise DecodeError(
-            index,
-            f"is {w}x{h} with {c} channel(s), the first one {w_0}x{h_0} with {c_0}",
-            "; `data.size` and `data.channels` bring all to one shape",
-        )
-    return array
+        reason = f"is {w}x{h} with {c} channel(s), the first one {w_0}x{h_0} with {c_0}"
+        raise BadImage(reason, "; `data.size` and `data.channels` bring all to one shape", is_skippable=False)
+    return array, is_transparent
+
+
+def _is_grey(image: Image.Image) -> bool:
+    """Returns whether an image has no colour by its mode, or by the colours of its palette that it uses."""
+    if image.mode not in ("P", "PA"):
+        return image.mode in ("1", "L", "LA", "La")
+    palette = np.array(image.getpalette("RGB")).reshape(-1, 3)
+    used = palette[np.unique(np.asarray(image.getchannel(0)))]
+    return bool((used == used[:, :1]).all())
 
 
 def fit(image: Image.Image, size: int | None, channels: int) -> np.ndarray:

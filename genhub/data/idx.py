@@ -9,21 +9,32 @@ import numpy as np
 STEMS = {"train": ("train-images", "train-labels"), "test": ("t10k-images", "t10k-labels")}
 
 
-def idx_files(folder: Path, split: str) -> tuple[Path, Path] | None:
-    """Returns the image file and the label file of a split, or None if `folder` holds no idx files.
+def idx_files(folder: Path) -> dict[str, tuple[Path, Path]]:
+    """Returns the image file and the label file of each split, none if `folder` holds no idx files: it itself, or its
+    folder `raw`, as torchvision leaves them.
 
     Raises:
-        ValueError: one of the split's files is missing.
+        ValueError: a file of a split is missing.
     """
-    if not folder.is_dir() or not any(folder.glob("*-idx3-ubyte*")):
-        return None
-    paths = []
-    for stem, kind in zip(STEMS[split], ("idx3-ubyte", "idx1-ubyte"), strict=True):
-        matches = [path for suffix in ("", ".gz") if (path := folder / f"{stem}-{kind}{suffix}").is_file()]
-        if not matches:
-            raise ValueError(f"The folder {folder} has no {stem}-{kind} (plain or .gz).")
-        paths.append(matches[0])
-    return paths[0], paths[1]
+    places = [folder, *sorted(folder.glob("raw")), *sorted(folder.glob("*/raw"))] if folder.is_dir() else []
+    found = [place for place in places if any(place.glob("*-idx3-ubyte*"))]
+    if not found:
+        return {}
+    if len(found) > 1:
+        raise ValueError(f"`data.source` must be one of {', '.join(map(str, found))}, got {folder}.")
+    present = {path.name.partition("-idx")[0] for path in found[0].iterdir()}
+    stems = {split: names for split, names in STEMS.items() if split == "train" or present & {*names}}
+    return {
+        split: (_find(found[0], images, 3), _find(found[0], labels, 1)) for split, (images, labels) in stems.items()
+    }
+
+
+def _find(folder: Path, stem: str, dimensions: int) -> Path:
+    """Returns an idx file, plain or gzipped."""
+    for suffix in ("", ".gz"):
+        if (path := folder / f"{stem}-idx{dimensions}-ubyte{suffix}").is_file():
+            return path
+    raise ValueError(f"The folder {folder} has no {stem}-idx{dimensions}-ubyte (plain or .gz).")
 
 
 def read_idx(path: Path, dimensions: int) -> np.ndarray:

@@ -6,9 +6,9 @@ from zipfile import BadZipFile
 
 import numpy as np
 import torch
-from PIL import Image
 
-from genhub.data.decode import DecodeError, decode
+from genhub.data.decode import decode
+from genhub.data.image_folder import by_class, image_paths, natural_key, top_of
 from genhub.data.images import Images
 
 
@@ -30,39 +30,55 @@ def load_image_files(path: Path) -> Images:
 
 
 def _load_folder(folder: Path) -> Images:
-    extensions = Image.registered_extensions()
-    found = [path.relative_to(folder) for path in folder.rglob("*") if path.suffix.lower() in extensions]
-    files = [path for path in found if not any(part.startswith(".") for part in path.parts)]
+    files = image_paths(folder)
     if not files:
         raise ValueError(f"The folder {folder} must hold images or a saved pipeline with its model_index.json.")
     files.sort(key=lambda path: (path.name, path))  # whatever their class: numbered files stay in their order
-    folders = {path.parts[0] for path in files if len(path.parts) > 1}
-    if folders and any(len(path.parts) == 1 for path in files):
-        raise ValueError(f"The images of {folder} must lie all in subfolders, a class each, or all in none.")
-    class_names = tuple(sorted(folders))
-    labels = torch.tensor([class_names.index(path.parts[0]) for path in files]) if folders else None
-    try:
-        images = decode([(folder / path).read_bytes() for path in files])
-    except DecodeError as error:
-        raise ValueError(f"{folder / files[error.index]} {error.reason}.") from error
-    return Images(images, labels, class_names or None)
+    classes = by_class(top_of(folder, files), files)
+    names = tuple(sorted({*classes}, key=natural_key))
+    labels = torch.tensor([names.index(name) for name in classes]) if classes else None
+    decoded = decode([path.read_bytes() for path in files], None, lambda index: str(files[index]))
+    return Images(decoded.images, labels, names or None)
 
 
 def _load_archive(path: Path) -> Images:
+    arrays = read_archive(path)
+    return arrays.get("train") or next(iter(arrays.values()))
+
+
+def read_archive(path: Path) -> dict[str, Images]:
+    """Reads the splits of an archive: of an array of images and one of `labels`, all are for training; arrays named
+    `x_train` and `y_train`, as in Keras, or `train_images` and `train_labels`, as in MedMNIST, are of splits.
+
+    Raises:
+        ValueError: the archive is not readable, or its arrays are not uint8 images and their classes.
+    """
     try:
         with np.load(path, allow_pickle=False) as archive:
-            labels = archive["labels"] if "labels" in archive.files else None
-            arrays = [archive[name] for name in archive.files if name != "labels"][:1]
+            arrays = {name: archive[name] for name in archive.files}
     except (OSError, ValueError, BadZipFile) as error:
         raise ValueError(f"{path} is not a readable archive of arrays ({error}).") from error
-    if not arrays:
+    found = {}
+    for split in ("train", "val", "test"):
+        for images, labels in ((f"x_{split}", f"y_{split}"), (f"{split}_images", f"{split}_labels")):
+            if images in arrays:
+                found[split] = _to_images(path, arrays[images], arrays.get(labels), labels)
+    if found:
+        return found
+    images = [array for name, array in arrays.items() if name != "labels"]
+    if not images:
         raise ValueError(f"The archive {path} must hold an array of images.")
-    images = _channels_first(path, arrays[0])
+    return {"train": _to_images(path, images[0], arrays.get("labels"), "labels")}
+
+
+def _to_images(path: Path, images: np.ndarray, labels: np.ndarray | None, name: str) -> Images:
+    """Makes images of arrays of an archive."""
+    found = _channels_first(path, images)
     if labels is None:
-        return Images(images)
-    if labels.shape != (len(images),) or labels.dtype.kind not in "iu":
-        raise ValueError(f"`labels` of {path} must be {len(images)} whole numbers, got {labels.dtype} {labels.shape}.")
-    return Images(images, torch.from_numpy(labels.astype(np.int64)))
+        return Images(found)
+    if labels.reshape(-1).shape != (len(found),) or labels.dtype.kind not in "iu":
+        raise ValueError(f"`{name}` of {path} must be {len(found)} whole numbers, got {labels.dtype} {labels.shape}.")
+    return Images(found, torch.from_numpy(labels.reshape(-1).astype(np.int64)))
 
 
 def _channels_first(path: Path, array: np.ndarray) -> torch.Tensor:

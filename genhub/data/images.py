@@ -9,6 +9,7 @@ from typing import Any, Self, cast
 import numpy as np
 import torch
 
+from genhub.data.augmentation import Augmentation
 from genhub.utils.randomness import keyed_generator
 
 MEASURED = 1000  # samples, at most, for the mean and standard deviation
@@ -37,6 +38,8 @@ class InMemory(ABC):
     labels: torch.Tensor | None
     class_names: tuple[str, ...] | None
     input_ids: torch.Tensor | None
+    augmentation: Augmentation | None = None
+    notes: tuple[str, ...] = ()
 
     @abstractmethod
     def sample(self, index: torch.Tensor | slice) -> torch.Tensor:
@@ -108,7 +111,7 @@ class InMemory(ABC):
         on_device = self.to(device)
         order = Order(len(self), seed)
         while True:
-            yield on_device.batch(order(start, batch_size).to(device))
+            yield augment(on_device.batch(order(start, batch_size).to(device)), self.augmentation, start, seed)
             start += stride
 
     def _map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> Self:
@@ -127,6 +130,8 @@ class Images(InMemory):
         class_names: in the order of the labels.
         input_ids: int64 (N, T), the tokens of a caption of each image.
         captions: str (N,), from a column of the data set.
+        augmentation: random changes of the images while training.
+        notes: sentences about how the files became these images.
     """
 
     images: torch.Tensor
@@ -134,6 +139,8 @@ class Images(InMemory):
     class_names: tuple[str, ...] | None = None
     input_ids: torch.Tensor | None = None
     captions: np.ndarray | None = None
+    augmentation: Augmentation | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self):
         if self.images.dtype != torch.uint8:
@@ -170,6 +177,14 @@ class Order:
         orders = [self.epochs[epoch] for epoch in range(first, last + 1)]
         stream = torch.cat(orders) if len(orders) > 1 else orders[0]
         return stream[start - first * self.length :][:count]
+
+
+def augment(batch: dict, augmentation: Augmentation | None, start: int, seed: int) -> dict:
+    """Changes the images of the batch at position `start` of the stream of training."""
+    if augmentation is None:
+        return batch
+    positions = torch.arange(start, start + len(batch["sample"]))
+    return batch | {"sample": augmentation(batch["sample"], positions, seed)}
 
 
 def to_model_range(images: torch.Tensor) -> torch.Tensor:

@@ -8,9 +8,11 @@ from dataclasses import replace
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
+from genhub.data.augmentation import Augmentation
+from genhub.data.columns import to_labels
 from genhub.data.config import DataConfig
-from genhub.data.decode import DecodeError, decode
-from genhub.data.images import MEASURED, Images, Order, Shape
+from genhub.data.decode import decode
+from genhub.data.images import MEASURED, Images, Order, Shape, augment
 from genhub.data.sources import read_file
 from genhub.utils.randomness import keyed_generator, seed_of
 
@@ -28,6 +30,7 @@ class Lazy(IterableDataset):
     """
 
     labels = None  # known only as batches are decoded
+    notes = ()
 
     def __init__(
         self,
@@ -37,14 +40,12 @@ class Lazy(IterableDataset):
         config: DataConfig,
         class_names: tuple[str, ...] | None = None,
         shape: Shape | None = None,
+        augmentation: Augmentation | None = None,
     ):
         self.rows, self.length, self.columns, self.config = rows, length, columns, config
-        self.class_names = class_names
+        self.class_names, self.augmentation = class_names, augmentation
         self.plan: tuple[int, int, int, int] | None = None  # batch_size, start, stride, seed
-        if shape is None:
-            channels, height, width = self._decode([next(iter(rows))]).images.shape[1:]
-            shape = Shape(channels, height, width, class_names, len(class_names) if class_names else None)
-        self.shape = shape
+        self.shape = self._first_shape() if shape is None else shape
 
     @property
     def has_labels(self) -> bool:
@@ -53,13 +54,34 @@ class Lazy(IterableDataset):
     def __len__(self) -> int:
         return self.length
 
-    def __getitem__(self, part: slice) -> "Lazy":
-        start, stop, _ = part.indices(self.length)
+    def _first_shape(self) -> Shape:
+        """Returns the shape of the first image that is not bad."""
+        first: ValueError | None = None
+        for row in self.rows:
+            try:
+                channels, height, width = self._decode([row]).images.shape[1:]
+            except ValueError as error:
+                first = first or error
+            else:
+                return Shape(channels, height, width, self.class_names, self.class_names and len(self.class_names))
+        assert first is not None  # there are rows
+        raise first
+
+    def __getitem__(self, index: torch.Tensor) -> "Lazy":
+        """Takes rows in their order; of a stream, rows that follow one another."""
+        first = int(index[0]) if len(index) else 0
         if self.config.streaming:
-            rows = (self.rows.skip(start) if start else self.rows).take(stop - start)
+            rows = (self.rows.skip(first) if first else self.rows).take(len(index))
         else:
-            rows = self.rows.select(range(start, stop))
-        return Lazy(rows, stop - start, self.columns, self.config, self.class_names, self.shape)
+            rows = self.rows.select(index.numpy())
+        return Lazy(rows, len(index), self.columns, self.config, self.class_names, self.shape, self.augmentation)
+
+    def all_labels(self) -> torch.Tensor | None:
+        """Reads the labels of all rows; None if there are none, or only a stream of them."""
+        label = self.columns[1]
+        if label is None or self.config.streaming:
+            return None
+        return to_labels(self.rows.with_format(None)[label][:], self.class_names, self.config.source, label)
 
     def measure(self) -> Shape:
         """Returns the shape with the mean and standard deviation of some samples: evenly spaced, or the first ones of
@@ -89,11 +111,13 @@ class Lazy(IterableDataset):
         for tensors in loader:
             if "error" in tensors:
                 raise ValueError(tensors["error"])
-            yield Images(
+            batch = Images(
                 tensors["images"].to(device, non_blocking=True),
                 tensors["labels"].to(device) if "labels" in tensors else None,
                 self.class_names,
             ).batch(slice(None))
+            yield augment(batch, self.augmentation, start, seed)
+            start += stride
 
     def __iter__(self):
         worker = torch.utils.data.get_worker_info()
@@ -150,16 +174,16 @@ class Lazy(IterableDataset):
         """Decodes some rows to images of `shape`, or of the first image's."""
         image, label = self.columns
         cells = [row[image] or {"bytes": None, "path": None} for row in rows]
-        try:
-            files = [read_file(cell["bytes"], cell["path"]) for cell in cells]
-            images = decode(files, self.config.size, self.config.channels, shape)
-        except DecodeError as error:
-            name = cells[error.index]["path"] or "without a name"
-            raise ValueError(f"An image ({name}) of {self.config.source} {error.reason}{error.hint}.") from error
-        labels = None if label is None else [row[label] for row in rows]
-        if labels is not None and None in labels:
-            raise ValueError(f"{self.config.source} has images without a label: its column {label} has gaps.")
-        return Images(images, None if labels is None else torch.tensor(labels), self.class_names)
+        files = [read_file(cell["bytes"], cell["path"]) for cell in cells]
+
+        def describe(index: int) -> str:
+            return f"An image ({cells[index]['path'] or 'without a name'}) of {self.config.source}"
+
+        images = decode(files, self.config, describe, shape).images
+        if label is None:
+            return Images(images, None, self.class_names)
+        labels = to_labels([row[label] for row in rows], self.class_names, self.config.source, label)
+        return Images(images, labels, self.class_names)
 
 
 def _ignore_signals(worker: int):

@@ -4,7 +4,9 @@ The order of training is a function of (seed, epoch), and batches follow one ano
 shuffled epochs, so one position says where training stands. Nothing is dropped; a batch may span two epochs.
 """
 
-from dataclasses import replace
+from collections.abc import Callable, Container, Mapping
+from copy import copy
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,65 +15,103 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+from genhub.data.augmentation import Augmentation
+from genhub.data.columns import check_text_column, find_columns, names_of_classes, to_labels
 from genhub.data.config import DataConfig
 from genhub.data.decode import decode_cached, fit
 from genhub.data.idx import idx_files, read_idx
+from genhub.data.image_files import read_archive
 from genhub.data.images import Images
 from genhub.data.lazy import Lazy
 from genhub.data.points import Points, points
-from genhub.data.sources import (
-    check_text_column,
-    count_images,
-    disable_decoding,
-    find_columns,
-    open_dataset,
-    read_column,
-    source_folder,
-)
-from genhub.utils.randomness import keyed_generator
+from genhub.data.sources import count_images, disable_decoding, open_splits, read_column, source_folder
+from genhub.data.splits import describe_splits, held_out, is_benchmark, rows_of, stratified_order
+
+SPLITS = ("train", "val", "test")
+COLUMN_FIELDS = ("image_column", "label_column")  # of a configuration
+
+
+@dataclass(frozen=True)
+class Source:
+    """The files of a data set.
+
+    Args:
+        splits: of which there are files.
+        read: reads the file of a split.
+        is_mixed: the training file has its classes mixed, and its last images are the ones to hold out.
+    """
+
+    splits: Container[str]
+    read: Callable[[str], Images | Lazy]
+    is_mixed: bool = False
 
 
 def load(config: DataConfig, split: str = "train") -> Images | Lazy:
-    """Loads a split: "train" (the training file without its last `val_size` images, or the `labelled` ones among
-    them), "val" (those last images) or "test". A file that goes from class to class is shuffled first, unless
-    it is a stream.
+    """Loads a split: "train" (without what is held out, or the `labelled` images among it), "val" or "test".
+
+    Images for which there is no file are held out of the training file: of each class its share, drawn by a fixed
+    seed; of Fashion MNIST, MNIST, `sample`, idx files and a stream, the last ones.
 
     Raises:
         ValueError: the source does not exist, cannot be read or reached, is empty, or its images differ in shape.
     """
-    if split not in ("train", "val", "test"):
+    if split not in SPLITS:
         raise ValueError(f"`split` must be train, val or test, got {split!r}.")
-    file_split = "test" if split == "test" else "train"
-    folder = source_folder(config)
-    paths = None if config.source == "points" else idx_files(folder, file_split)
-    if config.source != "points" and paths is None:
-        data = _load_dataset(folder, file_split, config)
-    elif config.caption_column is not None:
-        raise ValueError(
-            f"`data.captions` must be templates: {config.source} has no columns, got {config.captions!r}."
-        )
+    source = _open(config)
+    if split == "test" and "test" in source.splits:
+        data = source.read("test")
+    elif split == "val" and "val" in source.splits and config.val_size is None:
+        data = source.read("val")
     else:
-        data = Points(points(file_split)) if paths is None else _load_idx(*paths, config)
-    data = data if split == "test" else _train_or_val(data, split, config)
-    return _pad(data, config.padding) if config.padding else data
+        data = _held_out(split, source, config)
+    if split == "val" and isinstance(data, Lazy):
+        data = data.load()  # small, and used again and again
+    if split == "train" and config.labelled is not None:
+        if isinstance(data, Lazy):
+            raise ValueError("`data.labelled` must be left out of data that are decoded while training.")
+        data = data.draw_labelled(config.labelled, config.label_draw)
+    if config.padding:
+        data = _pad(data, config.padding)
+    return _with_augmentation(data, config) if split == "train" else data
 
 
-def _train_or_val(data: Images | Lazy, split: str, config: DataConfig) -> Images | Lazy:
-    """Takes the training or the validation part of the training file."""
-    total, val_size = len(data), config.val_size
-    if split == "val" and not val_size:
+def _held_out(split: str, source: Source, config: DataConfig) -> Images | Lazy:
+    """Takes a split of the training file."""
+    data = source.read("train")
+    val, test = held_out(config, len(data), "val" in source.splits, "test" in source.splits)
+    if split == "val" and not val:
         raise ValueError("`data.val_size` must be above 0 for the split val, got 0.")
-    if val_size >= total:
-        raise ValueError(f"`data.val_size` must be below the {total} images of the split train, got {val_size}.")
-    if split == "val":
-        part = data[total - val_size :]
-        return part.load() if isinstance(part, Lazy) else part  # small, and used again and again
-    part = data[: total - val_size]
-    if config.labelled is None:
-        return part
-    if isinstance(part, Lazy):
-        raise ValueError("`data.labelled` must be left out of data that are decoded while training.")
-    return part.draw_labelled(config.labelled, config.label_draw)
+    if split == "test" and not test:
+        raise ValueError(
+            f"The data set {config.source} has no split 'test', and `data.test_size`, {config.test_size}, holds out "
+            f"none of its {len(data)} images."
+        )
+    if source.is_mixed or config.streaming or is_benchmark(data.class_names, len(data)):
+        order = torch.arange(len(data))
+    else:
+        order = stratified_order(data.all_labels() if isinstance(data, Lazy) else data.labels, len(data))
+    return data[rows_of(split, val, test, order)]
+
+
+def describe(train: Images | Lazy, val: Images | None) -> list[str]:
+    """Returns sentences about the images of a training: how many of each class, and how they differ from their
+    files."""
+    labels = train.all_labels() if isinstance(train, Lazy) else train.labels
+    held_out = torch.tensor([], dtype=torch.long) if val is None else val.labels
+    sizes = (len(train), 0 if val is None else len(val))
+    return [*describe_splits(labels, held_out, sizes, train.class_names), *train.notes]
+
+
+def _with_augmentation(data: Images | Lazy, config: DataConfig) -> Images | Lazy:
+    """Adds the random changes of training images."""
+    if not (config.random_flip or config.random_crop):
+        return data
+    if isinstance(data, Points):
+        raise ValueError("`data.random_flip` and `data.random_crop` must be left out of points.")
+    fill = {"black": -1.0, "white": 1.0}[config.background]
+    data = copy(data)
+    data.augmentation = Augmentation(config.random_flip, config.random_crop, fill)
+    return data
 
 
 def _pad(data: Images | Lazy, padding: int) -> Images:
@@ -81,49 +121,64 @@ def _pad(data: Images | Lazy, padding: int) -> Images:
     return replace(data, images=F.pad(data.images, (padding, padding, padding, padding)))
 
 
-def _load_dataset(folder: Path, split: str, config: DataConfig) -> Images | Lazy:
-    """Opens a split by `datasets`, and reads it into memory if it fits."""
-    dataset = open_dataset(folder, split, config)
+def _open(config: DataConfig) -> Source:
+    """Opens the data set that a configuration names."""
+    folder = source_folder(config)
+    has_columns = False
+    if config.source == "points":
+        source = Source(("train", "test"), lambda split: Points(points(split)), is_mixed=True)
+    elif files := idx_files(folder):
+        source = Source(files, lambda split: _load_idx(*files[split], config), is_mixed=True)
+    elif folder.suffix == ".npz" and folder.is_file():
+        arrays = read_archive(folder)
+        source = Source(arrays, lambda split: _fit(arrays[split], config))
+    else:
+        has_columns = True
+        splits = open_splits(config)
+        source = Source(splits, lambda split: _load_dataset(splits, split, config), config.source == "sample")
+    for field, given in (("captions", config.caption_column), *((n, getattr(config, n)) for n in COLUMN_FIELDS)):
+        if given is not None and not has_columns:
+            known = "templates" if field == "captions" else "left out"
+            raise ValueError(f"`data.{field}` must be {known}: {config.source} has no columns, got {given!r}.")
+    return source
+
+
+def _load_dataset(splits: Mapping[str, Any], split: str, config: DataConfig) -> Images | Lazy:
+    """Reads a split of `datasets` into memory, if it fits."""
+    dataset = splits[split]
     features = dataset.features or {}  # a stream of files that hold no images may not know its features
-    image, label = find_columns(features, config.source)
+    image, label = find_columns(features, config)
     if config.caption_column is not None:
         check_text_column(features, config.caption_column)
-    class_names = None if label is None else getattr(features[label], "names", None)
-    class_names = tuple(class_names) if class_names else None
+    class_names = names_of_classes(splits.values(), label, config)
     dataset = disable_decoding(dataset, image)
-    if split == "train" and config.val_size and label and not config.streaming:
-        dataset = _mix_classes(dataset, label)
-    length = count_images(dataset, image, folder, config)
+    length = count_images(dataset, image, source_folder(config), config)
     if not length:
         raise ValueError(f"The data set {config.source} has no image in its split {split}.")
 
     lazy = Lazy(dataset, length, (image, label), config, class_names)
     memory = length * lazy.shape.channels * lazy.shape.height * lazy.shape.width  # bytes
     if config.streaming or memory > config.memory_limit_gb * 2**30:
+        if config.on_bad_image == "skip":
+            raise ValueError("`data.on_bad_image` must be error for data that are decoded while training.")
         return lazy
     table = dataset.with_format("arrow")[:]
-    if label is not None and table[label].null_count:
-        raise ValueError(f"{config.source} has images without a label: its column {label} has gaps.")
-    labels = None if label is None else torch.from_numpy(table[label].to_numpy().astype(np.int64))
 
     def describe(index: int) -> str:
         cell = table[image][index].as_py() or {}
         return f"Image {index} ({cell.get('path') or 'without a name'}) of {config.source}"
 
-    images = Images(decode_cached(read_column(table[image]), config, describe), labels, class_names)
-    if config.caption_column is None:
-        return images
-    texts = [text or "" for text in table[config.caption_column].to_pylist()]
-    return replace(images, captions=np.array(texts, dtype=object))
-
-
-def _mix_classes(dataset: Any, label: str) -> Any:
-    """Shuffles a data set that goes from class to class, as folders of classes do: its end would be of one class."""
-    labels = dataset.with_format("numpy")[label][:]
-    changes = np.count_nonzero(np.diff(labels))
-    if not 0 < changes < len(labels) / 10:
-        return dataset
-    return dataset.select(torch.randperm(len(labels), generator=keyed_generator("order of images")).numpy())
+    labels = None if label is None else to_labels(table[label].to_pylist(), class_names, config.source, label)
+    decoded = decode_cached(read_column(table[image]), config, describe)
+    captions = None
+    if config.caption_column is not None:
+        captions = np.array([text or "" for text in table[config.caption_column].to_pylist()], dtype=object)
+    images = Images(decoded.images, None, class_names, notes=decoded.notes(config))
+    return replace(
+        images,
+        labels=None if labels is None else labels[decoded.kept],
+        captions=None if captions is None else captions[decoded.kept.numpy()],
+    )
 
 
 def _load_idx(image_file: Path, label_file: Path, config: DataConfig) -> Images:
@@ -134,7 +189,14 @@ def _load_idx(image_file: Path, label_file: Path, config: DataConfig) -> Images:
         raise ValueError(f"{image_file} holds {len(images)} images, {label_file} {len(labels)} labels.")
     if not len(images):
         raise ValueError(f"{image_file} holds no image.")
-    if config.channels != 3 and (config.size is None or images.shape[1:] == (config.size, config.size)):
-        return Images(torch.from_numpy(images)[:, None], labels)
-    converted = [fit(Image.fromarray(image), config.size, config.channels or 1) for image in images]
-    return Images(torch.from_numpy(np.stack(converted)), labels)
+    return _fit(Images(torch.from_numpy(images)[:, None], labels), config)
+
+
+def _fit(images: Images, config: DataConfig) -> Images:
+    """Brings images that were no files to the size and the channels that are asked for."""
+    channels, height, width = images.images.shape[1:]
+    if config.channels in (None, channels) and config.size in (None, height) and config.size in (None, width):
+        return images
+    arrays = images.images.permute(0, 2, 3, 1).squeeze(-1).numpy()  # (N, H, W) or (N, H, W, C)
+    converted = [fit(Image.fromarray(array), config.size, config.channels or channels) for array in arrays]
+    return replace(images, images=torch.from_numpy(np.stack(converted)))

@@ -1,7 +1,8 @@
 """Opens data sets from the Hub, from a folder or from the package; every failure is one clear sentence."""
 
+import glob
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -10,7 +11,7 @@ import numpy as np
 
 from genhub.data.config import DataConfig
 from genhub.data.decode import File
-from genhub.utils.spelling import did_you_mean
+from genhub.data.image_folder import METADATA, SPLIT_OF, image_paths, read_image_folder, walk
 
 SAMPLE = Path(__file__).parent.parent / "sample"
 ALTERNATIVES = (
@@ -24,31 +25,66 @@ def source_folder(config: DataConfig) -> Path:
     return SAMPLE if config.source == "sample" else Path(config.source).expanduser()
 
 
-def open_dataset(folder: Path, split: str, config: DataConfig):
-    """Opens a split of a local folder or of a Hub data set by `datasets`.
+def open_splits(config: DataConfig) -> dict[str, Any]:
+    """Opens the splits train, val and test, as far as they are there, of a local folder or of a Hub data set.
 
     Raises:
-        ValueError: the source does not exist, cannot be read or reached, or lacks the split.
+        ValueError: the source does not exist, cannot be read or reached, or has no split to train on.
     """
-    from datasets import DatasetDict, IterableDatasetDict, load_dataset
+    folder = source_folder(config)
+    if not folder.exists() and (config.source.startswith((".", "/", "~")) or config.source.count("/") > 1):
+        raise ValueError(
+            f"`data.source` must be an existing folder or a Hub id, got {config.source!r}. {ALTERNATIVES}"
+        )
+    if folder.is_file():
+        raise ValueError(f"`data.source` must be a folder or an .npz archive, got {_kind_of_file(folder)}.")
+    splits = _open_folder(folder, config) if folder.is_dir() else _load(config.source, config)
+    known = {SPLIT_OF[key]: split for name, split in splits.items() if (key := str(name).lower()) in SPLIT_OF}
+    if "train" not in known:
+        raise ValueError(f"The data set {config.source} has no split 'train', only {', '.join(map(str, splits))}.")
+    return known
 
-    source = str(folder)
-    if not folder.exists():
-        if config.source.startswith((".", "/", "~")) or config.source.count("/") > 1:
-            raise ValueError(
-                f"`data.source` must be an existing folder or a Hub id, got {config.source!r}. {ALTERNATIVES}"
-            )
-        source = config.source
-    elif folder.is_dir() and not any(path.is_file() for path in folder.rglob("*")):
+
+def _open_folder(folder: Path, config: DataConfig) -> Mapping[Any, Any]:
+    """Opens a folder: of `save_to_disk`, of parquet files, of images, or of what else `datasets` reads."""
+    from datasets import load_from_disk
+
+    files = [*walk(folder)]
+    if not files:
         raise ValueError(f"The folder {folder} holds no file. {ALTERNATIVES}")
-    elif folder.is_file():
-        raise ValueError(f"`data.source` must be a folder, got the file {folder}.")
-    with explain_errors(folder, config):
-        splits = load_dataset(source, streaming=config.streaming)
-    assert isinstance(splits, DatasetDict | IterableDatasetDict)
-    if split not in splits:
-        raise ValueError(f"The data set {config.source} has no split {split!r}, only {', '.join(map(str, splits))}.")
-    return splits[split]
+    names = {path.name for path in files if path.parent == folder}
+    if names & {"dataset_dict.json", "state.json"}:
+        with explain_errors(folder, config):
+            saved = load_from_disk(str(folder))
+        return saved if isinstance(saved, Mapping) else {"train": saved}
+    if names & {"batches.meta", "data_batch_1"} or {"train", "test", "meta"} <= names:
+        raise ValueError(f"{folder} holds CIFAR in pickles, which may run code; use `uoft-cs/cifar10` of the Hub.")
+    images = image_paths(folder)
+    if not images or any(path.suffix == ".parquet" and path.name not in METADATA for path in files):
+        if glob.has_magic(str(folder)):
+            raise ValueError(f"The path of a folder of tables must be without *, ? and [, got {folder}.")
+        return _load(str(folder), config)
+    splits = read_image_folder(folder, images)
+    return {name: split.to_iterable_dataset() for name, split in splits.items()} if config.streaming else splits
+
+
+def _load(source: str, config: DataConfig) -> Mapping[Any, Any]:
+    from datasets import load_dataset
+
+    with explain_errors(source_folder(config), config):
+        return cast(Mapping, load_dataset(source, streaming=config.streaming))
+
+
+def _kind_of_file(path: Path) -> str:
+    """Returns the name of a file, and what to do with one of its kind."""
+    remedies = {
+        (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar"): "the archive {path}; unpack it",
+        (".pt", ".pth", ".pkl", ".pickle", ".mat", ".h5", ".hdf5", ".npy", ".tfrecord"): "{path}; save its images as "
+        "uint8 (N, H, W, C) by `numpy.savez(FILE, images=..., labels=...)`",
+        (".parquet", ".arrow", ".csv", ".jsonl"): "{path}; name the folder that it lies in",
+    }
+    found = [remedy for kinds, remedy in remedies.items() if path.suffix.lower() in kinds]
+    return (found or ["the file {path}"])[0].format(path=path)
 
 
 def disable_decoding(dataset, image_column: str) -> Any:
@@ -75,35 +111,6 @@ def count_images(dataset, image_column: str, folder: Path, config: DataConfig) -
         raise ValueError(f"`data.streaming` must be off: {config.source} does not say how many images it has.")
     with explain_errors(folder, config):
         return sum(len(rows[image_column]) for rows in dataset.iter(1000))
-
-
-def find_columns(features, source: str) -> tuple[str, str | None]:
-    """Returns the names of the image column and of the label column, None if there are no labels.
-
-    Raises:
-        ValueError: there is no image column.
-    """
-    from datasets import ClassLabel, Image, Value
-
-    images = [name for name, kind in features.items() if isinstance(kind, Image)]
-    if not images:
-        others = f", only {', '.join(features)}" if features else ""
-        raise ValueError(f"The data set {source} has no image column{others}.")
-    labels = [name for name, kind in features.items() if isinstance(kind, ClassLabel)]
-    label = features.get("label")
-    if not labels and isinstance(label, Value) and label.dtype.startswith(("int", "uint")):
-        labels = ["label"]
-    return images[0], labels[0] if labels else None
-
-
-def check_text_column(features, column: str) -> None:
-    """Raises ValueError if `column` is none of texts."""
-    from datasets import Value
-
-    texts = [name for name, kind in features.items() if isinstance(kind, Value) and kind.dtype.endswith("string")]
-    if column not in texts:
-        found = f"a column of texts ({', '.join(texts)})" if texts else "left out: there is no column of texts"
-        raise ValueError(f"`data.captions` must be templates or {found}, got {column!r}{did_you_mean(column, texts)}.")
 
 
 def read_column(column) -> list[File]:

@@ -54,7 +54,7 @@ class Subject:
     @property
     def held_out(self) -> str:
         """The split that the weights have not seen: validation, or test if no images were set aside."""
-        return "val" if self.recipe.data.val_size else "test"
+        return "val" if self.recipe.data.has_val else "test"
 
     def load(self, split: str) -> data.Images | data.Lazy:
         """Loads a split of the recipe's data set.

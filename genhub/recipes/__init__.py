@@ -1,9 +1,12 @@
 """An experiment as data: a recipe names classes and arguments, and nothing else.
 
-`names`, `path` and `describe` read files only; `load` checks a recipe and needs torch and diffusers.
+`names`, `path`, `describe` and `published` read files only; `load` checks a recipe and needs torch and diffusers.
 """
 
 import importlib
+import itertools
+import json
+import re
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
@@ -20,9 +23,17 @@ def path(name: str) -> Path:
 
 
 def describe(name: str) -> str:
-    """Returns the first line of a published recipe: which experiment it is."""
+    """Returns the first sentence of a published recipe: which experiment it is."""
     with open(path(name), encoding="utf-8") as file:
-        return file.readline().lstrip("# ").rstrip()
+        comment = " ".join(
+            line.lstrip("# ").rstrip() for line in itertools.takewhile(lambda x: x.startswith("#"), file)
+        )
+    return re.split(r"(?<=[.!?])(?<! al\.)(?<!Eq\.) +(?=[A-Z0-9])", comment, maxsplit=1)[0]
+
+
+def published() -> dict[str, dict]:
+    """Returns data, size, minutes of training, threads and quality of each published model."""
+    return json.loads((FOLDER / "published.json").read_text(encoding="utf-8"))
 
 
 def __getattr__(name: str):

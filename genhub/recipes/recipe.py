@@ -35,12 +35,13 @@ from torch import nn
 from genhub import recipes
 from genhub.data import Shape, token_counts
 from genhub.recipes.checks import as_mapping, refuse_unknown
+from genhub.recipes.comment import changed_comment, comment_of, told_changes
 from genhub.recipes.components import read_components
 from genhub.recipes.configs import read_config
 from genhub.recipes.find import find_recipe
 from genhub.recipes.instantiate import Spec, without
 from genhub.recipes.sections import FROM_DATA, SECTIONS, override
-from genhub.recipes.stages import read_stages
+from genhub.recipes.stages import check_stage_overrides, read_stages
 from genhub.recipes.yaml import read_yaml, write_yaml
 from genhub.utils.spelling import did_you_mean
 
@@ -232,19 +233,12 @@ def load(source: str | Path, overrides: dict[str, object] | None = None, trust_c
     for key, value in (overrides or {}).items():
         override(sections, key, value)
     name = path.stem if path.name != "recipe.yaml" else path.resolve().parent.name
-    comment = re.findall(r"\A(?:#.*\n)*", text)[0]
+    comment = comment_of(text)
+    if changed := told_changes(overrides or {}):
+        comment = changed_comment(name, comment, changed)
     recipe = Recipe(sections, name, comment, overrides, trust_code)
-    _check_stage_overrides(overrides or {}, sections)
+    if changed:
+        recipe.reported = recipe.sections["reported"] = {}
+    check_stage_overrides(overrides or {}, sections)
     recipe.is_published = path.parent == recipes.FOLDER
     return recipe
-
-
-def _check_stage_overrides(overrides: dict[str, object], sections: dict):
-    """Raises ValueError for an override of `training` that every stage overrides again."""
-    stages = [stage.get("training") or {} for stage in sections.get("stages") or []]
-    if not stages or any(key.split(".")[0] == "stages" for key in overrides):
-        return
-    for key in overrides:
-        section, _, name = key.partition(".")
-        if section == "training" and all(name in stage for stage in stages):
-            raise ValueError(f"`{key}` must be given for each stage, as `stages.0.{key}`: every stage has its own.")

@@ -61,3 +61,14 @@ def _optimizer(section: str, entry: dict, trust_code: bool) -> tuple[Spec, Spec 
         return optimizer, None
     schedule = Spec(f"{section}.schedule", entry["schedule"], (LRScheduler,), ("optimizer",), trust_code)
     return optimizer, schedule.require(FROM_LENGTH)
+
+
+def check_stage_overrides(overrides: dict[str, object], sections: dict):
+    """Raises ValueError for an override of `training` that every stage overrides again."""
+    stages = [stage.get("training") or {} for stage in sections.get("stages") or []]
+    if not stages or any(key.split(".")[0] == "stages" for key in overrides):
+        return
+    for key in overrides:
+        section, _, name = key.partition(".")
+        if section == "training" and all(name in stage for stage in stages):
+            raise ValueError(f"`{key}` must be given for each stage, as `stages.0.{key}`: every stage has its own.")

@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from genhub.repository.save import carries_source, saved_form
 from genhub.version import VERSION
 
 TEMPLATE = Path(__file__).with_name("card.md.jinja")
+WRITTEN = ("model-index", "metrics", "datasets")  # metadata of genhub that a card may lack
+AUTHOR_BEGIN, AUTHOR_END = "<!-- words of the author, kept by later writes -->", "<!-- /words -->"
 FASHION_MNIST = "zalando-datasets/fashion_mnist"
 
 
@@ -26,6 +28,9 @@ class Experiment:
     Args:
         description: what is trained, after which paper.
         planned_steps: number of training steps that the recipe asks for.
+        images: what the training images are, such as "28x28, grey, 10 classes".
+        notes: sentences about how they differ from their files.
+        networks: name and code of each network that was built.
         planned_minutes: time that training took its schedules from, if it did.
         overrides: dotted key -> value, over a published recipe; None for a recipe that is not published.
     """
@@ -34,22 +39,29 @@ class Experiment:
     batch_size: int
     mixed_precision: str
     planned_steps: int
+    images: str = ""
+    notes: Sequence[str] = ()
+    networks: Sequence[tuple[str, str]] = ()
     planned_minutes: float | None = None
     overrides: Mapping[str, Any] | None = None
 
 
-def write(pipeline: DiffusionPipeline, metrics: dict[str, Any], experiment: Experiment) -> str:
+def write(pipeline: DiffusionPipeline, metrics: dict[str, Any], experiment: Experiment, earlier: str = "") -> str:
     """Returns the card of a trained pipeline.
 
     Args:
         metrics: content of metrics.json.
+        earlier: card of which the author's words are kept, and the fields of metadata that genhub does not write.
     """
     name, source, hardware, training = (metrics[key] for key in ("recipe", "data", "hardware", "training"))
     datasets = [FASHION_MNIST if source == "sample" else source]
+    kept, words = ModelCard(earlier).data.to_dict() if earlier else {}, _between(earlier, AUTHOR_BEGIN, AUTHOR_END)
+    header = _header(pipeline, name, datasets=None if is_local(datasets[0]) else datasets).to_dict()
     text = _render(
         pipeline,
-        _header(pipeline, name, license="apache-2.0", datasets=None if is_local(datasets[0]) else datasets),
+        ModelCardData(**{key: value for key, value in kept.items() if key not in WRITTEN} | header),
         name=name,
+        author=f"{AUTHOR_BEGIN}{words or chr(10)}{AUTHOR_END}",
         description=experiment.description,
         experiment=experiment,
         source=source,
@@ -105,6 +117,12 @@ def _header(pipeline: DiffusionPipeline, name: str, **fields: Any) -> ModelCardD
     task = "text-to-image" if is_prompted else getattr(pipeline, "pipeline_tag", "unconditional-image-generation")
     tags = ["genhub", name, task.removeprefix("unconditional-")]
     return ModelCardData(library_name="diffusers", pipeline_tag=task, tags=tags, model_name=f"genhub {name}", **fields)
+
+
+def _between(text: str, begin: str, end: str) -> str:
+    """Returns what stands between two marks, "" where they are not."""
+    inside, found, _ = text.partition(begin)[2].partition(end)
+    return inside if found else ""
 
 
 def _call(pipeline: DiffusionPipeline) -> str:

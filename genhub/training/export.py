@@ -16,6 +16,7 @@ from genhub import plotting
 from genhub.data import Images, Lazy, Points
 from genhub.evaluation.protocol import to_bytes
 from genhub.evaluation.sampling import sample
+from genhub.recipes.instantiate import without
 from genhub.recipes.recipe import Recipe
 from genhub.repository import card
 from genhub.repository.capabilities import capabilities_of
@@ -24,6 +25,8 @@ from genhub.training.ema import MovingAverage
 from genhub.training.state import Progress
 from genhub.utils.environment import hardware, versions
 from genhub.utils.modules import evaluation_mode
+
+MOST_NAMED = 20  # classes, on a card
 
 
 class Exporter:
@@ -129,7 +132,9 @@ class Exporter:
                 metrics["sampling"] = {"reconstructions": len(images) // 2}
         with self.pipeline() as pipeline:
             documents["metrics.json"] = json.dumps(metrics, indent=2) + "\n"
-            documents["README.md"] = card.write(pipeline, metrics, self.experiment())
+            earlier = path / "README.md"
+            words = earlier.read_text(encoding="utf-8") if earlier.is_file() else ""
+            documents["README.md"] = card.write(pipeline, metrics, self.experiment(), words)
             save_repo(pipeline, path, documents)
 
     def experiment(self) -> card.Experiment:
@@ -140,9 +145,32 @@ class Exporter:
             batch_size=recipe.training.batch_size,
             mixed_precision=self.accelerator.mixed_precision,
             planned_steps=sum(stage.training.steps(images) for stage in recipe.stages),
+            images=self._describe_images(),
+            notes=self.train.notes,
+            networks=self._describe_networks(),
             planned_minutes=recipe.training.max_minutes if self.progress.shares else None,
             overrides=recipe.overrides if recipe.is_published else None,
         )
+
+    def _describe_images(self) -> str:
+        """Returns size, colour and classes of the training images."""
+        shape = self.train.shape
+        if isinstance(self.train, Points):
+            return f"{shape.width} numbers"
+        size, colour = f"{shape.width}x{shape.height} pixels", "grey" if shape.channels == 1 else "colour"
+        names = shape.class_names or ()
+        classes = f"{shape.num_classes} classes" if shape.num_classes else "without classes"
+        named = f" ({', '.join(names)})" if 0 < len(names) <= MOST_NAMED else ""
+        return f"{size}, {colour}, {classes}{named}"
+
+    def _describe_networks(self) -> list[tuple[str, str]]:
+        """Returns the class and the arguments of each network that the recipe builds, as code."""
+        found = []
+        for name in (name for name in self.modules if name in self.recipe.components):
+            entry = cast(dict, without(self.recipe.sections["components"][name], "class"))
+            arguments = ", ".join(f"{key}={value!r}" for key, value in entry.items())
+            found.append((name, f"`{type(self.modules[name]).__name__}({arguments})`"))
+        return found
 
     def metrics(self, results: list[dict]) -> dict:
         """Returns what was measured in this run, and on what machine."""

@@ -20,6 +20,8 @@ GENERATOR_KEYS = (
     "caption_length",
     "captions",
     "padding",
+    "random_crop",
+    "random_flip",
     "standardise",
     "streaming",
 )  # keys of `data` that a classifier does without
@@ -64,6 +66,7 @@ def classifies_correctly(images: Images, test: Images, epochs: float = 10, least
     overrides = {
         "data.source": str(source),
         "data.val_size": 0,
+        "data.test_size": 0,
         "training.epochs": epochs * least / len(images) if len(images) < least else epochs,
         "training.batch_size": min(256, len(images)),
     }

@@ -97,9 +97,11 @@ class Run:
         config, accelerator = self.recipe.data, self.accelerator
         with accelerator.main_process_first():  # one process decodes, the others read what it cached
             self.images = data.load(config, "train")
-            self.held_out = cast(data.Images, data.load(config, "val")) if config.val_size else None
+            self.held_out = cast(data.Images, data.load(config, "val")) if config.has_val else None
         if self.held_out and len(self.held_out) < accelerator.num_processes:
             raise ValueError(f"`data.val_size` must be at least the {accelerator.num_processes} processes.")
+        if accelerator.is_main_process:
+            print(*data.describe(self.images, self.held_out), sep="\n", file=sys.stderr)
         self.lengths = [stage.training.steps(len(self.images)) for stage in self.recipe.stages]
         self.micro_batches = [
             micro_batch_size(stage.training, len(self.images), accelerator) for stage in self.recipe.stages

@@ -61,3 +61,18 @@ class BatchRandom:
 
     def _own_rows(self, drawn: torch.Tensor) -> torch.Tensor:
         return drawn[self.rows.start : self.rows.stop]
+
+
+def hash_uniform(numbers: torch.Tensor, *key: int | str) -> torch.Tensor:
+    """Returns for each of int64 `numbers` a uniform number in [0, 1) that depends on it and on `key` alone, float64:
+    SplitMix64 (Steele et al., *Fast Splittable Pseudorandom Number Generators*, 2014), whose steps wrap around."""
+    x = numbers * _signed(0x9E3779B97F4A7C15) + seed_of(*key)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        x = (x ^ (x >> shift & (1 << 64 - shift) - 1)) * _signed(factor)
+    x = x ^ (x >> 31 & (1 << 33) - 1)
+    return (x >> 11 & (1 << 53) - 1).double() / 2**53
+
+
+def _signed(bits: int) -> int:
+    """Returns 64 bits as a signed number."""
+    return bits - (1 << 64) if bits >> 63 else bits

@@ -1,4 +1,5 @@
-"""Renews the tables of README.md from stored metrics: `python scripts/studies/readme.py`."""
+"""Renews the tables of README.md, and what `genhub recipes` says, from stored metrics: `python
+scripts/studies/readme.py`."""
 
 import json
 import math
@@ -14,6 +15,12 @@ from genhub.repository.card_results import to_show
 RECONSTRUCTIONS = "FD-FM of reconstructions"  # by the autoencoder of a model of latents
 ROOT = Path(__file__).parents[2]
 CARDS = ROOT / "model_cards"
+PUBLISHED = ROOT / "genhub" / "recipes" / "published.json"
+QUALITY = {  # the first that a model has
+    "FD-FM": "FD-FM",
+    "reconstruction MSE, test": "MSE",
+    "accuracy, test": "accuracy",
+}
 FAMILIES = {"unet": "diffusion", "generator": "GAN", "vae": "VAE", "autoencoder": "autoencoder"}  # by a component
 
 
@@ -36,6 +43,23 @@ def blocks() -> dict[str, str]:
         "diffusion": _diffusion(diffusion),
         "pretraining": _pretraining(),
     }
+
+
+def published() -> dict[str, dict]:
+    """Returns what `genhub recipes` says of each published model."""
+    found = {}
+    for folder in sorted(path for path in CARDS.iterdir() if path.is_dir()):
+        metrics, card = _metrics(folder), (folder / "README.md").read_text()
+        values = {**_overall(metrics), **_in_clf(metrics)} if to_show(metrics) else {}
+        size = re.search(r"\d+x\d+(?= pixels)", card)
+        found[folder.name] = {
+            "data": metrics["data"].rpartition("/")[2],
+            "size": size[0] if size else "",
+            "minutes": math.ceil(metrics["training"]["seconds"] / 60),
+            "threads": metrics["hardware"]["threads"],
+            "quality": next((f"{label} {values[name]:.3g}" for name, label in QUALITY.items() if name in values), ""),
+        }
+    return found
 
 
 def _of_family(family: str, models: dict[str, dict]) -> dict[str, dict]:
@@ -248,3 +272,4 @@ if __name__ == "__main__":
         text, count = re.subn(rf"<!-- {name} -->.*?<!-- /{name} -->", lambda _, b=block: b, text, flags=re.DOTALL)
         assert count == 1, name
     (ROOT / "README.md").write_text(text)
+    PUBLISHED.write_text(json.dumps(published(), indent=2) + "\n")

@@ -227,7 +227,7 @@ def test_bad_folders_of_images_are_refused(pngs, data, tmp_path):
     refuses("01000.png is empty")
     (pngs / "01000.png").unlink()
     write(torch.zeros(1, 1, 28, 28, dtype=torch.uint8), pngs / "0")
-    refuses("must lie all in subfolders, a class each, or all in none")
+    refuses("must lie all in folders, a class each, or all in none: .* beside 0")
     shutil.rmtree(pngs / "0")
     for path in sorted(pngs.iterdir())[128:]:
         path.unlink()
@@ -235,7 +235,7 @@ def test_bad_folders_of_images_are_refused(pngs, data, tmp_path):
     write(torch.zeros(150, 1, 30, 30, dtype=torch.uint8), pngs)
     refuses(r"must be like the real ones, \(C, H, W\) = \(1, 28, 28\), got \(1, 30, 30\)")
     shutil.rmtree(pngs)
-    write(torch.zeros(150, 1, 28, 28, dtype=torch.uint8), pngs, ["cats"] * 150)
+    write(torch.zeros(150, 1, 28, 28, dtype=torch.uint8), pngs, ["cats", "dogs"] * 75)
     refuses("classes of the images must be .* or 0 to 9, got 'cats'")
     shutil.rmtree(pngs)
     pngs.mkdir()

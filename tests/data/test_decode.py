@@ -1,6 +1,7 @@
 """Decoding is what Pillow does; a broken image is named; what was decoded once is read from disk."""
 
 import io
+import re
 
 import numpy as np
 import pytest
@@ -8,10 +9,15 @@ import torch
 from pictures import chunk, encode, noise, write_png
 from PIL import Image
 
+import genhub.data.decode as module
 from genhub.data.config import DataConfig
-from genhub.data.decode import CHUNK, DecodeError, decode, decode_cached
+from genhub.data.decode import CHUNK, decode_cached
 
 GREY, RGB = noise(7, 9, 1, seed=1), noise(7, 9, 3, seed=2)
+
+
+def decode(files, shape=None, **config) -> np.ndarray:
+    return module.decode(files, DataConfig(**config), "Image {}".format, shape).images
 
 
 def by_pillow(encoded: bytes) -> np.ndarray:
@@ -63,13 +69,27 @@ def test_a_palette_and_a_jpeg_are_what_pillow_shows():
 
 
 @pytest.mark.parametrize("pixels", [GREY, RGB], ids=["grey", "RGB"])
-def test_what_is_transparent_shows_black(pixels):
+@pytest.mark.parametrize(("background", "value"), [("black", 0), ("white", 255)])
+def test_what_is_transparent_shows_the_background_and_is_counted(pixels, background, value):
     alpha = np.zeros_like(pixels[..., :1])
     alpha[:, :4] = 255
+    files = [encode(np.concatenate([pixels, part], 2)) for part in (alpha, alpha * 0 + 255)]
 
-    (decoded,) = decode([encode(np.concatenate([pixels, alpha], 2))])
+    found = module.decode(files, DataConfig(background=background), str)
 
-    assert np.array_equal(decoded, (pixels * (alpha > 0)).transpose(2, 0, 1))
+    assert np.array_equal(found.images[0], np.where(alpha > 0, pixels, value).transpose(2, 0, 1))
+    assert np.array_equal(found.images[1], pixels.transpose(2, 0, 1))
+    assert found.notes(DataConfig(background=background)) == (
+        f"1 images have transparent pixels, which are {background}.",
+    )
+
+
+@pytest.mark.parametrize(("colours", "channels"), [(GREY.repeat(3, 2), 1), (RGB, 3)], ids=["grey", "colour"])
+def test_a_palette_of_greys_is_grey(colours, channels):
+    file = io.BytesIO()
+    Image.fromarray(colours).quantize(63).save(file, "PNG")
+
+    assert decode([file.getvalue()]).shape[1] == channels
 
 
 @pytest.mark.parametrize(
@@ -81,22 +101,22 @@ def test_what_is_transparent_shows_black(pixels):
     }.values(),
 )
 def test_pixels_of_more_than_8_bits_are_refused(encoded):
-    with pytest.raises(DecodeError, match="more than 8 bits"):
+    with pytest.raises(ValueError, match="more than 8 bits"):
         decode([encoded])
 
 
 def test_another_size_of_as_many_bytes_is_told_apart():
-    with pytest.raises(DecodeError, match=r"is 3x3 with 1 channel\(s\), the first one 5x2 with 1"):
+    with pytest.raises(ValueError, match=r"is 3x3 with 1 channel\(s\), the first one 5x2 with 1"):
         decode([write_png(np.zeros((2, 5, 1))), write_png(np.zeros((3, 3, 1)))])
 
 
 def test_another_size_is_told_apart_also_in_a_later_chunk():
     encoded = [write_png(np.zeros((2, 5, 1)))] * CHUNK + [write_png(np.zeros((3, 3, 1)))] * 2
 
-    with pytest.raises(DecodeError, match="is 3x3") as caught:
+    with pytest.raises(ValueError, match="is 3x3") as caught:
         decode(encoded)
 
-    assert caught.value.index == CHUNK
+    assert str(caught.value).startswith(f"Image {CHUNK} ")
 
 
 def broken_files() -> dict[str, bytes]:
@@ -125,14 +145,26 @@ def threads(request):
 @pytest.mark.usefixtures("threads")
 @pytest.mark.parametrize("index", [0, 1, 2 * CHUNK])
 @pytest.mark.parametrize("name", broken_files())
-def test_the_first_broken_file_is_named_by_its_index(name, index):
+def test_all_broken_files_are_named_by_their_index(name, index):
     encoded = [write_png(GREY)] * (2 * CHUNK + 2)
     encoded[index] = encoded[-1] = broken_files()[name]
+    expected = decode(encoded[:index] + encoded[index + 1 : -1])
 
-    with pytest.raises(DecodeError, match="is not a readable image|is empty") as caught:
+    with pytest.raises(ValueError, match="is not a readable image|is empty") as caught:
         decode(encoded)
 
-    assert caught.value.index == index
+    assert re.findall(r"Image (\d+)", str(caught.value)) == [str(index), str(len(encoded) - 1)]
+    assert torch.equal(decode(encoded, on_bad_image="skip"), expected)
+
+
+def test_the_names_of_many_broken_files_are_shortened():
+    with pytest.raises(ValueError, match=r"^Image 0 is empty; .*Image 4 is empty; and 25 more of 30 images; `data"):
+        decode([b""] * 30)
+
+
+def test_an_image_of_another_size_is_not_skipped():
+    with pytest.raises(ValueError, match=r"^Image 2 is 3x3 .*; `data.size`"):
+        decode([write_png(GREY), b"", write_png(np.zeros((3, 3, 1)))], on_bad_image="skip")
 
 
 @pytest.mark.usefixtures("threads")
@@ -195,12 +227,23 @@ ENCODED = [write_png(image) for image in noise(3, 4, 5, 1)]
 
 
 def cached(encoded=ENCODED, **config):
-    return decode_cached(encoded, DataConfig(**config), "image {}".format)
+    return decode_cached(encoded, DataConfig(**config), "image {}".format).images
+
+
+def test_the_cache_knows_which_files_were_left_out(cache):
+    files = [ENCODED[0], b"", ENCODED[1]]
+
+    first, second = (decode_cached(files, DataConfig(on_bad_image="skip"), str) for _ in range(2))
+
+    assert first.kept.tolist() == second.kept.tolist() == [True, False, True]
+    assert torch.equal(first.images, second.images)
+    with pytest.raises(ValueError, match="is empty"):
+        cached(files)
 
 
 def test_the_same_bytes_are_decoded_once(cache, monkeypatch):
     images, expected = cached(), decode(ENCODED)
-    monkeypatch.setattr("genhub.data.decode.decode", None)  # would fail if it were called
+    monkeypatch.setattr(module, "decode", None)  # would fail if it were called
 
     again = cached()
 

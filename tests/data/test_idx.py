@@ -83,9 +83,27 @@ def test_a_damaged_gz_is_named(tmp_path, damage):
 def test_a_missing_file_is_named(tmp_path, missing):
     (idx_folder(tmp_path) / missing).unlink()
 
-    assert len(load(DataConfig(str(tmp_path), val_size=0))) == 12
-    with pytest.raises(ValueError, match=f"has no {missing}"):
-        load(DataConfig(str(tmp_path), val_size=0), "test")
+    for split in ("train", "test"):
+        with pytest.raises(ValueError, match=f"has no {missing}"):
+            load(DataConfig(str(tmp_path), val_size=0), split)
+
+
+def test_the_last_images_are_the_test_where_there_is_no_file_of_them(tmp_path):
+    whole = load(DataConfig(str(idx_folder(tmp_path)), val_size=0))
+    for path in tmp_path.glob("t10k*"):
+        path.unlink()
+
+    train, test = (load(DataConfig(str(tmp_path), val_size=0, test_size=0.25), split) for split in ("train", "test"))
+
+    assert torch.equal(torch.cat([train.images, test.images]), whole.images)
+    assert len(test) == 3
+
+
+def test_the_folder_that_torchvision_leaves_is_read(tmp_path):
+    expected = load(DataConfig(str(idx_folder(tmp_path / "MNIST" / "raw")), val_size=0))
+
+    for folder in (tmp_path, tmp_path / "MNIST"):
+        assert torch.equal(load(DataConfig(str(folder), val_size=0)).images, expected.images)
 
 
 @pytest.mark.parametrize(

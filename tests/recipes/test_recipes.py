@@ -82,8 +82,9 @@ def test_a_published_recipe_says_what_it_is_and_survives_writing_and_reading(nam
 
     assert (again.sections, again.text, recipe.name) == (recipe.sections, recipe.text, name)
     assert (recipe.is_published, again.is_published) == (True, False)
-    assert recipes.describe(name)
-    assert recipe.text.startswith(f"# {recipes.describe(name)}\n")
+    described, whole = recipes.describe(name), recipe.comment.replace("\n# ", " ").removeprefix("# ")
+    assert whole.startswith(described)
+    assert described.endswith(".")
     for part, spec in recipe.components.items():  # in full size, which takes no memory there
         with torch.device("meta" if issubclass(spec.cls, torch.nn.Module) else "cpu"):
             assert isinstance(recipe.build_component(part, Shape(1, 28, 28, SHAPE.class_names, 10)), spec.cls)

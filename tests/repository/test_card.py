@@ -58,7 +58,36 @@ def test_the_card_of_a_run_says_what_it_was():
     assert "\n\n\n" not in text
     data = ModelCard(text).data.to_dict()
     assert data["datasets"] == ["zalando-datasets/fashion_mnist"]
+    assert "license" not in data
     assert data["tags"] == ["genhub", "gan", "image-generation"]
+
+
+def test_the_card_describes_the_images_and_the_networks():
+    told = {"images": "28x28 pixels, grey", "notes": ["3 are left out."], "networks": [("vae", "`DenseVAE(a=1)`")]}
+
+    text = card.write(PIPELINES["GANPipeline"].make(), METRICS, dataclasses.replace(EXPERIMENT, **told))
+
+    assert (
+        "| data | `sample`, 1,600 training images of 28x28 pixels, grey; 3 are left out. |\n| vae | `DenseVAE(a=1)` |"
+        in text
+    )
+
+
+def test_later_writes_keep_the_words_and_the_metadata_of_the_author():
+    pipeline = PIPELINES["GANPipeline"].make()
+    first = card.write(pipeline, METRICS, EXPERIMENT)
+    begin = f"{card.AUTHOR_BEGIN}\n"
+    edited = first.replace(begin, f"{begin}Made for a *school*.\n").replace("---\n", "---\nlicense: mit\n", 1)
+
+    second = card.write(pipeline, METRICS | {"data": "./mine"}, EXPERIMENT, edited)
+    third = card.write(pipeline, METRICS | {"data": "./mine"}, EXPERIMENT, second)
+
+    assert f"{begin}Made for a *school*.\n{card.AUTHOR_END}" in second
+    data = ModelCard(second).data.to_dict()
+    assert data["license"] == "mit"
+    assert "datasets" not in data
+    assert third == second
+    assert card.write(pipeline, METRICS, EXPERIMENT, first) == first
 
 
 def test_a_run_that_was_stopped_and_moved_says_so():
@@ -131,7 +160,7 @@ def test_the_card_of_a_trained_model_parses_and_its_python_runs(repo, request):
 
     metrics = json.loads((folder / "metrics.json").read_text())
     data = model_card.data.to_dict()
-    assert (data["library_name"], data["license"]) == ("diffusers", "apache-2.0")
+    assert data["library_name"] == "diffusers"
     assert data["pipeline_tag"] == "unconditional-image-generation"
     assert "genhub" in data["tags"]
     assert model_card.data.eval_results[0].metric_value == pytest.approx(metrics["results"][0]["value"], abs=1e-6)

@@ -1,0 +1,112 @@
+"""Which images are trained on, and which are held out for validation and for the test."""
+
+from collections.abc import Sequence
+
+import torch
+
+from genhub.data.config import DataConfig
+from genhub.data.image_folder import shorten
+from genhub.utils.randomness import keyed_generator
+
+VAL_SHARE, MOST_VAL = 0.1, 5000  # where `data.val_size` says nothing
+FASHION_MNIST = (
+    "T - shirt / top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
+MOST_NAMED = 20  # classes, in a description
+MNIST = tuple("0123456789")
+
+
+def is_benchmark(class_names: tuple[str, ...] | None, total: int) -> bool:
+    """Returns whether this is the training file of Fashion MNIST or MNIST, whose last images are the held-out ones."""
+    return class_names in (FASHION_MNIST, MNIST) and total == 60_000
+
+
+def held_out(config: DataConfig, total: int, has_val: bool, has_test: bool) -> tuple[int, int]:
+    """Returns how many of the `total` images of a training file are for validation and for the test.
+
+    Args:
+        has_val, has_test: whether there is a file of such images, in place of which only a stated `data.val_size` is
+            held out.
+
+    Raises:
+        ValueError: none would be left to train on.
+    """
+    test = 0 if has_test else int(_count(config.test_size, total))
+    share = config.val_size is None or 0 < config.val_size < 1
+    val = min(MOST_VAL, total * VAL_SHARE) if config.val_size is None else _count(config.val_size, total)
+    val = 0 if has_val and config.val_size is None else max(int(val), int(share and total > 1))
+    for name, count, size in (("test_size", test, config.test_size), ("val_size", test + val, config.val_size)):
+        if count >= total:
+            left = total - (test if name == "val_size" else 0)
+            raise ValueError(
+                f"`data.{name}` must be below the {left} images of the split train, got {size}; `data.{name}: 0.1` "
+                "holds out a tenth."
+            )
+    return val, test
+
+
+def rows_of(split: str, val: int, test: int, order: torch.Tensor) -> torch.Tensor:
+    """Returns the rows of a split, in the order of the file: the last `test` of `order` are for the test, the `val`
+    before them for validation."""
+    stop = len(order) - test
+    parts = {"train": order[: stop - val], "val": order[stop - val : stop], "test": order[stop:]}
+    return parts[split].sort().values
+
+
+def stratified_order(labels: torch.Tensor | None, total: int) -> torch.Tensor:
+    """Draws an order of all rows, (N,), in which each stretch holds of each class its share, but for one image.
+
+    Args:
+        labels: int64 (N,); None for images of one kind.
+    """
+    shuffled = torch.randperm(total, generator=keyed_generator("held out"))
+    if labels is None:
+        return shuffled
+    _, classes, counts = labels[shuffled].unique(return_inverse=True, return_counts=True)
+    first = counts.cumsum(0) - counts
+    rank = torch.empty(total, dtype=torch.long)  # of a row among those of its class
+    rank[classes.argsort(stable=True)] = torch.arange(total) - first.repeat_interleave(counts)
+    return shuffled[((rank + 0.5) / counts[classes]).argsort(stable=True)]
+
+
+def describe_splits(
+    train: torch.Tensor | None, val: torch.Tensor | None, sizes: tuple[int, int], class_names: Sequence[str] | None
+) -> list[str]:
+    """Returns sentences that say how many images are trained on and held out, of each class, and which class is
+    missing.
+
+    Args:
+        train, val: labels of the splits, None where they are not known.
+        sizes: of the splits.
+    """
+    whole = f"{sizes[0]:,} images to train on, {sizes[1]:,} for validation"
+    if train is None or val is None or not len(train) or torch.cat([train, val]).min() < 0:
+        return [f"{whole}."]
+    classes = len(class_names) if class_names else int(torch.cat([train, val]).max()) + 1
+    if classes > MOST_NAMED and not class_names:
+        return [f"{whole}."]
+    names = class_names or [*map(str, range(classes))]
+    counts = [part.bincount(minlength=classes).tolist() for part in (train, val)]
+    if classes <= MOST_NAMED:
+        each = ", ".join(f"{name} {n:,} + {m:,}" for name, n, m in zip(names, *counts, strict=True))
+    else:
+        each = "{} classes of {:,} to {:,} + {:,} to {:,}".format(classes, *(f(c) for c in counts for f in (min, max)))
+    sentences = [f"{whole}: {each}."]
+    for count, size, what in zip(counts, sizes, ("train on", "validate with"), strict=True):
+        missing = [name for name, number in zip(names, count, strict=True) if not number]
+        if missing and size:
+            sentences.append(f"Warning: there is no image to {what} of {shorten(missing)}.")
+    return sentences
+
+
+def _count(size: int | float, total: int) -> float:
+    return size * total if 0 < size < 1 else size

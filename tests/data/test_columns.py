@@ -1,0 +1,152 @@
+"""Which column is meant is clear, or asked."""
+
+import numpy as np
+import pytest
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, Value
+from pictures import encode, noise
+
+from genhub.data import DataConfig, load
+
+CELLS = [{"bytes": encode(image), "path": None} for image in noise(6, 5, 4)]
+NUMBERS = [1, 0, 1, 0, 2, 2]
+WHOLE = {"val_size": 0, "test_size": 0}
+
+
+def write(folder, **columns) -> str:
+    """Writes a table: column -> (values, feature)."""
+    features = Features({name: feature for name, (_, feature) in columns.items()})
+    table = Dataset.from_dict({name: values for name, (values, _) in columns.items()}, features=features)
+    table.to_parquet(folder / "train.parquet")
+    return str(folder)
+
+
+IMAGE = (CELLS, Image())
+CLASSES = (NUMBERS, ClassLabel(names=["a", "b", "c"]))
+
+
+@pytest.mark.parametrize("name", ["label", "labels", "class", "target"])
+@pytest.mark.parametrize("kind", ["int8", "uint16", "int64"])
+def test_a_column_called_like_labels_is_one(tmp_path, name, kind):
+    folder = write(tmp_path, image=IMAGE, **{name: (NUMBERS, Value(kind))}, other=(NUMBERS, Value("int64")))
+
+    assert load(DataConfig(folder, **WHOLE)).labels.tolist() == NUMBERS
+
+
+def test_the_column_that_is_named_is_taken(tmp_path):
+    reverse = NUMBERS[::-1]
+    folder = write(
+        tmp_path,
+        mask=([CELLS[0]] * 6, Image()),
+        image=IMAGE,
+        fine_label=CLASSES,
+        coarse_label=(reverse, CLASSES[1]),
+        weather=(list("xyxyzz"), Value("string")),
+    )
+
+    def read(label):
+        config = DataConfig(folder, **WHOLE, image_column="image", label_column=label)
+        images = load(config)
+        assert np.array_equal(images.images[:, 0], noise(6, 5, 4))
+        return None if images.labels is None else images.labels.tolist()
+
+    assert read("fine_label") == NUMBERS
+    assert read("coarse_label") == reverse
+    assert read("weather") == [0, 1, 0, 1, 2, 2]
+    assert read("none") is None
+
+
+@pytest.mark.parametrize(
+    ("columns", "config", "message"),
+    [
+        ({"mask": IMAGE}, {}, "`data.image_column` must say which column to take: image or mask"),
+        ({"a": CLASSES, "b": CLASSES}, {}, "`data.label_column` must say which column to take: a or b"),
+        ({"a": CLASSES, "label": (NUMBERS, Value("int8"))}, {}, "must say which column to take: a or label"),
+        ({"a": CLASSES}, {"label_column": "aa"}, r"`data.label_column` must be a, got 'aa' \(did you mean 'a'\?\)"),
+        (
+            {"a": ([0.5] * 6, Value("float32"))},
+            {"label_column": "a"},
+            "must be left out: no column can be that, got 'a'",
+        ),
+        ({"a": CLASSES}, {"image_column": "a"}, "`data.image_column` must be image, got 'a'"),
+        ({"a": (list("abcabc"), Value("string"))}, {"label_column": "a", "streaming": True}, "labels in a are words"),
+    ],
+)
+def test_columns_that_are_not_clear_are_asked_for(tmp_path, columns, config, message):
+    folder = write(tmp_path, image=IMAGE, **columns)
+
+    with pytest.raises(ValueError, match=message):
+        load(DataConfig(folder, **WHOLE, **config))
+
+
+@pytest.mark.parametrize("source", ["points", "archive.npz"])
+def test_data_without_columns_name_none(tmp_path, source, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.savez("archive.npz", images=noise(6, 5, 4))
+
+    with pytest.raises(ValueError, match="`data.label_column` must be left out: .* has no columns, got 'label'"):
+        load(DataConfig(source, **WHOLE, label_column="label"))
+
+
+@pytest.mark.parametrize("way", [{}, {"memory_limit_gb": 0}])
+def test_words_number_the_classes_alike_in_all_splits(tmp_path, way):
+    words = {"train": list("bacbac"), "test": list("cccccb")}
+    features = Features({"image": Image(), "label": Value("string")})
+    saved = DatasetDict({k: Dataset.from_dict({"image": CELLS, "label": v}, features) for k, v in words.items()})
+    saved.save_to_disk(tmp_path)
+
+    train, test = (load(DataConfig(str(tmp_path), **WHOLE, **way), split) for split in words)
+
+    assert train.class_names == test.class_names == ("a", "b", "c")
+    if not way:
+        assert train.labels.tolist() == [1, 0, 2, 1, 0, 2]
+        assert test.labels.tolist() == [2] * 5 + [1]
+
+
+def test_what_save_to_disk_wrote_is_read(tmp_path):
+    Dataset.from_dict(
+        {"image": CELLS, "label": NUMBERS}, Features({"image": Image(), "label": CLASSES[1]})
+    ).save_to_disk(tmp_path)
+
+    images = load(DataConfig(str(tmp_path), **WHOLE))
+
+    assert np.array_equal(images.images[:, 0], noise(6, 5, 4))
+    assert images.labels.tolist() == NUMBERS
+
+
+@pytest.mark.parametrize("names", [("x_{}", "y_{}"), ("{}_images", "{}_labels")])
+def test_an_archive_may_hold_splits(tmp_path, names):
+    pixels, arrays = noise(6, 5, 4), {}
+    for split in ("train", "test"):
+        arrays |= {names[0].format(split): pixels, names[1].format(split): np.array(NUMBERS)[:, None]}
+    np.savez(tmp_path / "a.npz", **arrays)
+
+    for split in ("train", "test"):
+        images = load(DataConfig(str(tmp_path / "a.npz"), **WHOLE), split)
+        assert np.array_equal(images.images[:, 0], pixels)
+        assert images.labels.tolist() == NUMBERS
+
+
+@pytest.mark.parametrize("shape", [(6, 5, 4), (6, 5, 4, 3)])
+def test_an_archive_comes_in_another_shape_on_request(tmp_path, shape):
+    np.savez(tmp_path / "a.npz", noise(*shape))
+
+    for channels in (1, 3):
+        images = load(DataConfig(str(tmp_path / "a.npz"), **WHOLE, size=8, channels=channels))
+        assert images.images.shape == (6, channels, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("a.zip", "unpack it"),
+        ("a.pkl", "numpy.savez"),
+        ("a.mat", "numpy.savez"),
+        ("a.parquet", "the folder"),
+        ("a", "a"),
+    ],
+)
+def test_a_file_of_another_kind_is_refused_with_the_way_out(tmp_path, name, remedy):
+    (tmp_path / name).write_bytes(b"?")
+
+    with pytest.raises(ValueError, match=f"must be a folder or an .npz archive, got .*{remedy}"):
+        load(DataConfig(str(tmp_path / name)))
