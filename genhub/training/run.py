@@ -1,11 +1,10 @@
 """From a recipe to a trained repository: builds the parts, and runs the loop stage by stage."""
 
-import itertools
-import math
+import copy
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -15,7 +14,7 @@ from genhub import data, recipes
 from genhub.evaluation.monitor import QualityMonitor
 from genhub.objectives.objective import Batch, Objective
 from genhub.recipes.recipe import Recipe
-from genhub.recipes.stages import FROM_LENGTH, Stage
+from genhub.recipes.stages import Stage
 from genhub.training.arithmetic import flush_denormals
 from genhub.training.callbacks import VALIDATION_BATCH, Callback, DrawSamples, MonitorQuality, SaveCheckpoint, Validate
 from genhub.training.clock import Clock
@@ -25,9 +24,11 @@ from genhub.training.ema import MovingAverage
 from genhub.training.export import Exporter
 from genhub.training.loop import Loop
 from genhub.training.pretrained import download_recipe
+from genhub.training.rehearsal import SAMPLES, Rehearsal
 from genhub.training.run_folder import RunFolder
+from genhub.training.stage_optimizers import StageOptimizers
 from genhub.training.state import FrozenState, ObjectiveState, Progress, State, training_state
-from genhub.training.trainable import trainable_module, trainable_parameters
+from genhub.training.trainable import trainable_module
 from genhub.utils.randomness import seed_of
 
 __all__ = ["Run", "TrainingStopped", "train"]
@@ -80,8 +81,8 @@ class Run:
         self.accelerator = make_accelerator(self.config, self.folder.logs)
         self._load_data()
         self._build_components()
-        for stage in recipe.stages:  # every stage is tried before any work
-            self._objective(stage)
+        for stage in recipe.stages:
+            self._objective(stage, self.components)
         self.progress, self.stop = Progress(), StopSignal()
         for name in self.config.ema:
             if name not in self.modules or name in self.frozen:
@@ -89,7 +90,7 @@ class Run:
         self.averages = {name: MovingAverage(self.modules[name], decay) for name, decay in self.config.ema.items()}
         parts = (self.components, self.averages, self.images, self.held_out)
         self.exporter = Exporter(recipe, *parts, self.progress, self.accelerator, self.prompts)
-        self._try_latents()
+        self._rehearse()
         self.monitor = self._quality_monitor()
 
     def _load_data(self):
@@ -118,16 +119,20 @@ class Run:
         for module in self.modules.values():
             module.to(accelerator.device, memory_format=layout)  # pyright: ignore[reportCallIssue]
 
-    def _try_latents(self):
-        """Makes one image from latents in one step: a size that the pipeline refuses must not end a long run."""
-        if self.recipe.data.encode is None or not self.exporter.generates:
-            return
-        try:
-            with torch.random.fork_rng():
-                self.exporter.generate(1, {"num_inference_steps": 1})
-        except (ValueError, RuntimeError) as error:
-            size = f"{self.images.shape.height} x {self.images.shape.width}"
-            raise ValueError(f"`data.size` and `data.padding` must fit the pipeline, got {size}: {error}") from error
+    def _rehearse(self):
+        """Takes a step of every stage on copies of the components, and makes one image: what does not fit must not end
+        a long run."""
+        samples = self.train_data[:SAMPLES]
+        samples = samples.load() if isinstance(samples, data.Lazy) else samples
+        batch = samples.to(self.accelerator.device).batch(slice(None))
+        can_be_padded = isinstance(self.train_data, data.Images) and not isinstance(samples, data.Points)
+        padding = self.recipe.data.padding if can_be_padded else None
+        copies = copy.deepcopy({name: part for name, part in self.modules.items() if name not in self.frozen})
+        averages = {name: MovingAverage(copies[name], decay) for name, decay in self.config.ema.items()}
+        for stage, steps in zip(self.recipe.stages, self.lengths, strict=True):
+            objective = self._objective(stage, self.components | copies)
+            Rehearsal(objective, stage, steps, batch, averages, self.accelerator, padding)
+        self.exporter.rehearse()
 
     def _quality_monitor(self) -> QualityMonitor | None:
         """Returns what measures quality while training, after trying one image: arguments that the pipeline refuses
@@ -180,13 +185,13 @@ class Run:
     def prepare_stage(self, number: int, saved: dict | None = None) -> tuple[Loop, Iterator[Batch]]:
         """Builds the loop of a stage and its batches, and loads the `saved` state of a run that is resumed."""
         stage, accelerator = self.recipe.stages[number], self.accelerator
-        objective = self._objective(stage)
-        optimizers, schedules = self._optimizers(objective, stage, self.lengths[number])
+        objective = self._objective(stage, self.components)
+        built = StageOptimizers(objective, stage, self.lengths[number])
         if self.config.compile:
             for module in objective.modules.values():  # as the objective calls them, which is where graphs begin
                 module.compile()
         objective.modules = {name: self._prepare(module) for name, module in objective.modules.items()}
-        optimizers = {name: accelerator.prepare(optimizer) for name, optimizer in optimizers.items()}
+        optimizers = {name: accelerator.prepare(optimizer) for name, optimizer in built.optimizers.items()}
         size = self.micro_batches[number]
         state = training_state(
             self.progress,
@@ -194,7 +199,7 @@ class Run:
             tokenizer=self._tokens(),
             averages=self.averages,
             optimizers=optimizers,
-            schedules=schedules,
+            schedules=built.schedules,
             scaler=accelerator.scaler,
             objective=ObjectiveState(objective, accelerator, stage.training.batch_size, size),
         )
@@ -206,7 +211,7 @@ class Run:
             accelerator=accelerator,
             objective=objective,
             optimizers=optimizers,
-            schedules=schedules,
+            schedules=built.schedules,
             averages=self.averages,
             config=stage.training,
             clock=self._clock(number),
@@ -243,22 +248,6 @@ class Run:
         tokenizer = self.components.get("tokenizer")
         return None if tokenizer is None else FrozenState("tokenizer", tokenizer)
 
-    def _optimizers(self, objective: Objective, stage: Stage, steps: int) -> tuple[dict, dict]:
-        """Builds optimizers and learning-rate schedules for what the phases train; thaws that and nothing else."""
-        trained = {phase.trains: trainable_parameters(phase, objective) for phase in objective.phases}
-        for module in objective.modules.values():
-            module.requires_grad_(False)
-        for parameter in itertools.chain(*trained.values()):  # the rest stays out of the gradient exchange
-            parameter.requires_grad_(True)
-        optimizers, schedules = {}, {}
-        for name, (spec, schedule) in stage.optimizers.items():
-            optimizers[name] = spec.build(trained[name])
-            if schedule is not None:
-                count = sum(math.ceil(steps / phase.every) for phase in objective.phases if phase.trains == name)
-                length = {key: count for key in FROM_LENGTH if schedule.lacks(key)}
-                schedules[name] = schedule.build(optimizers[name], **length)
-        return optimizers, schedules
-
     def _validation(self, objective: Objective, batch_size: int) -> Validate | None:
         """Returns the validation of a stage, None without held-out images."""
         if not self.val_data:
@@ -283,9 +272,9 @@ class Run:
             callbacks.append(MonitorQuality(self.recipe.evaluation, self.monitor, objective, state, *shared))
         return [callback for callback in callbacks if callback is not None]
 
-    def _objective(self, stage: Stage) -> Objective:
+    def _objective(self, stage: Stage, components: dict[str, Any]) -> Objective:
         """Builds the objective of a stage, and checks that its phases and the optimizers name the same modules."""
-        objective = stage.objective.build(**self.components)
+        objective = stage.objective.build(**components)
         trains = {phase.trains for phase in objective.phases}
         for name in trains:
             trainable_module(name, objective)
