@@ -18,7 +18,7 @@ def main(arguments: list[str] | None = None) -> int:
         words, overrides = split_overrides(sys.argv[1:] if arguments is None else arguments)
         options, unknown = make_parser(words).parse_known_args(words)
         if unknown and options.command == "train":
-            known = "--output_dir, --resume, --trust_code, or --section.key VALUE"
+            known = "--output_dir, --resume, --auto_resume, --trust_code, or --section.key VALUE"
             raise ValueError(f"There is no option {unknown[0]!r}; known are {known}.")
         if options.command not in ("train", "generate", "evaluate"):
             unknown += [f"--{key}" for key in overrides]
@@ -68,9 +68,9 @@ def _train(options: argparse.Namespace, overrides: dict[str, object]) -> int:
 
     from genhub.training.run import TrainingStopped, train
 
-    trust = {"trust_code": True} if options.trust_code else {}
+    more = {name: True for name in ("trust_code", "auto_resume") if getattr(options, name)}
     try:
-        folder = train(options.recipe, options.output_dir, options.resume, overrides, **trust)
+        folder = train(options.recipe, options.output_dir, options.resume, overrides, **more)
     except TrainingStopped as stop:
         print(f"genhub: {stop}", file=sys.stderr)
         return stop.exit_code

@@ -3,21 +3,27 @@
 import os
 import signal
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
-from accelerate.utils import DistributedType, ProjectConfiguration, parse_flag_from_env
+from accelerate.utils import (
+    DistributedType,
+    ProjectConfiguration,
+    broadcast_object_list,
+    parse_flag_from_env,
+)
 from torch import nn
 
 from genhub.recipes.configs import TrainingConfig
 from genhub.training.arithmetic import best_precision
 
+Result = TypeVar("Result")
 TIMEOUT = timedelta(hours=6)  # of processes that wait while the main one samples and measures
 SUPPORTED = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU, DistributedType.MULTI_XPU)
 
@@ -70,6 +76,22 @@ def micro_batch_size(config: TrainingConfig, images: int, accelerator: Accelerat
             f"`training.batch_size` must be at most the {images} training images, got {config.batch_size}."
         )
     return config.batch_size // parts
+
+
+def on_main(function: Callable[[], Result]) -> Result:
+    """Calls `function` on the main process only; returns its result, or raises its error, on all processes."""
+    if PartialState().num_processes == 1:
+        return function()
+    result, error = None, None
+    if PartialState().is_main_process:
+        try:
+            result = function()
+        except Exception as raised:
+            error = raised
+    result, error = broadcast_object_list([result, error])
+    if error is not None:
+        raise error
+    return cast(Result, result)
 
 
 def all_reduce(tensor: torch.Tensor, accelerator: Accelerator, reduction: str) -> torch.Tensor:

@@ -25,7 +25,7 @@ from genhub.training.export import Exporter
 from genhub.training.loop import Loop
 from genhub.training.pretrained import download_recipe
 from genhub.training.rehearsal import SAMPLES, Rehearsal
-from genhub.training.run_folder import RunFolder
+from genhub.training.run_folder import STATE, RunFolder
 from genhub.training.stage_optimizers import StageOptimizers
 from genhub.training.state import FrozenState, ObjectiveState, Progress, State, training_state
 from genhub.training.trainable import trainable_module
@@ -40,6 +40,7 @@ def train(
     resume: bool = False,
     overrides: dict[str, object] | None = None,
     trust_code: bool = False,
+    auto_resume: bool = False,
 ) -> Path:
     """Trains a recipe and saves a repository of the Hub's format; under `accelerate launch`, on all its processes.
 
@@ -50,6 +51,8 @@ def train(
         resume: go on from the newest whole checkpoint in `output_dir`; `recipe` may be the run's folder itself.
         overrides: dotted key -> value, over the recipe's.
         trust_code: let the recipe name classes of your own; never of a downloaded recipe.
+        auto_resume: start in an empty `output_dir`, and go on with a run of the same recipe until it is done: one call
+            for a queue that restarts its jobs.
 
     Returns:
         The folder of the repository.
@@ -58,7 +61,9 @@ def train(
         ValueError: a mistake in the recipe, the data or the folder, before anything is written.
         TrainingStopped: training ended early: a signal, or a loss that is not finite.
     """
-    if resume and str(recipe) not in recipes.names():  # it is the run's folder, or a recipe file of one's own
+    if (resume or auto_resume) and str(
+        recipe
+    ) not in recipes.names():  # it is the run's folder, or a recipe file of one's own
         if not Path(recipe).exists():
             raise ValueError(f"There is no folder {recipe} with a run to resume.")
         output_dir = output_dir or (recipe if Path(recipe).is_dir() else None)
@@ -67,18 +72,22 @@ def train(
     checked = recipes.load(recipe, overrides, trust_code)
     folder = Path(output_dir or Path("runs") / checked.name)
     with flush_denormals():
-        return Run(checked, folder, resume).train()
+        return Run(checked, folder, None if auto_resume else resume).train()
 
 
 class Run:
-    """One training run: a recipe, a folder, and the processes of `accelerate`."""
+    """One training run: a recipe, a folder, and the processes of `accelerate`.
 
-    def __init__(self, recipe: Recipe, folder: Path, resume: bool):
-        self.recipe, self.config = recipe, recipe.training
+    Args:
+        resume: whether a run in the folder goes on; None for "if there is one, until it is done".
+    """
+
+    def __init__(self, recipe: Recipe, folder: Path, resume: bool | None):
+        self.recipe, self.config, self.resume = recipe, recipe.training, resume
         self.frozen = recipe.frozen
-        self.folder = RunFolder(folder, recipe, resume)
+        self.accelerator = make_accelerator(self.config, folder / STATE)
+        self.folder = RunFolder(folder, recipe, self.accelerator, resume)
         self.replay = self._shares_to_replay()
-        self.accelerator = make_accelerator(self.config, self.folder.logs)
         self._load_data()
         self._build_components()
         for stage in recipe.stages:
@@ -147,9 +156,11 @@ class Run:
 
     def train(self) -> Path:
         """Trains all stages from where the run stands, and saves the repository."""
-        saved = self.folder.open(self.accelerator)
+        saved = self.folder.open()
         if saved is not None:
             self.progress.load_state_dict(saved["progress"])
+        if self.resume is None and self._is_done():
+            return self.folder.path
         bar = tqdm(
             total=None if self.config.max_minutes else sum(self.lengths),
             initial=self.progress.total_steps,
@@ -168,6 +179,12 @@ class Run:
                     bar.write(f"The {self.config.max_minutes} minutes of `training.max_minutes` are over: saving.")
                     break
         return self._finish(loop)
+
+    def _is_done(self) -> bool:
+        """Returns whether the run was trained to its end, and saved."""
+        clock, last = self._clock(self.progress.stage), len(self.recipe.stages) - 1
+        is_trained = self.progress.stage == last and self.progress.step >= clock.steps
+        return (is_trained or clock.is_over()) and self.folder.saved_steps() == self.progress.total_steps
 
     def _train_stage(self, number: int, saved: dict | None, bar: tqdm) -> Loop:
         """Trains one stage from where the run stands."""

@@ -14,6 +14,7 @@ from genhub.recipes.recipe import Recipe
 from genhub.recipes.sections import resume_conflicts
 from genhub.recipes.yaml import read_yaml
 from genhub.training.checkpoint import list_checkpoints, load_newest, save_checkpoint
+from genhub.training.distributed import on_main
 from genhub.training.state import Progress, State
 from genhub.utils.files import atomic_write
 
@@ -25,24 +26,27 @@ RECORDS = 1000  # newest records that diagnostics read
 class RunFolder:
     """Holds the checkpoints, samples and records of a run in `training`, under the folder of its repository.
 
+    The main process reads and writes it; the others need not have it.
+
+    Args:
+        resume: whether a run in the folder goes on; None for "if there is one".
+
+    Attributes:
+        has_checkpoints: whether a run goes on from a state that holds all weights.
+
     Raises:
         ValueError: the folder cannot be written, holds something else, or the run of another recipe.
     """
 
-    def __init__(self, path: Path, recipe: Recipe, resume: bool):
-        self.path, self.recipe, self.resume = path, recipe, resume
+    def __init__(self, path: Path, recipe: Recipe, accelerator: Accelerator, resume: bool | None):
+        self.path, self.recipe, self.accelerator = path, recipe, accelerator
         self.logs = path / STATE
         self.best, self.healthy = self.logs / "best", self.logs / "healthy"  # repositories of earlier weights
-        self._check(resume)
+        self.resume, self.has_checkpoints = on_main(lambda: self._check(resume))
 
-    @property
-    def has_checkpoints(self) -> bool:
-        """Whether a run goes on from a state that holds all weights."""
-        return self.resume and bool(list_checkpoints(self.logs / "checkpoints"))
-
-    def open(self, accelerator: Accelerator) -> dict | None:
+    def open(self) -> dict | None:
         """Makes the folder, or returns the state of the run in it."""
-        self.accelerator, state = accelerator, None
+        state = None
         if self.resume:
             state = load_newest(self.accelerator, self.logs / "checkpoints")
         if self.accelerator.is_main_process:
@@ -106,9 +110,20 @@ class RunFolder:
             raise ValueError(f"`training.replay` must hold shares from 0 to 1, got {file}.")
         return shares.tolist()
 
-    def _check(self, resume: bool):
-        """Refuses a folder that cannot be written or holds something else, before any work."""
+    def saved_steps(self) -> int | None:
+        """Returns the steps of the repository in the folder, None if it holds none."""
+        metrics = self.path / "metrics.json"
+
+        def read() -> int | None:
+            return json.loads(metrics.read_text())["training"]["steps"] if metrics.is_file() else None
+
+        return on_main(read)
+
+    def _check(self, resume: bool | None) -> tuple[bool, bool]:
+        """Refuses a folder that cannot be written or holds something else, before any work; returns whether a run in
+        it goes on, and whether it has checkpoints."""
         folder, saved = self.path, self.path / "recipe.yaml"
+        resume = saved.is_file() if resume is None else resume
         if resume:
             if not saved.is_file():
                 raise ValueError(f"The folder {folder} holds no run to resume.")
@@ -122,6 +137,7 @@ class RunFolder:
         existing = next(parent for parent in [folder, *folder.absolute().parents] if parent.exists())
         if not existing.is_dir() or not os.access(existing, os.W_OK):
             raise ValueError(f"The folder {folder} cannot be written.")
+        return resume, resume and bool(list_checkpoints(self.logs / "checkpoints"))
 
 
 def truncate_log(path: Path, last_step: int):
