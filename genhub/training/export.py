@@ -191,6 +191,7 @@ class Exporter:
                 "train_images": len(self.train),
                 "seed": recipe.training.seed,
                 "steps_on": progress.steps_on,
+                **({"changes": progress.changes} if progress.changes else {}),
             },
             "hardware": hardware(self.accelerator),
             "versions": versions(),

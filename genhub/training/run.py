@@ -19,7 +19,7 @@ from genhub.training.arithmetic import flush_denormals
 from genhub.training.callbacks import VALIDATION_BATCH, Callback, DrawSamples, MonitorQuality, SaveCheckpoint, Validate
 from genhub.training.clock import Clock
 from genhub.training.components import ComponentBuilder
-from genhub.training.distributed import StopSignal, TrainingStopped, make_accelerator, micro_batch_size
+from genhub.training.distributed import StopSignal, TrainingStopped, make_accelerator, micro_batch_size, on_main
 from genhub.training.ema import MovingAverage
 from genhub.training.export import Exporter
 from genhub.training.loop import Loop
@@ -221,7 +221,8 @@ class Run:
             objective=ObjectiveState(objective, accelerator, stage.training.batch_size, size),
         )
         if saved is not None:
-            state.load_state_dict(saved)
+            self._load_state(state, saved, stage, built)
+        self.progress.changeable = stage.changeable()
         start, stride = self.progress.images + accelerator.process_index * size, size * accelerator.num_processes
         self.validate = self._validation(objective, stride)
         loop = Loop(
@@ -238,6 +239,13 @@ class Run:
             checkpoint=SaveCheckpoint(stage.training.checkpoint_every, state, self.folder),
         )
         return loop, self.train_data.batches(size, start, stride, self.config.seed, accelerator.device)
+
+    def _load_state(self, state: State, saved: dict, stage: Stage, built: StageOptimizers):
+        """Loads the `saved` state of a run, but for what it has changed since: arguments of optimizers, its length."""
+        changes = self.progress.change(stage.changeable())
+        built.follow(saved, [change["key"] for change in changes])
+        state.load_state_dict(saved | {"progress": self.progress.state_dict()})
+        self.folder.log_changes(changes)
 
     def _clock(self, number: int) -> Clock:
         """Returns the clock of a stage; one of several goes by steps, and `max_minutes` only ends the run."""
@@ -312,12 +320,12 @@ class Run:
 
     def _finish(self, loop: Loop) -> Path:
         """Saves the trained pipeline with its card; the last checkpoint stays, so that training can go on."""
+        results = self.validate(self.progress) if self.validate else {}
+        loop.guard.check_losses(results, self.progress.total_steps, 1)
         loop.checkpoint(self.progress)
         self.folder.save_shares(self.progress.shares)
-        results = self.validate(self.progress) if self.validate else {}
-        if self.accelerator.is_main_process:
-            row = {"split": "val", "images": len(self.held_out or ()), "seeds": 1}
-            self.exporter.save(self.folder.path, [{"name": k, "value": v, **row} for k, v in results.items()])
-        self.accelerator.wait_for_everyone()
+        row = {"split": "val", "images": len(self.held_out or ()), "seeds": 1}
+        rows = [{"name": name, "value": value, **row} for name, value in results.items()]
+        on_main(lambda: self.exporter.save(self.folder.path, rows))
         self.accelerator.end_training()
         return self.folder.path

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,7 @@ class RunFolder:
 
     Attributes:
         has_checkpoints: whether a run goes on from a state that holds all weights.
+        newest: step of the newest checkpoint, None if there is none.
 
     Raises:
         ValueError: the folder cannot be written, holds something else, or the run of another recipe.
@@ -42,13 +44,18 @@ class RunFolder:
         self.path, self.recipe, self.accelerator = path, recipe, accelerator
         self.logs = path / STATE
         self.best, self.healthy = self.logs / "best", self.logs / "healthy"  # repositories of earlier weights
-        self.resume, self.has_checkpoints = on_main(lambda: self._check(resume))
+        self.newest: int | None = None
+        self.resume, self.has_checkpoints, self.changed = on_main(lambda: self._check(resume))
 
     def open(self) -> dict | None:
         """Makes the folder, or returns the state of the run in it."""
         state = None
         if self.resume:
             state = load_newest(self.accelerator, self.logs / "checkpoints")
+        if state is not None:
+            self.newest = state["progress"]["total_steps"]
+            if self.changed and "changeable" not in state["progress"]:
+                raise ValueError(f"`{self.changed[0]}` may not change: an older genhub wrote the checkpoint.")
         if self.accelerator.is_main_process:
             self.path.mkdir(parents=True, exist_ok=True)
             atomic_write(self.path / "recipe.yaml", self.recipe.text)
@@ -63,6 +70,7 @@ class RunFolder:
         self, state: State, progress: Progress, run: Path | None = None, keep: int | None = None
     ) -> Path:
         """Writes the state of a run, into its own folder or that of another `run`; all processes call it."""
+        self.newest = self.newest if run else progress.total_steps
         folder, keep = (run or self.path) / STATE / "checkpoints", keep or self.recipe.training.keep_checkpoints
         return save_checkpoint(self.accelerator, folder, progress.total_steps, state.state_dict(), keep)
 
@@ -74,6 +82,13 @@ class RunFolder:
             file.write(json.dumps(record) + "\n")
         if self.recipe.training.trackers:
             self.accelerator.log({k: v for k, v in record.items() if k != "step"}, step=record["step"])
+
+    def log_changes(self, changes: list[dict]):
+        """Writes down which values a resumed run has changed, and says so."""
+        for change in changes:
+            self.log({"step": change["step"], "changed": change["key"], "from": change["from"], "to": change["to"]})
+            if self.accelerator.is_main_process:
+                print("{key} is {to} from step {step} on, and was {from} before.".format(**change), file=sys.stderr)
 
     def records(self) -> list[dict]:
         """Returns the newest records of metrics.jsonl, oldest first."""
@@ -119,17 +134,20 @@ class RunFolder:
 
         return on_main(read)
 
-    def _check(self, resume: bool | None) -> tuple[bool, bool]:
+    def _check(self, resume: bool | None) -> tuple[bool, bool, list[str]]:
         """Refuses a folder that cannot be written or holds something else, before any work; returns whether a run in
-        it goes on, and whether it has checkpoints."""
+        it goes on, whether it has checkpoints, and which keys it changes."""
         folder, saved = self.path, self.path / "recipe.yaml"
-        resume = saved.is_file() if resume is None else resume
+        resume, changed = saved.is_file() if resume is None else resume, []
+        has_checkpoints = resume and bool(list_checkpoints(self.logs / "checkpoints"))
         if resume:
             if not saved.is_file():
                 raise ValueError(f"The folder {folder} holds no run to resume.")
-            changed = resume_conflicts(as_mapping(str(saved), read_yaml(saved.read_text())), self.recipe.sections)
-            if changed:
-                raise ValueError(f"`{changed[0]}` differs from the run in {folder}; it may not change on resume.")
+            before = as_mapping(str(saved), read_yaml(saved.read_text()))
+            refused = resume_conflicts(before, self.recipe.sections, recorded=True)
+            if refused and has_checkpoints:
+                raise ValueError(f"`{refused[0]}` differs from the run in {folder}; it may not change on resume.")
+            changed = resume_conflicts(before, self.recipe.sections)
         elif folder.exists() and (not folder.is_dir() or any(path.suffix != ".part" for path in folder.iterdir())):
             raise ValueError(
                 f"The folder {folder} is not empty. Add --resume to go on with its run, or give another --output_dir."
@@ -137,7 +155,7 @@ class RunFolder:
         existing = next(parent for parent in [folder, *folder.absolute().parents] if parent.exists())
         if not existing.is_dir() or not os.access(existing, os.W_OK):
             raise ValueError(f"The folder {folder} cannot be written.")
-        return resume, resume and bool(list_checkpoints(self.logs / "checkpoints"))
+        return resume, has_checkpoints, changed
 
 
 def truncate_log(path: Path, last_step: int):

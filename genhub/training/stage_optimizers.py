@@ -2,6 +2,8 @@
 
 import itertools
 import math
+import warnings
+from collections.abc import Collection
 from typing import Any
 
 from torch import nn
@@ -41,6 +43,29 @@ class StageOptimizers:
                 self.schedules[name] = schedule.build(self.optimizers[name], **self.lengths[name])
                 self._check_length(name, count)
             self.check_rates(name)
+
+    def follow(self, saved: dict, changed: Collection[str]):
+        """Brings the `saved` state of optimizers to the recipe's arguments, as if they had been those from the start.
+
+        Args:
+            changed: dotted keys of the arguments that differ; schedules of another length are found here.
+        """
+        for name, optimizer in self.optimizers.items():
+            last, length = saved["schedules"].get(name), self.lengths.get(name, {})
+            is_changed = any(key.startswith(f"optimizers.{name}.") for key in changed)
+            if not is_changed and all(last.get(key) == value for key, value in length.items()):
+                continue
+            if last is not None:
+                with warnings.catch_warnings():  # of a schedule that moves before its optimizer
+                    warnings.simplefilter("ignore")
+                    for _ in range(min([last["last_epoch"], *length.values()])):
+                        self.schedules[name].step()
+                saved["schedules"][name] = self.schedules[name].state_dict()
+            groups = zip(
+                saved["optimizers"][name]["param_groups"], optimizer.state_dict()["param_groups"], strict=True
+            )
+            for group, present in groups:
+                group |= present
 
     def check_rates(self, name: str):
         """Raises ValueError if a learning rate is negative or not finite."""
