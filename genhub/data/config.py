@@ -2,6 +2,18 @@
 
 from dataclasses import dataclass
 
+from genhub.utils.ranges import Range, check_ranges
+
+RANGES = {
+    "labelled": Range(1),
+    "size": Range(1, 16_384),
+    "padding": Range(0, 4096),
+    "memory_limit_gb": Range(0, 10**6),
+    "workers": Range(1, 256),
+    "shuffle_buffer": Range(1),
+    "caption_length": Range(3, 4096),
+}
+
 
 @dataclass
 class DataConfig:
@@ -44,22 +56,9 @@ class DataConfig:
     standardise: bool = False
 
     def __post_init__(self):
-        if self.val_size < 0:
-            raise ValueError(f"`data.val_size` must be at least 0, got {self.val_size}.")
-        if self.labelled is not None and self.labelled < 1:
-            raise ValueError(f"`data.labelled` must be at least 1, got {self.labelled}.")
-        if self.label_draw < 0:
-            raise ValueError(f"`data.label_draw` must be at least 0, got {self.label_draw}.")
-        if self.size is not None and self.size < 1:
-            raise ValueError(f"`data.size` must be at least 1, got {self.size}.")
-        if self.padding < 0:
-            raise ValueError(f"`data.padding` must be at least 0, got {self.padding}.")
+        check_ranges("data", self, RANGES)
         if self.channels not in (None, 1, 3):
             raise ValueError(f"`data.channels` must be 1 or 3, got {self.channels}.")
-        if self.caption_length < 3:
-            raise ValueError(f"`data.caption_length` must be at least 3, got {self.caption_length}.")
-        if self.workers < 1 or self.shuffle_buffer < 1:
-            raise ValueError("`data.workers` and `data.shuffle_buffer` must be at least 1.")
 
     @property
     def caption_column(self) -> str | None:

@@ -30,7 +30,7 @@ from genhub.recipes.configs import TrainingConfig, read_config
         ("training", {"validate_every": -1}, "`training.validate_every` must be at least 0, got -1"),
         ("training", {"epochs": 0}, "`training.epochs` must be above 0, got 0"),
         ("training", {"epochs": float("nan")}, "`training.epochs` must be above 0, got nan"),
-        ("training", {"max_minutes": float("inf")}, "`training.max_minutes` must be above 0, got inf"),
+        ("training", {"max_minutes": float("inf")}, "`training.max_minutes` must be at most 1e.06, got inf"),
         (
             "training",
             {"mixed_precision": "fp8"},
