@@ -3,7 +3,7 @@
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any, TypeVar, cast
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 from accelerate.utils import (
     DistributedType,
     ProjectConfiguration,
@@ -24,6 +25,7 @@ from genhub.recipes.configs import TrainingConfig
 from genhub.training.arithmetic import best_precision
 
 Result = TypeVar("Result")
+EXTRAS = ("tensorboard", "trackio", "wandb")  # of genhub, each a tracker
 TIMEOUT = timedelta(hours=6)  # of processes that wait while the main one samples and measures
 SUPPORTED = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU, DistributedType.MULTI_XPU)
 
@@ -34,6 +36,7 @@ def make_accelerator(config: TrainingConfig, logs: Path) -> Accelerator:
     Raises:
         ValueError: a setting that accelerate would silently get wrong.
     """
+    check_trackers(config.trackers)
     launched = int(os.environ.get("WORLD_SIZE", 1))
     # Without this a second run in one process would keep the first one's precision
     AcceleratorState._reset_state(reset_partial_state=True)
@@ -61,6 +64,19 @@ def make_accelerator(config: TrainingConfig, logs: Path) -> Accelerator:
     if config.mixed_precision == "fp16" and accelerator.device.type == "cpu":
         raise ValueError("`training.mixed_precision` must be bf16 or no on a CPU, got fp16.")
     return accelerator
+
+
+def check_trackers(names: Sequence[str]):
+    """Raises ValueError for a tracker that accelerate would pass over, as its package is not installed."""
+    available = [str(name) for name in get_available_trackers()]
+    missing = [name for name in names if name in LOGGER_TYPE_TO_CLASS and name not in available]
+    if missing:
+        extra = f", or genhub's extra `{missing[0]}`" if missing[0] in EXTRAS else ""
+        raise ValueError(
+            f"`training.trackers` must be installed, got {missing[0]}: `pip install {missing[0]}`{extra}."
+        )
+    if "all" in names and not available:
+        raise ValueError("`training.trackers` must be installed: `all` finds none.")
 
 
 def micro_batch_size(config: TrainingConfig, images: int, accelerator: Accelerator) -> int:

@@ -50,6 +50,8 @@ class RunFolder:
     def open(self) -> dict | None:
         """Makes the folder, or returns the state of the run in it."""
         state = None
+        if self.recipe.training.trackers:
+            self.accelerator.init_trackers("genhub", config={"recipe": self.recipe.name})
         if self.resume:
             state = load_newest(self.accelerator, self.logs / "checkpoints")
         if state is not None:
@@ -62,8 +64,6 @@ class RunFolder:
             (self.logs / "checkpoints").mkdir(parents=True, exist_ok=True)
             truncate_log(self.logs / "metrics.jsonl", state["progress"]["total_steps"] if state else 0)
         self.accelerator.wait_for_everyone()
-        if self.recipe.training.trackers:
-            self.accelerator.init_trackers("genhub", config={"recipe": self.recipe.name})
         return state
 
     def save_checkpoint(

@@ -288,6 +288,23 @@ def test_trackers_get_what_the_log_gets(tmp_path, tiny):
     assert [event.value for event in tracked] == pytest.approx([r["loss"] for r in records(folder) if "loss" in r])
 
 
+@pytest.mark.parametrize(
+    ("tracker", "message"),
+    [
+        ("wandb", "got wandb: `pip install wandb`, or genhub's extra `wandb`"),
+        ("comet_ml", "got comet_ml: `pip install comet_ml`"),
+        ("all", "`all` finds none"),
+    ],
+)
+def test_a_tracker_that_is_not_installed_is_refused(tmp_path, tiny, monkeypatch, tracker, message):
+    monkeypatch.setattr("genhub.training.distributed.get_available_trackers", list)
+
+    with pytest.raises(ValueError, match=f"`training.trackers` must be installed.*{message}"):
+        trusted_train("ddpm-quick", tmp_path / "run", overrides=tiny | {"training.trackers": [tracker]})
+
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(("limit", "factor"), [(None, 1.0), (1e9, 1.0), (0.01, None)])
 def test_gradients_are_scaled_down_to_the_norm_that_the_recipe_allows(tmp_path, tiny, limit, factor):
     rate = 0.5
