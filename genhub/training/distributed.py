@@ -25,6 +25,12 @@ from genhub.recipes.configs import TrainingConfig
 from genhub.training.arithmetic import best_precision
 
 Result = TypeVar("Result")
+UNSUPPORTED = {  # what accelerate's launcher sets -> its name
+    "ACCELERATE_USE_FSDP": "FSDP",
+    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
+    "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
+    "ACCELERATE_USE_PARALLELISM_CONFIG": "a parallelism config",
+}
 EXTRAS = ("tensorboard", "trackio", "wandb")  # of genhub, each a tracker
 TIMEOUT = timedelta(hours=6)  # of processes that wait while the main one samples and measures
 SUPPORTED = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU, DistributedType.MULTI_XPU)
@@ -36,6 +42,7 @@ def make_accelerator(config: TrainingConfig, logs: Path) -> Accelerator:
     Raises:
         ValueError: a setting that accelerate would silently get wrong.
     """
+    check_launcher()
     check_trackers(config.trackers)
     launched = int(os.environ.get("WORLD_SIZE", 1))
     # Without this a second run in one process would keep the first one's precision
@@ -64,6 +71,15 @@ def make_accelerator(config: TrainingConfig, logs: Path) -> Accelerator:
     if config.mixed_precision == "fp16" and accelerator.device.type == "cpu":
         raise ValueError("`training.mixed_precision` must be bf16 or no on a CPU, got fp16.")
     return accelerator
+
+
+def check_launcher():
+    """Raises ValueError for a kind of parallelism that accelerate was launched with and genhub does not train by."""
+    for variable, name in UNSUPPORTED.items():
+        if parse_flag_from_env(variable):
+            raise ValueError(
+                f"genhub trains by data parallelism, not by {name}: leave it out of accelerate's config and options."
+            )
 
 
 def check_trackers(names: Sequence[str]):

@@ -161,6 +161,7 @@ class Run:
             self.progress.load_state_dict(saved["progress"])
         if self.resume is None and self._is_done():
             return self.folder.path
+        self._say_how_many()
         bar = tqdm(
             total=None if self.config.max_minutes else sum(self.lengths),
             initial=self.progress.total_steps,
@@ -179,6 +180,13 @@ class Run:
                     bar.write(f"The {self.config.max_minutes} minutes of `training.max_minutes` are over: saving.")
                     break
         return self._finish(loop)
+
+    def _say_how_many(self):
+        """Says how many processes take part: a launcher may start fewer than it was asked for."""
+        accelerator, batch = self.accelerator, self.recipe.stages[self.progress.stage].training.batch_size
+        if accelerator.is_main_process:
+            each = f"{batch // accelerator.num_processes} of the {batch} images of a step each"
+            print(f"Training on {accelerator.num_processes} process(es), {each}.", file=sys.stderr)
 
     def _is_done(self) -> bool:
         """Returns whether the run was trained to its end, and saved."""

@@ -432,6 +432,28 @@ def test_a_finished_run_can_be_trained_further(tmp_path, tiny):
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
+@pytest.mark.parametrize(
+    ("variable", "name"),
+    [("FSDP", "FSDP"), ("DEEPSPEED", "DeepSpeed"), ("MEGATRON_LM", "Megatron-LM"), ("PARALLELISM_CONFIG", "a parall")],
+)
+def test_another_parallelism_than_of_data_is_refused_by_its_name(tmp_path, tiny, monkeypatch, variable, name):
+    monkeypatch.setenv(f"ACCELERATE_USE_{variable}", "true")
+    monkeypatch.setenv("FSDP_VERSION", "2")
+
+    with pytest.raises(ValueError, match=f"genhub trains by data parallelism, not by {name}"):
+        trusted_train("ddpm-quick", tmp_path / "run", overrides=tiny)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_the_number_of_processes_is_said(tmp_path, tiny, processes):
+    train = partial(trusted_train, "ddpm-quick", tmp_path / "run", overrides=tiny | {"training.max_steps": 1})
+
+    assert run(train, processes, tmp_path / "log") == [0] * processes
+
+    line = f"Training on {processes} process(es), {8 // processes} of the 8 images of a step each."
+    assert (tmp_path / "log").read_text().count(line) == 1
+
+
 def test_processes_that_do_not_know_of_each_other_are_refused(tmp_path, tiny, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
 
