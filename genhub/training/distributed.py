@@ -25,6 +25,7 @@ from genhub.recipes.configs import TrainingConfig
 from genhub.training.arithmetic import best_precision
 
 Result = TypeVar("Result")
+LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "gloo")  # in errors of PyTorch
 UNSUPPORTED = {  # what accelerate's launcher sets -> its name
     "ACCELERATE_USE_FSDP": "FSDP",
     "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
@@ -142,6 +143,30 @@ def average_buffers(modules: Iterable[nn.Module], accelerator: Accelerator):
             flat = all_reduce(torch.cat([buffer.flatten() for buffer in buffers]), accelerator, "mean")
             for buffer, mean in zip(buffers, flat.split([buffer.numel() for buffer in buffers]), strict=True):
                 buffer.copy_(mean.view_as(buffer))
+
+
+def is_first_to_fail() -> bool:
+    """Returns whether no process of the run has reported an error before, so that it is printed once."""
+    is_first_here = int(os.environ.get("LOCAL_RANK", 0)) == 0
+    if not torch.distributed.is_initialized():
+        return is_first_here
+    try:
+        return torch.distributed.distributed_c10d._get_default_store().add("errors of genhub", 1) == 1
+    except RuntimeError:  # the process that held the store has ended
+        return is_first_here
+
+
+@contextmanager
+def end_with_the_others() -> Iterator[None]:
+    """Raises `TrainingStopped` when another process has ended within the block."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, torch.distributed.DistError) and not any(sign in str(error) for sign in LOST):
+            raise
+        raise TrainingStopped(
+            "Another process of the run has ended, and this one with it; `--auto_resume` goes on from its checkpoint."
+        ) from error
 
 
 class TrainingStopped(Exception):

@@ -19,7 +19,14 @@ from genhub.training.arithmetic import flush_denormals
 from genhub.training.callbacks import VALIDATION_BATCH, Callback, DrawSamples, MonitorQuality, SaveCheckpoint, Validate
 from genhub.training.clock import Clock
 from genhub.training.components import ComponentBuilder
-from genhub.training.distributed import StopSignal, TrainingStopped, make_accelerator, micro_batch_size, on_main
+from genhub.training.distributed import (
+    StopSignal,
+    TrainingStopped,
+    end_with_the_others,
+    make_accelerator,
+    micro_batch_size,
+    on_main,
+)
 from genhub.training.ema import MovingAverage
 from genhub.training.export import Exporter
 from genhub.training.loop import Loop
@@ -71,7 +78,7 @@ def train(
         recipe, trust_code = downloaded, False
     checked = recipes.load(recipe, overrides, trust_code)
     folder = Path(output_dir or Path("runs") / checked.name)
-    with flush_denormals():
+    with flush_denormals(), end_with_the_others():
         return Run(checked, folder, None if auto_resume else resume).train()
 
 
@@ -105,7 +112,7 @@ class Run:
     def _load_data(self):
         """Loads the images and cuts batches into micro-batches."""
         config, accelerator = self.recipe.data, self.accelerator
-        with accelerator.main_process_first():  # one process decodes, the others read what it cached
+        with accelerator.local_main_process_first():  # one of each machine decodes, the others read what it cached
             self.images = data.load(config, "train")
             self.held_out = cast(data.Images, data.load(config, "val")) if config.val_size else None
         if self.held_out and len(self.held_out) < accelerator.num_processes:

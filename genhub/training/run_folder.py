@@ -53,7 +53,7 @@ class RunFolder:
         if self.recipe.training.trackers:
             self.accelerator.init_trackers("genhub", config={"recipe": self.recipe.name})
         if self.resume:
-            state = load_newest(self.accelerator, self.logs / "checkpoints")
+            state = load_newest(self.logs / "checkpoints")
         if state is not None:
             self.newest = state["progress"]["total_steps"]
             if self.changed and "changeable" not in state["progress"]:
@@ -72,7 +72,7 @@ class RunFolder:
         """Writes the state of a run, into its own folder or that of another `run`; all processes call it."""
         self.newest = self.newest if run else progress.total_steps
         folder, keep = (run or self.path) / STATE / "checkpoints", keep or self.recipe.training.keep_checkpoints
-        return save_checkpoint(self.accelerator, folder, progress.total_steps, state.state_dict(), keep)
+        return save_checkpoint(folder, progress.total_steps, state.state_dict(), keep)
 
     def log(self, record: dict):
         """Writes one line of metrics.jsonl, and tells the trackers."""

@@ -255,10 +255,10 @@ def test_a_full_disk_in_the_middle_of_a_checkpoint_leaves_the_one_before_whole(t
     def train_on_a_disk_that_fills_up():
         save = run_folder.save_checkpoint
 
-        def limited(accelerator, folder, step, state, keep):
+        def limited(folder, step, state, keep):
             if step == 3:  # the system refuses to write more than this into one file, as a full disk does
                 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
-            return save(accelerator, folder, step, state, keep)
+            return save(folder, step, state, keep)
 
         run_folder.save_checkpoint = limited
         try:
