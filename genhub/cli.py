@@ -5,6 +5,7 @@ A command calls one function of the package and prints lines about its result. N
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
         words, overrides = split_overrides(sys.argv[1:] if arguments is None else arguments)
         options, unknown = make_parser(words).parse_known_args(words)
         if unknown and options.command == "train":
-            known = "--output_dir, --resume, --trust_code, or --section.key VALUE"
+            known = "--output_dir, --resume, --auto_resume, --trust_code, or --section.key VALUE"
             raise ValueError(f"There is no option {unknown[0]!r}; known are {known}.")
         if options.command not in ("train", "generate", "evaluate"):
             unknown += [f"--{key}" for key in overrides]
@@ -29,8 +30,18 @@ def main(arguments: list[str] | None = None) -> int:
         print("genhub: stopped.", file=sys.stderr)
         return 130
     except (ValueError, OSError) as error:
-        print(f"genhub: error: {error}", file=sys.stderr)
+        _print_once(f"genhub: error: {error}")
         return 1
+
+
+def _print_once(message: str):
+    """Prints an error, of several processes in one only."""
+    if "WORLD_SIZE" in os.environ:
+        from genhub.training.distributed import is_first_to_fail
+
+        if not is_first_to_fail():
+            return
+    print(message, file=sys.stderr)
 
 
 def split_overrides(words: list[str]) -> tuple[list[str], dict[str, object]]:
@@ -68,11 +79,11 @@ def _train(options: argparse.Namespace, overrides: dict[str, object]) -> int:
 
     from genhub.training.run import TrainingStopped, train
 
-    trust = {"trust_code": True} if options.trust_code else {}
+    more = {name: True for name in ("trust_code", "auto_resume") if getattr(options, name)}
     try:
-        folder = train(options.recipe, options.output_dir, options.resume, overrides, **trust)
+        folder = train(options.recipe, options.output_dir, options.resume, overrides, **more)
     except TrainingStopped as stop:
-        print(f"genhub: {stop}", file=sys.stderr)
+        _print_once(f"genhub: {stop}")
         return stop.exit_code
     if PartialState().is_main_process:
         print(f"Saved the repository {folder}\n  card     {folder / 'README.md'}")
@@ -150,7 +161,7 @@ def _evaluate(options: argparse.Namespace, overrides: dict[str, object]) -> int:
             **_sampling(options, overrides),
         )
     except TrainingStopped as stop:
-        print("genhub: stopped while a classifier was trained; the same command continues.", file=sys.stderr)
+        _print_once("genhub: stopped while a classifier was trained; the same command continues.")
         return stop.exit_code
     if PartialState().is_main_process:
         _print_evaluation(folder)

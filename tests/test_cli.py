@@ -185,10 +185,10 @@ def test_a_recipe_is_trusted_only_if_the_command_line_says_so(monkeypatch, tmp_p
     calls = []
     monkeypatch.setattr("genhub.training.run.train", lambda *_, **options: calls.append(options) or tmp_path)
 
-    for words in ([], ["--trust_code"]):
+    for words in ([], ["--trust_code"], ["--auto_resume"]):
         assert main(["train", "ddpm", *words]) == 0
 
-    assert calls == [{}, {"trust_code": True}]
+    assert calls == [{}, {"trust_code": True}, {"auto_resume": True}]
 
 
 def test_image_i_depends_on_the_seed_and_on_nothing_else(tiny_repo, tmp_path):

@@ -13,6 +13,7 @@ EPILOG = {
   genhub train ddpm-quick --data.source ./my_photos --data.size 28 --output_dir runs/mine
   genhub train ddpm --training.batch_size 128 --optimizers.unet.lr 5e-4
   genhub train --resume runs/ddpm-quick                    continue a run that was stopped or killed
+  genhub train ddpm --auto_resume                          start or continue, for a queue that restarts jobs
   accelerate launch scripts/train.py ddpm                  the same on several devices
 
 Any value of a recipe can be given as --section.key VALUE (VALUE is YAML). `genhub recipes` lists the recipes.""",
@@ -73,6 +74,8 @@ def _train_options(add: Callable) -> None:
     add("recipe", help="a recipe's name, a YAML file, a run's folder, or a repository of the Hub")
     add("--output_dir", "--output-dir", help="folder of the repository (default: runs/<recipe>)")
     add("--resume", action="store_true", help="continue from the newest checkpoint in the output folder")
+    text = "start in an empty output folder, go on with the run in another one, end at once if it is done"
+    add("--auto_resume", "--auto-resume", action="store_true", help=text)
     add("--trust_code", "--trust-code", action="store_true", help="let a recipe of this machine use your own classes")
 
 

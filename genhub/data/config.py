@@ -1,8 +1,21 @@
 """The section `data` of a recipe."""
 
-import math
 from dataclasses import dataclass
 from typing import Literal
+
+from genhub.utils.ranges import Range, check_ranges
+
+RANGES = {
+    "labelled": Range(1),
+    "size": Range(1, 16_384),
+    "padding": Range(0, 4096),
+    "random_crop": Range(0, 256),
+    "memory_limit_gb": Range(0, 10**6),
+    "workers": Range(1, 256),
+    "shuffle_buffer": Range(1),
+    "caption_length": Range(3, 4096),
+}
+CHOICES = {"on_bad_image": ("error", "skip"), "background": ("black", "white")}
 
 
 @dataclass
@@ -62,32 +75,18 @@ class DataConfig:
     standardise: bool = False
 
     def __post_init__(self):
+        check_ranges("data", self, RANGES)
         for name in ("val_size", "test_size"):
             size = getattr(self, name)
-            is_share = isinstance(size, float) and not size.is_integer()
-            if size is not None and not 0 <= size < (1 if is_share else math.inf):
+            if isinstance(size, float) and size > 1 and not size.is_integer():
                 raise ValueError(f"`data.{name}` must be a number of images, or a share below 1, got {size}.")
-        for name, known in (("on_bad_image", ("error", "skip")), ("background", ("black", "white"))):
+        for name, known in CHOICES.items():
             if getattr(self, name) not in known:
                 raise ValueError(f"`data.{name}` must be {' or '.join(known)}, got {getattr(self, name)!r}.")
-        if self.random_crop < 0:
-            raise ValueError(f"`data.random_crop` must be at least 0, got {self.random_crop}.")
-        if self.labelled is not None and self.labelled < 1:
-            raise ValueError(f"`data.labelled` must be at least 1, got {self.labelled}.")
-        if self.label_draw < 0:
-            raise ValueError(f"`data.label_draw` must be at least 0, got {self.label_draw}.")
-        if self.size is not None and self.size < 1:
-            raise ValueError(f"`data.size` must be at least 1, got {self.size}.")
-        if self.padding < 0:
-            raise ValueError(f"`data.padding` must be at least 0, got {self.padding}.")
         if self.channels not in (None, 1, 3):
             raise ValueError(f"`data.channels` must be 1 or 3, got {self.channels}.")
         if self.encode is not None and (self.random_flip or self.random_crop):
             raise ValueError("`data.random_flip` and `data.random_crop` must be off: latents are stored once.")
-        if self.caption_length < 3:
-            raise ValueError(f"`data.caption_length` must be at least 3, got {self.caption_length}.")
-        if self.workers < 1 or self.shuffle_buffer < 1:
-            raise ValueError("`data.workers` and `data.shuffle_buffer` must be at least 1.")
 
     @property
     def has_val(self) -> bool:

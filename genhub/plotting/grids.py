@@ -18,10 +18,12 @@ def grid(images: torch.Tensor, columns: int | None = None, scale: int = SCALE, g
         columns: images in a row; None for a square grid.
 
     Raises:
-        ValueError: there is no image, or they have neither 1 nor 3 channels.
+        ValueError: there is no image, one is not finite, or they have neither 1 nor 3 channels.
     """
     if images.ndim != 4 or not len(images) or images.shape[1] not in (1, 3):
         raise ValueError(f"`images` must be (N, 1 or 3, H, W) with N of at least 1, got {tuple(images.shape)}.")
+    if bad := int((~images.isfinite()).flatten(1).any(1).sum()):
+        raise ValueError(f"The images must be finite, got {bad} of {len(images)} with NaN or infinity.")
     for name, value, minimum in (("columns", columns, 1), ("scale", scale, 1), ("gap", gap, 0)):
         if value is not None and value < minimum:
             raise ValueError(f"`{name}` must be at least {minimum}, got {value}.")

@@ -13,6 +13,7 @@ import torch
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
 from genhub.recipes.checks import refuse_unknown
+from genhub.utils.ranges import shown
 
 # Names that PyTorch and transformers import for type checkers only
 TYPING_NAMES = vars(typing) | vars(collections.abc) | {"torch": torch}
@@ -42,7 +43,7 @@ def check_arguments(section: str, function: Callable, arguments: dict, skip: Con
             checked[name] = _adapter(function, name).validate_json(json.dumps(value), strict=True)
         except (ValidationError, TypeError) as error:
             kind = inspect.formatannotation(parameters[name].annotation)
-            raise ValueError(f"`{section}.{name}` must be {kind}, got {value!r}.") from error
+            raise ValueError(f"`{section}.{name}` must be {kind}, got {shown(value)}.") from error
     return checked
 
 

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable
 
+from genhub.utils.ranges import shown
 from genhub.utils.spelling import did_you_mean
 
 
 def as_mapping(section: str, entries: object) -> dict:
     """Returns `entries`, or raises ValueError where they are not a mapping."""
     if not isinstance(entries, dict):
-        raise ValueError(f"`{section}` must be a mapping, got {entries!r}.")
+        raise ValueError(f"`{section}` must be a mapping, got {shown(entries)}.")
     return entries
 
 

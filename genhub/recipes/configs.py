@@ -7,6 +7,20 @@ from typing import Literal, overload
 from genhub.data.config import DataConfig
 from genhub.recipes.arguments import check_arguments
 from genhub.recipes.checks import as_mapping
+from genhub.utils.ranges import Range, check_ranges, shown
+
+TRAINING_RANGES = {
+    "seed": Range(0, 2**63 - 1),
+    "batch_size": Range(1, 10**6),
+    "gradient_accumulation": Range(1, 10**6),
+    "epochs": Range(0, 10**6, is_open=True),
+    "max_steps": Range(0, is_open=True),
+    "max_minutes": Range(0, 10**6, is_open=True),
+    "max_grad_norm": Range(0, is_open=True),
+    "log_every": Range(1),
+    "keep_checkpoints": Range(1),
+    "num_samples": Range(1, 10**4),
+}
 
 
 @dataclass
@@ -51,19 +65,10 @@ class TrainingConfig:
     trackers: list[str] = field(default_factory=list)
 
     def __post_init__(self):
-        for name in ("batch_size", "gradient_accumulation", "log_every", "keep_checkpoints", "num_samples"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"`training.{name}` must be at least 1, got {getattr(self, name)}.")
-        for name in ("validate_every", "sample_every", "checkpoint_every", "seed"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"`training.{name}` must be at least 0, got {getattr(self, name)}.")
-        for name in ("epochs", "max_steps", "max_minutes", "max_grad_norm"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise ValueError(f"`training.{name}` must be above 0, got {value}.")
+        check_ranges("training", self, TRAINING_RANGES)
         if self.mixed_precision not in ("auto", "no", "bf16", "fp16"):
             raise ValueError(
-                f"`training.mixed_precision` must be auto, no, bf16 or fp16, got {self.mixed_precision!r}."
+                f"`training.mixed_precision` must be auto, no, bf16 or fp16, got {shown(self.mixed_precision)}."
             )
         for name, decay in self.ema.items():
             if not 0 <= decay < 1:
@@ -93,10 +98,7 @@ class EvaluationConfig:
     arguments: dict[str, int | float | str] = field(default_factory=dict)
 
     def __post_init__(self):
-        if self.every < 0:
-            raise ValueError(f"`evaluation.every` must be at least 0, got {self.every}.")
-        if self.count < 2:
-            raise ValueError(f"`evaluation.count` must be at least 2, got {self.count}.")
+        check_ranges("evaluation", self, {"count": Range(2, 10**6)})
 
 
 CONFIGS = {"data": DataConfig, "training": TrainingConfig, "evaluation": EvaluationConfig}

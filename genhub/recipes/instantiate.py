@@ -7,6 +7,7 @@ from huggingface_hub.errors import StrictDataclassError
 
 from genhub.recipes.arguments import check_arguments, parameters_of
 from genhub.recipes.imports import import_class
+from genhub.utils.ranges import check_values
 from genhub.utils.schedulers import register_undeclared, undeclared_options
 
 AUTO = "auto"
@@ -54,6 +55,8 @@ class Spec:
         undeclared = undeclared_options(self.cls) if inspect.isclass(self.cls) else ()
         self.undeclared = {name: arguments.pop(name) for name in undeclared if name in arguments}
         self.arguments = check_arguments(section, self.config_class or self.cls, arguments, skip=self.given)
+        for name, value in self.arguments.items():
+            check_values(f"{section}.{name}", value, exempt=self.parameters[name].default)
 
     def missing(self, filled: tuple[str, ...] = ()) -> list[str]:
         """Returns the required parameters that are neither set by the recipe, nor given, nor in `filled`."""

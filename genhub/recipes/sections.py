@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import json
+import re
 
 from genhub.data import TOKENIZER_KEYS
 from genhub.recipes.checks import refuse_unknown
@@ -33,6 +34,11 @@ CHANGEABLE_ON_RESUME = (  # keys of `training`
     "num_samples",
     "trackers",
     "compile",
+)
+
+
+RECORDED_ON_RESUME = re.compile(
+    r"((stages\.\d+\.)?optimizers\..*(?<!\.class)|(stages\.\d+\.)?training\.max_grad_norm)$"
 )
 
 
@@ -74,8 +80,12 @@ def override(sections: dict, dotted: str, value: object):
         node[last] = copy.deepcopy(value)
 
 
-def resume_conflicts(saved: dict, current: dict) -> list[str]:
-    """Returns the dotted keys in which two recipes differ though a resumed run may not change them."""
+def resume_conflicts(saved: dict, current: dict, recorded: bool = False) -> list[str]:
+    """Returns the dotted keys in which two recipes differ though a resumed run may not change them.
+
+    Args:
+        recorded: whether the run records the step at which the arguments of its optimizers change, so that they may.
+    """
     before, after = _flatten(saved), _flatten(current)
     changeable = {f"training.{name}" for name in CHANGEABLE_ON_RESUME}
     return [
@@ -85,6 +95,7 @@ def resume_conflicts(saved: dict, current: dict) -> list[str]:
         and not _is_automatic(key, before.get(key), after.get(key))
         and key not in changeable
         and key.partition(".")[0] not in ("evaluation", "reported")
+        and not (recorded and RECORDED_ON_RESUME.match(key))
     ]
 
 
@@ -102,9 +113,11 @@ def _entry(entries: list, parents: list[str], index: str) -> object:
 
 
 def _flatten(sections: dict, prefix: str = "") -> dict[str, str]:
-    """Returns the values, as JSON, by their dotted keys."""
+    """Returns the values, as JSON, by their dotted keys; an entry of a list of mappings has its index in its key."""
     flat = {}
     for key, value in sections.items():
+        if isinstance(value, list) and value and all(isinstance(entry, dict) for entry in value):
+            value = {str(index): entry for index, entry in enumerate(value)}
         if isinstance(value, dict) and value:
             flat |= _flatten(value, f"{prefix}{key}.")
         else:

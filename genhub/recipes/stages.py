@@ -24,6 +24,13 @@ class Stage:
     optimizers: dict[str, tuple[Spec, Spec | None]]  # component -> optimizer and learning-rate schedule
     training: TrainingConfig
 
+    def changeable(self) -> dict[str, object]:
+        """Returns what a resumed run may change if that is recorded, by dotted key: arguments of optimizers and
+        schedules, and the norm of gradients."""
+        specs = [spec for pair in self.optimizers.values() for spec in pair if spec is not None]
+        arguments = {f"{spec.section}.{name}": value for spec in specs for name, value in spec.arguments.items()}
+        return arguments | {"training.max_grad_norm": self.training.max_grad_norm}
+
 
 def read_stages(sections: dict, components: tuple[str, ...], trust_code: bool = False) -> list[Stage]:
     """Reads the stages of a recipe, of which there is one where it lists none.

@@ -94,8 +94,11 @@ class DrawSamples(Callback):
 
     def __call__(self, progress: Progress):
         if self.accelerator.is_main_process and self.exporter.makes_images:
-            picture = plotting.png(plotting.grid(self.exporter.samples()[0], columns=8))
-            self.folder.save_picture(progress.total_steps, picture)
+            try:
+                picture = plotting.png(plotting.grid(self.exporter.samples()[0], columns=8))
+                self.folder.save_picture(progress.total_steps, picture)
+            except ValueError as error:  # not finite: that may pass
+                tqdm.write(f"Warning, step {progress.total_steps}: no samples. {error}", file=sys.stderr)
         self.accelerator.wait_for_everyone()
 
 

@@ -121,7 +121,7 @@ class ComponentBuilder:
             check_standardisable(encoder)
 
         def encode(images: Images) -> Latents:
-            with self.accelerator.main_process_first():
+            with self.accelerator.local_main_process_first():
                 return encode_images(images, encoder_of(encoder), encoder_key(encoder))
 
         latents = encode(cast(Images, images))  # which refuses others

@@ -3,21 +3,36 @@
 import os
 import signal
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
-from accelerate.utils import DistributedType, ProjectConfiguration, parse_flag_from_env
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
+from accelerate.utils import (
+    DistributedType,
+    ProjectConfiguration,
+    broadcast_object_list,
+    parse_flag_from_env,
+)
 from torch import nn
 
 from genhub.recipes.configs import TrainingConfig
 from genhub.training.arithmetic import best_precision
 
+Result = TypeVar("Result")
+LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "gloo")  # in errors of PyTorch
+UNSUPPORTED = {  # what accelerate's launcher sets -> its name
+    "ACCELERATE_USE_FSDP": "FSDP",
+    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
+    "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
+    "ACCELERATE_USE_PARALLELISM_CONFIG": "a parallelism config",
+}
+EXTRAS = ("tensorboard", "trackio", "wandb")  # of genhub, each a tracker
 TIMEOUT = timedelta(hours=6)  # of processes that wait while the main one samples and measures
 SUPPORTED = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU, DistributedType.MULTI_XPU)
 
@@ -28,6 +43,8 @@ def make_accelerator(config: TrainingConfig, logs: Path) -> Accelerator:
     Raises:
         ValueError: a setting that accelerate would silently get wrong.
     """
+    check_launcher()
+    check_trackers(config.trackers)
     launched = int(os.environ.get("WORLD_SIZE", 1))
     # Without this a second run in one process would keep the first one's precision
     AcceleratorState._reset_state(reset_partial_state=True)
@@ -57,6 +74,28 @@ def make_accelerator(config: TrainingConfig, logs: Path) -> Accelerator:
     return accelerator
 
 
+def check_launcher():
+    """Raises ValueError for a kind of parallelism that accelerate was launched with and genhub does not train by."""
+    for variable, name in UNSUPPORTED.items():
+        if parse_flag_from_env(variable):
+            raise ValueError(
+                f"genhub trains by data parallelism, not by {name}: leave it out of accelerate's config and options."
+            )
+
+
+def check_trackers(names: Sequence[str]):
+    """Raises ValueError for a tracker that accelerate would pass over, as its package is not installed."""
+    available = [str(name) for name in get_available_trackers()]
+    missing = [name for name in names if name in LOGGER_TYPE_TO_CLASS and name not in available]
+    if missing:
+        extra = f", or genhub's extra `{missing[0]}`" if missing[0] in EXTRAS else ""
+        raise ValueError(
+            f"`training.trackers` must be installed, got {missing[0]}: `pip install {missing[0]}`{extra}."
+        )
+    if "all" in names and not available:
+        raise ValueError("`training.trackers` must be installed: `all` finds none.")
+
+
 def micro_batch_size(config: TrainingConfig, images: int, accelerator: Accelerator) -> int:
     """Returns the number of images in a micro-batch of one process."""
     parts = accelerator.num_processes * config.gradient_accumulation
@@ -70,6 +109,22 @@ def micro_batch_size(config: TrainingConfig, images: int, accelerator: Accelerat
             f"`training.batch_size` must be at most the {images} training images, got {config.batch_size}."
         )
     return config.batch_size // parts
+
+
+def on_main(function: Callable[[], Result]) -> Result:
+    """Calls `function` on the main process only; returns its result, or raises its error, on all processes."""
+    if PartialState().num_processes == 1:
+        return function()
+    result, error = None, None
+    if PartialState().is_main_process:
+        try:
+            result = function()
+        except Exception as raised:
+            error = raised
+    result, error = broadcast_object_list([result, error])
+    if error is not None:
+        raise error
+    return cast(Result, result)
 
 
 def all_reduce(tensor: torch.Tensor, accelerator: Accelerator, reduction: str) -> torch.Tensor:
@@ -88,6 +143,30 @@ def average_buffers(modules: Iterable[nn.Module], accelerator: Accelerator):
             flat = all_reduce(torch.cat([buffer.flatten() for buffer in buffers]), accelerator, "mean")
             for buffer, mean in zip(buffers, flat.split([buffer.numel() for buffer in buffers]), strict=True):
                 buffer.copy_(mean.view_as(buffer))
+
+
+def is_first_to_fail() -> bool:
+    """Returns whether no process of the run has reported an error before, so that it is printed once."""
+    is_first_here = int(os.environ.get("LOCAL_RANK", 0)) == 0
+    if not torch.distributed.is_initialized():
+        return is_first_here
+    try:
+        return torch.distributed.distributed_c10d._get_default_store().add("errors of genhub", 1) == 1
+    except RuntimeError:  # the process that held the store has ended
+        return is_first_here
+
+
+@contextmanager
+def end_with_the_others() -> Iterator[None]:
+    """Raises `TrainingStopped` when another process has ended within the block."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, torch.distributed.DistError) and not any(sign in str(error) for sign in LOST):
+            raise
+        raise TrainingStopped(
+            "Another process of the run has ended, and this one with it; `--auto_resume` goes on from its checkpoint."
+        ) from error
 
 
 class TrainingStopped(Exception):

@@ -1,9 +1,10 @@
 """The pipeline of the averaged weights: its samples, and the repository that a run becomes."""
 
+import inspect
 import json
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -100,6 +101,29 @@ class Exporter:
         images = cast(torch.Tensor, accelerator.gather(images.to(accelerator.device)))[:count].cpu()
         return to_bytes(images, (shape.channels, shape.height, shape.width))  # refuses in all processes, or in none
 
+    def rehearse(self):
+        """Makes one image, so that what the pipeline refuses shows before any work: a diffusion model as far as the
+        first call of its network, and one of latents in one step, too.
+
+        Raises:
+            ValueError: the pipeline refuses its arguments, or does not fit the data.
+        """
+        if not self.makes_images:
+            return
+        size = f"{self.train.shape.height} x {self.train.shape.width}"
+        try:
+            with torch.random.fork_rng():
+                if not self.generates:
+                    self.reconstruct(1)
+                else:
+                    with _until_first_call(self.modules.values()):
+                        self.generate(1, {})
+                    if self.recipe.data.encode is not None:
+                        self.generate(1, {"num_inference_steps": 1})
+        except (ValueError, RuntimeError) as error:
+            hint = "which `data.size` and `data.padding` set"
+            raise ValueError(f"`pipeline` cannot make images of {size}, {hint}: {error}") from error
+
     def _prompts(self, indices: Sequence[int]) -> list[str] | None:
         """Returns the texts to ask for, if the pipeline takes any."""
         prompts = self.prompts
@@ -109,15 +133,21 @@ class Exporter:
         """Returns `training.num_samples` images (N, C, H, W) in [0, 1] and the seconds that they took; for a pipeline
         that only reconstructs, held-out images above their reconstructions."""
         config, start = self.recipe.training, time.monotonic()
-        with self.pipeline() as pipeline:
-            if self.generates:
+        if self.generates:
+            with self.pipeline() as pipeline:
                 prompts = self._prompts(range(config.num_samples))
                 images = sample(pipeline, config.num_samples, config.seed, prompts=prompts)
-            else:
-                assert self.held_out is not None  # as `makes_images` says
-                originals = self.held_out.images[: max(config.num_samples // 2, 1)] / 255
-                images = plotting.pairs(originals, pipeline(image=originals, output_type="pt").images.float().cpu())
+        else:
+            images = self.reconstruct(max(config.num_samples // 2, 1))
         return images, time.monotonic() - start
+
+    def reconstruct(self, count: int) -> torch.Tensor:
+        """Returns `count` held-out images above their reconstructions, (N, C, H, W) in [0, 1]."""
+        assert self.held_out is not None  # as `makes_images` says
+        originals = self.held_out.images[:count] / 255
+        with self.pipeline() as pipeline:
+            images = pipeline(image=originals, output_type="pt").images.float().cpu()
+        return plotting.pairs(originals, images)
 
     def save(self, path: Path, results: list[dict]):
         """Saves the pipeline with its recipe, metrics, samples and card."""
@@ -189,7 +219,30 @@ class Exporter:
                 "train_images": len(self.train),
                 "seed": recipe.training.seed,
                 "steps_on": progress.steps_on,
+                **({"changes": progress.changes} if progress.changes else {}),
             },
             "hardware": hardware(self.accelerator),
             "versions": versions(),
         }
+
+
+class _Called(BaseException):
+    """A denoiser has answered."""
+
+
+@contextmanager
+def _until_first_call(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Ends the block when a network that is asked at a `timestep` has answered once."""
+
+    def leave(*_):
+        raise _Called
+
+    denoisers = [module for module in modules if "timestep" in inspect.signature(module.forward).parameters]
+    hooks = [module.register_forward_hook(leave) for module in denoisers]
+    try:
+        yield
+    except _Called:
+        pass
+    finally:
+        for hook in hooks:
+            hook.remove()

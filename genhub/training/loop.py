@@ -22,7 +22,7 @@ from genhub.training.callbacks import Callback, SaveCheckpoint
 from genhub.training.clock import Clock
 from genhub.training.distributed import StopSignal, TrainingStopped, all_reduce, average_buffers
 from genhub.training.ema import MovingAverage
-from genhub.training.guard import check_losses, check_weights
+from genhub.training.guard import Guard
 from genhub.training.optimizers import LinearDecay
 from genhub.training.run_folder import RunFolder
 from genhub.training.trainable import trainable_parameters
@@ -63,6 +63,7 @@ class Loop:
         self.callbacks, self.checkpoint = callbacks, checkpoint
         self.window, self.device = Window(self.progress.seconds), accelerator.device
         self.parameters = {phase.trains: trainable_parameters(phase, objective) for phase in objective.phases}
+        self.guard = Guard(self.parameters, optimizers, folder)
         self.trainable: str | None = None  # what the phase in hand trains
         self.is_stopping = self.is_out_of_time = False
         for module in objective.modules.values():
@@ -89,7 +90,7 @@ class Loop:
                     self._leave()
             if self.window.steps:  # the time is up
                 self._log(bar)
-        self._check_weights()
+        self.guard.check_weights(self.progress.total_steps)
 
     def step(self, micro_batches: list[Batch]):
         """Takes one step: all due phases, then the objective, buffers and averages."""
@@ -206,19 +207,15 @@ class Loop:
         due = [callback for callback in (*self.callbacks, self.checkpoint) if callback.is_due(total)]
         if due:
             self._check_finite()
-            self._check_weights()
+            self.guard.check_weights(self.progress.total_steps)
             with self.clock.pause(), sampling_attention():
                 for callback in due:
                     callback(self.progress)
 
     def _check_finite(self):
         """Stops if a loss since the last record is not finite."""
-        progress, window = self.progress, self.window
-        check_losses(window.read(), self.objective, progress.total_steps, window.steps, bool(self.accelerator.scaler))
-
-    def _check_weights(self):
-        """Stops if a weight is not finite, before it is saved or judged."""
-        check_weights(self.parameters, self.progress.total_steps)
+        has_scaler = bool(self.accelerator.scaler)
+        self.guard.check_losses(self.window.read(), self.progress.total_steps, self.window.steps, has_scaler)
 
     def _agree(self, value: float) -> float:
         """Returns the mean of a value over all processes."""
@@ -239,7 +236,7 @@ class Loop:
     def _leave(self):
         """Saves a checkpoint and ends training, as a signal came to one of the processes."""
         self._check_finite()
-        self._check_weights()
+        self.guard.check_weights(self.progress.total_steps)
         path, number = self.checkpoint(self.progress), self.stop.number or signal.SIGTERM
         raise TrainingStopped(
             f"Stopped by {signal.Signals(number).name} at step {self.progress.total_steps}; the state is in {path}. "

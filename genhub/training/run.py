@@ -1,11 +1,10 @@
 """From a recipe to a trained repository: builds the parts, and runs the loop stage by stage."""
 
-import itertools
-import math
+import copy
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -15,19 +14,28 @@ from genhub import data, recipes
 from genhub.evaluation.monitor import QualityMonitor
 from genhub.objectives.objective import Batch, Objective
 from genhub.recipes.recipe import Recipe
-from genhub.recipes.stages import FROM_LENGTH, Stage
+from genhub.recipes.stages import Stage
 from genhub.training.arithmetic import flush_denormals
 from genhub.training.callbacks import VALIDATION_BATCH, Callback, DrawSamples, MonitorQuality, SaveCheckpoint, Validate
 from genhub.training.clock import Clock
 from genhub.training.components import ComponentBuilder
-from genhub.training.distributed import StopSignal, TrainingStopped, make_accelerator, micro_batch_size
+from genhub.training.distributed import (
+    StopSignal,
+    TrainingStopped,
+    end_with_the_others,
+    make_accelerator,
+    micro_batch_size,
+    on_main,
+)
 from genhub.training.ema import MovingAverage
 from genhub.training.export import Exporter
 from genhub.training.loop import Loop
 from genhub.training.pretrained import download_recipe
-from genhub.training.run_folder import RunFolder
+from genhub.training.rehearsal import SAMPLES, Rehearsal
+from genhub.training.run_folder import STATE, RunFolder
+from genhub.training.stage_optimizers import StageOptimizers
 from genhub.training.state import FrozenState, ObjectiveState, Progress, State, training_state
-from genhub.training.trainable import trainable_module, trainable_parameters
+from genhub.training.trainable import trainable_module
 from genhub.utils.randomness import seed_of
 
 __all__ = ["Run", "TrainingStopped", "train"]
@@ -39,6 +47,7 @@ def train(
     resume: bool = False,
     overrides: dict[str, object] | None = None,
     trust_code: bool = False,
+    auto_resume: bool = False,
 ) -> Path:
     """Trains a recipe and saves a repository of the Hub's format; under `accelerate launch`, on all its processes.
 
@@ -49,6 +58,8 @@ def train(
         resume: go on from the newest whole checkpoint in `output_dir`; `recipe` may be the run's folder itself.
         overrides: dotted key -> value, over the recipe's.
         trust_code: let the recipe name classes of your own; never of a downloaded recipe.
+        auto_resume: start in an empty `output_dir`, and go on with a run of the same recipe until it is done: one call
+            for a queue that restarts its jobs.
 
     Returns:
         The folder of the repository.
@@ -57,7 +68,9 @@ def train(
         ValueError: a mistake in the recipe, the data or the folder, before anything is written.
         TrainingStopped: training ended early: a signal, or a loss that is not finite.
     """
-    if resume and str(recipe) not in recipes.names():  # it is the run's folder, or a recipe file of one's own
+    if (resume or auto_resume) and str(
+        recipe
+    ) not in recipes.names():  # it is the run's folder, or a recipe file of one's own
         if not Path(recipe).exists():
             raise ValueError(f"There is no folder {recipe} with a run to resume.")
         output_dir = output_dir or (recipe if Path(recipe).is_dir() else None)
@@ -65,23 +78,27 @@ def train(
         recipe, trust_code = downloaded, False
     checked = recipes.load(recipe, overrides, trust_code)
     folder = Path(output_dir or Path("runs") / checked.name)
-    with flush_denormals():
-        return Run(checked, folder, resume).train()
+    with flush_denormals(), end_with_the_others():
+        return Run(checked, folder, None if auto_resume else resume).train()
 
 
 class Run:
-    """One training run: a recipe, a folder, and the processes of `accelerate`."""
+    """One training run: a recipe, a folder, and the processes of `accelerate`.
 
-    def __init__(self, recipe: Recipe, folder: Path, resume: bool):
-        self.recipe, self.config = recipe, recipe.training
+    Args:
+        resume: whether a run in the folder goes on; None for "if there is one, until it is done".
+    """
+
+    def __init__(self, recipe: Recipe, folder: Path, resume: bool | None):
+        self.recipe, self.config, self.resume = recipe, recipe.training, resume
         self.frozen = recipe.frozen
-        self.folder = RunFolder(folder, recipe, resume)
+        self.accelerator = make_accelerator(self.config, folder / STATE)
+        self.folder = RunFolder(folder, recipe, self.accelerator, resume)
         self.replay = self._shares_to_replay()
-        self.accelerator = make_accelerator(self.config, self.folder.logs)
         self._load_data()
         self._build_components()
-        for stage in recipe.stages:  # every stage is tried before any work
-            self._objective(stage)
+        for stage in recipe.stages:
+            self._objective(stage, self.components)
         self.progress, self.stop = Progress(), StopSignal()
         for name in self.config.ema:
             if name not in self.modules or name in self.frozen:
@@ -89,13 +106,13 @@ class Run:
         self.averages = {name: MovingAverage(self.modules[name], decay) for name, decay in self.config.ema.items()}
         parts = (self.components, self.averages, self.images, self.held_out)
         self.exporter = Exporter(recipe, *parts, self.progress, self.accelerator, self.prompts)
-        self._try_latents()
+        self._rehearse()
         self.monitor = self._quality_monitor()
 
     def _load_data(self):
         """Loads the images and cuts batches into micro-batches."""
         config, accelerator = self.recipe.data, self.accelerator
-        with accelerator.main_process_first():  # one process decodes, the others read what it cached
+        with accelerator.local_main_process_first():  # one of each machine decodes, the others read what it cached
             self.images = data.load(config, "train")
             self.held_out = cast(data.Images, data.load(config, "val")) if config.has_val else None
         if self.held_out and len(self.held_out) < accelerator.num_processes:
@@ -120,16 +137,20 @@ class Run:
         for module in self.modules.values():
             module.to(accelerator.device, memory_format=layout)  # pyright: ignore[reportCallIssue]
 
-    def _try_latents(self):
-        """Makes one image from latents in one step: a size that the pipeline refuses must not end a long run."""
-        if self.recipe.data.encode is None or not self.exporter.generates:
-            return
-        try:
-            with torch.random.fork_rng():
-                self.exporter.generate(1, {"num_inference_steps": 1})
-        except (ValueError, RuntimeError) as error:
-            size = f"{self.images.shape.height} x {self.images.shape.width}"
-            raise ValueError(f"`data.size` and `data.padding` must fit the pipeline, got {size}: {error}") from error
+    def _rehearse(self):
+        """Takes a step of every stage on copies of the components, and makes one image: what does not fit must not end
+        a long run."""
+        samples = self.train_data[:SAMPLES]
+        samples = samples.load() if isinstance(samples, data.Lazy) else samples
+        batch = samples.to(self.accelerator.device).batch(slice(None))
+        can_be_padded = isinstance(self.train_data, data.Images) and not isinstance(samples, data.Points)
+        padding = self.recipe.data.padding if can_be_padded else None
+        copies = copy.deepcopy({name: part for name, part in self.modules.items() if name not in self.frozen})
+        averages = {name: MovingAverage(copies[name], decay) for name, decay in self.config.ema.items()}
+        for stage, steps in zip(self.recipe.stages, self.lengths, strict=True):
+            objective = self._objective(stage, self.components | copies)
+            Rehearsal(objective, stage, steps, batch, averages, self.accelerator, padding)
+        self.exporter.rehearse()
 
     def _quality_monitor(self) -> QualityMonitor | None:
         """Returns what measures quality while training, after trying one image: arguments that the pipeline refuses
@@ -144,9 +165,12 @@ class Run:
 
     def train(self) -> Path:
         """Trains all stages from where the run stands, and saves the repository."""
-        saved = self.folder.open(self.accelerator)
+        saved = self.folder.open()
         if saved is not None:
             self.progress.load_state_dict(saved["progress"])
+        if self.resume is None and self._is_done():
+            return self.folder.path
+        self._say_how_many()
         bar = tqdm(
             total=None if self.config.max_minutes else sum(self.lengths),
             initial=self.progress.total_steps,
@@ -166,6 +190,19 @@ class Run:
                     break
         return self._finish(loop)
 
+    def _say_how_many(self):
+        """Says how many processes take part: a launcher may start fewer than it was asked for."""
+        accelerator, batch = self.accelerator, self.recipe.stages[self.progress.stage].training.batch_size
+        if accelerator.is_main_process:
+            each = f"{batch // accelerator.num_processes} of the {batch} images of a step each"
+            print(f"Training on {accelerator.num_processes} process(es), {each}.", file=sys.stderr)
+
+    def _is_done(self) -> bool:
+        """Returns whether the run was trained to its end, and saved."""
+        clock, last = self._clock(self.progress.stage), len(self.recipe.stages) - 1
+        is_trained = self.progress.stage == last and self.progress.step >= clock.steps
+        return (is_trained or clock.is_over()) and self.folder.saved_steps() == self.progress.total_steps
+
     def _train_stage(self, number: int, saved: dict | None, bar: tqdm) -> Loop:
         """Trains one stage from where the run stands."""
         loop, batches = self.prepare_stage(number, saved)
@@ -182,13 +219,13 @@ class Run:
     def prepare_stage(self, number: int, saved: dict | None = None) -> tuple[Loop, Iterator[Batch]]:
         """Builds the loop of a stage and its batches, and loads the `saved` state of a run that is resumed."""
         stage, accelerator = self.recipe.stages[number], self.accelerator
-        objective = self._objective(stage)
-        optimizers, schedules = self._optimizers(objective, stage, self.lengths[number])
+        objective = self._objective(stage, self.components)
+        built = StageOptimizers(objective, stage, self.lengths[number])
         if self.config.compile:
             for module in objective.modules.values():  # as the objective calls them, which is where graphs begin
                 module.compile()
         objective.modules = {name: self._prepare(module) for name, module in objective.modules.items()}
-        optimizers = {name: accelerator.prepare(optimizer) for name, optimizer in optimizers.items()}
+        optimizers = {name: accelerator.prepare(optimizer) for name, optimizer in built.optimizers.items()}
         size = self.micro_batches[number]
         state = training_state(
             self.progress,
@@ -196,19 +233,20 @@ class Run:
             tokenizer=self._tokens(),
             averages=self.averages,
             optimizers=optimizers,
-            schedules=schedules,
+            schedules=built.schedules,
             scaler=accelerator.scaler,
             objective=ObjectiveState(objective, accelerator, stage.training.batch_size, size),
         )
         if saved is not None:
-            state.load_state_dict(saved)
+            self._load_state(state, saved, stage, built)
+        self.progress.changeable = stage.changeable()
         start, stride = self.progress.images + accelerator.process_index * size, size * accelerator.num_processes
         self.validate = self._validation(objective, stride)
         loop = Loop(
             accelerator=accelerator,
             objective=objective,
             optimizers=optimizers,
-            schedules=schedules,
+            schedules=built.schedules,
             averages=self.averages,
             config=stage.training,
             clock=self._clock(number),
@@ -218,6 +256,13 @@ class Run:
             checkpoint=SaveCheckpoint(stage.training.checkpoint_every, state, self.folder),
         )
         return loop, self.train_data.batches(size, start, stride, self.config.seed, accelerator.device)
+
+    def _load_state(self, state: State, saved: dict, stage: Stage, built: StageOptimizers):
+        """Loads the `saved` state of a run, but for what it has changed since: arguments of optimizers, its length."""
+        changes = self.progress.change(stage.changeable())
+        built.follow(saved, [change["key"] for change in changes])
+        state.load_state_dict(saved | {"progress": self.progress.state_dict()})
+        self.folder.log_changes(changes)
 
     def _clock(self, number: int) -> Clock:
         """Returns the clock of a stage; one of several goes by steps, and `max_minutes` only ends the run."""
@@ -245,22 +290,6 @@ class Run:
         tokenizer = self.components.get("tokenizer")
         return None if tokenizer is None else FrozenState("tokenizer", tokenizer)
 
-    def _optimizers(self, objective: Objective, stage: Stage, steps: int) -> tuple[dict, dict]:
-        """Builds optimizers and learning-rate schedules for what the phases train; thaws that and nothing else."""
-        trained = {phase.trains: trainable_parameters(phase, objective) for phase in objective.phases}
-        for module in objective.modules.values():
-            module.requires_grad_(False)
-        for parameter in itertools.chain(*trained.values()):  # the rest stays out of the gradient exchange
-            parameter.requires_grad_(True)
-        optimizers, schedules = {}, {}
-        for name, (spec, schedule) in stage.optimizers.items():
-            optimizers[name] = spec.build(trained[name])
-            if schedule is not None:
-                count = sum(math.ceil(steps / phase.every) for phase in objective.phases if phase.trains == name)
-                length = {key: count for key in FROM_LENGTH if schedule.lacks(key)}
-                schedules[name] = schedule.build(optimizers[name], **length)
-        return optimizers, schedules
-
     def _validation(self, objective: Objective, batch_size: int) -> Validate | None:
         """Returns the validation of a stage, None without held-out images."""
         if not self.val_data:
@@ -285,9 +314,9 @@ class Run:
             callbacks.append(MonitorQuality(self.recipe.evaluation, self.monitor, objective, state, *shared))
         return [callback for callback in callbacks if callback is not None]
 
-    def _objective(self, stage: Stage) -> Objective:
+    def _objective(self, stage: Stage, components: dict[str, Any]) -> Objective:
         """Builds the objective of a stage, and checks that its phases and the optimizers name the same modules."""
-        objective = stage.objective.build(**self.components)
+        objective = stage.objective.build(**components)
         trains = {phase.trains for phase in objective.phases}
         for name in trains:
             trainable_module(name, objective)
@@ -308,12 +337,12 @@ class Run:
 
     def _finish(self, loop: Loop) -> Path:
         """Saves the trained pipeline with its card; the last checkpoint stays, so that training can go on."""
+        results = self.validate(self.progress) if self.validate else {}
+        loop.guard.check_losses(results, self.progress.total_steps, 1)
         loop.checkpoint(self.progress)
         self.folder.save_shares(self.progress.shares)
-        results = self.validate(self.progress) if self.validate else {}
-        if self.accelerator.is_main_process:
-            row = {"split": "val", "images": len(self.held_out or ()), "seeds": 1}
-            self.exporter.save(self.folder.path, [{"name": k, "value": v, **row} for k, v in results.items()])
-        self.accelerator.wait_for_everyone()
+        row = {"split": "val", "images": len(self.held_out or ()), "seeds": 1}
+        rows = [{"name": name, "value": value, **row} for name, value in results.items()]
+        on_main(lambda: self.exporter.save(self.folder.path, rows))
         self.accelerator.end_training()
         return self.folder.path

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from genhub.recipes.recipe import Recipe
 from genhub.recipes.sections import resume_conflicts
 from genhub.recipes.yaml import read_yaml
 from genhub.training.checkpoint import list_checkpoints, load_newest, save_checkpoint
+from genhub.training.distributed import on_main
 from genhub.training.state import Progress, State
 from genhub.utils.files import atomic_write
 
@@ -25,42 +27,52 @@ RECORDS = 1000  # newest records that diagnostics read
 class RunFolder:
     """Holds the checkpoints, samples and records of a run in `training`, under the folder of its repository.
 
+    The main process reads and writes it; the others need not have it.
+
+    Args:
+        resume: whether a run in the folder goes on; None for "if there is one".
+
+    Attributes:
+        has_checkpoints: whether a run goes on from a state that holds all weights.
+        newest: step of the newest checkpoint, None if there is none.
+
     Raises:
         ValueError: the folder cannot be written, holds something else, or the run of another recipe.
     """
 
-    def __init__(self, path: Path, recipe: Recipe, resume: bool):
-        self.path, self.recipe, self.resume = path, recipe, resume
+    def __init__(self, path: Path, recipe: Recipe, accelerator: Accelerator, resume: bool | None):
+        self.path, self.recipe, self.accelerator = path, recipe, accelerator
         self.logs = path / STATE
         self.best, self.healthy = self.logs / "best", self.logs / "healthy"  # repositories of earlier weights
-        self._check(resume)
+        self.newest: int | None = None
+        self.resume, self.has_checkpoints, self.changed = on_main(lambda: self._check(resume))
 
-    @property
-    def has_checkpoints(self) -> bool:
-        """Whether a run goes on from a state that holds all weights."""
-        return self.resume and bool(list_checkpoints(self.logs / "checkpoints"))
-
-    def open(self, accelerator: Accelerator) -> dict | None:
+    def open(self) -> dict | None:
         """Makes the folder, or returns the state of the run in it."""
-        self.accelerator, state = accelerator, None
+        state = None
+        if self.recipe.training.trackers:
+            self.accelerator.init_trackers("genhub", config={"recipe": self.recipe.name})
         if self.resume:
-            state = load_newest(self.accelerator, self.logs / "checkpoints")
+            state = load_newest(self.logs / "checkpoints")
+        if state is not None:
+            self.newest = state["progress"]["total_steps"]
+            if self.changed and "changeable" not in state["progress"]:
+                raise ValueError(f"`{self.changed[0]}` may not change: an older genhub wrote the checkpoint.")
         if self.accelerator.is_main_process:
             self.path.mkdir(parents=True, exist_ok=True)
             atomic_write(self.path / "recipe.yaml", self.recipe.text)
             (self.logs / "checkpoints").mkdir(parents=True, exist_ok=True)
             truncate_log(self.logs / "metrics.jsonl", state["progress"]["total_steps"] if state else 0)
         self.accelerator.wait_for_everyone()
-        if self.recipe.training.trackers:
-            self.accelerator.init_trackers("genhub", config={"recipe": self.recipe.name})
         return state
 
     def save_checkpoint(
         self, state: State, progress: Progress, run: Path | None = None, keep: int | None = None
     ) -> Path:
         """Writes the state of a run, into its own folder or that of another `run`; all processes call it."""
+        self.newest = self.newest if run else progress.total_steps
         folder, keep = (run or self.path) / STATE / "checkpoints", keep or self.recipe.training.keep_checkpoints
-        return save_checkpoint(self.accelerator, folder, progress.total_steps, state.state_dict(), keep)
+        return save_checkpoint(folder, progress.total_steps, state.state_dict(), keep)
 
     def log(self, record: dict):
         """Writes one line of metrics.jsonl, and tells the trackers."""
@@ -70,6 +82,13 @@ class RunFolder:
             file.write(json.dumps(record) + "\n")
         if self.recipe.training.trackers:
             self.accelerator.log({k: v for k, v in record.items() if k != "step"}, step=record["step"])
+
+    def log_changes(self, changes: list[dict]):
+        """Writes down which values a resumed run has changed, and says so."""
+        for change in changes:
+            self.log({"step": change["step"], "changed": change["key"], "from": change["from"], "to": change["to"]})
+            if self.accelerator.is_main_process:
+                print("{key} is {to} from step {step} on, and was {from} before.".format(**change), file=sys.stderr)
 
     def records(self) -> list[dict]:
         """Returns the newest records of metrics.jsonl, oldest first."""
@@ -106,15 +125,29 @@ class RunFolder:
             raise ValueError(f"`training.replay` must hold shares from 0 to 1, got {file}.")
         return shares.tolist()
 
-    def _check(self, resume: bool):
-        """Refuses a folder that cannot be written or holds something else, before any work."""
+    def saved_steps(self) -> int | None:
+        """Returns the steps of the repository in the folder, None if it holds none."""
+        metrics = self.path / "metrics.json"
+
+        def read() -> int | None:
+            return json.loads(metrics.read_text())["training"]["steps"] if metrics.is_file() else None
+
+        return on_main(read)
+
+    def _check(self, resume: bool | None) -> tuple[bool, bool, list[str]]:
+        """Refuses a folder that cannot be written or holds something else, before any work; returns whether a run in
+        it goes on, whether it has checkpoints, and which keys it changes."""
         folder, saved = self.path, self.path / "recipe.yaml"
+        resume, changed = saved.is_file() if resume is None else resume, []
+        has_checkpoints = resume and bool(list_checkpoints(self.logs / "checkpoints"))
         if resume:
             if not saved.is_file():
                 raise ValueError(f"The folder {folder} holds no run to resume.")
-            changed = resume_conflicts(as_mapping(str(saved), read_yaml(saved.read_text())), self.recipe.sections)
-            if changed:
-                raise ValueError(f"`{changed[0]}` differs from the run in {folder}; it may not change on resume.")
+            before = as_mapping(str(saved), read_yaml(saved.read_text()))
+            refused = resume_conflicts(before, self.recipe.sections, recorded=True)
+            if refused and has_checkpoints:
+                raise ValueError(f"`{refused[0]}` differs from the run in {folder}; it may not change on resume.")
+            changed = resume_conflicts(before, self.recipe.sections)
         elif folder.exists() and (not folder.is_dir() or any(path.suffix != ".part" for path in folder.iterdir())):
             raise ValueError(
                 f"The folder {folder} is not empty. Add --resume to go on with its run, or give another --output_dir."
@@ -122,6 +155,7 @@ class RunFolder:
         existing = next(parent for parent in [folder, *folder.absolute().parents] if parent.exists())
         if not existing.is_dir() or not os.access(existing, os.W_OK):
             raise ValueError(f"The folder {folder} cannot be written.")
+        return resume, has_checkpoints, changed
 
 
 def truncate_log(path: Path, last_step: int):

@@ -27,8 +27,8 @@ class State(dict):
 
 @dataclass
 class Progress:
-    """How far training is: the step 0..`steps` of a stage, totals over all stages, the steps of each device and, of
-    training by time, the share of it that was done before each step."""
+    """How far training is: the step 0..`steps` of a stage, totals over all stages, the steps of each device, the share
+    of time that was done before each step of training by time, and the values that a resumed run changed."""
 
     stage: int = 0
     step: int = 0
@@ -37,6 +37,19 @@ class Progress:
     seconds: float = 0.0
     steps_on: dict[str, int] = field(default_factory=dict)  # by device name
     shares: list[float] = field(default_factory=list)
+    changeable: dict[str, Any] = field(default_factory=dict)  # values of the stage by dotted key, as of the last step
+    changes: list[dict] = field(default_factory=list)
+
+    def change(self, values: dict[str, Any]) -> list[dict]:
+        """Takes the values of a run that goes on; returns those that differ, which are recorded with the step."""
+        before, self.changeable = self.changeable, values
+        new = [
+            {"step": self.total_steps, "key": key, "from": before.get(key), "to": values.get(key)}
+            for key in sorted(before.keys() | values.keys())
+            if before and before.get(key) != values.get(key)
+        ]
+        self.changes = self.changes + new
+        return new
 
     def advance(self, images: int, device: str):
         """Counts one step on a batch of `images`."""

@@ -31,7 +31,7 @@ class Contestant:
         quiet |= {"training.compile": compiled, "training.epochs": 1000.0}
         recipe = recipes.load(name, quiet | (overrides or {}))
         self.run = Run(recipe, folder, resume=False)
-        self.run.folder.open(self.run.accelerator)
+        self.run.folder.open()
         self.loop, self.batches = self.run.prepare_stage(0)
         self.bar, self.steps = tqdm(disable=True), 1
         self.by_loop()  # compiles, and warms up

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from tiny import tiny_model
 from tiny_pipelines import tiny_stable_diffusion
@@ -167,3 +168,16 @@ def test_a_pipeline_that_edits_nothing_takes_no_image(tmp_path):
 
     with pytest.raises(ValueError, match="`image` must be unset: VAEPipeline does not take it"):
         generate(str(repo), image=str(tmp_path / "image.png"), output=str(tmp_path / "grid.png"))
+
+
+def test_images_that_are_not_finite_are_refused(tmp_path):
+    vae = tiny_model("DenseVAE")
+    torch.nn.init.constant_(next(vae.parameters()), float("nan"))
+    torch.nn.init.constant_([*vae.parameters()][-1], float("nan"))
+    repo = save_repo(VAEPipeline(vae), tmp_path / "repo")
+
+    with pytest.raises(ValueError, match="The images must be finite, got 3 of 3 with NaN or infinity"):
+        generate(str(repo), count=3, output=str(tmp_path / "grid.png"), folder=str(tmp_path / "images"))
+
+    assert not (tmp_path / "grid.png").exists()
+    assert not (tmp_path / "images").exists()

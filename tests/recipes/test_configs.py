@@ -30,7 +30,7 @@ from genhub.recipes.configs import TrainingConfig, read_config
         ("training", {"validate_every": -1}, "`training.validate_every` must be at least 0, got -1"),
         ("training", {"epochs": 0}, "`training.epochs` must be above 0, got 0"),
         ("training", {"epochs": float("nan")}, "`training.epochs` must be above 0, got nan"),
-        ("training", {"max_minutes": float("inf")}, "`training.max_minutes` must be above 0, got inf"),
+        ("training", {"max_minutes": float("inf")}, "`training.max_minutes` must be at most 1e.06, got inf"),
         (
             "training",
             {"mixed_precision": "fp8"},
@@ -39,7 +39,7 @@ from genhub.recipes.configs import TrainingConfig, read_config
         ("training", {"ema": {"unet": 1.0}}, r"`training.ema.unet` must lie in \[0, 1\), got 1.0"),
         ("evaluation", {"every": -1}, "`evaluation.every` must be at least 0, got -1"),
         ("evaluation", {"count": 1}, "`evaluation.count` must be at least 2, got 1"),
-        ("data", {"val_size": -1}, "`data.val_size` must be a number of images, or a share below 1, got -1"),
+        ("data", {"val_size": -1}, "`data.val_size` must be at least 0, got -1"),
         ("data", {"channels": 2}, "`data.channels` must be 1 or 3, got 2"),
     ],
 )

@@ -98,10 +98,34 @@ def test_merging_changes_neither_of_both():
         ("evaluation.every", 9, True),
         ("training.seed", 1, False),
         (f"{UNET}.patch_size", 1, False),
-        ("stages", [{}], False),
+        ("stages", [], False),
     ],
 )
 def test_only_how_long_and_how_much_is_written_down_may_change_on_resume(key, value, changeable):
     conflicts = resume_conflicts(SECTIONS, recipes.load(QUICK, {key: value}).sections)
 
     assert conflicts == ([] if changeable else [key])
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "changeable"),
+    [
+        ("optimizers.unet.lr", 0.1, True),
+        ("optimizers.unet.ns_steps", 3, True),
+        (f"{SCHEDULE}.warmup", 0.2, True),
+        ("training.max_grad_norm", 2.0, True),
+        ("stages.0.optimizers.unet.lr", 0.1, True),
+        ("optimizers.unet.class", "torch.optim.SGD", False),
+        (f"{SCHEDULE}.class", "torch.optim.lr_scheduler.CosineAnnealingLR", False),
+        (SCHEDULE, None, False),
+        ("stages.0.training.batch_size", 2, False),
+        ("objective.label_dropout", 0.2, False),
+    ],
+)
+def test_arguments_of_optimizers_may_change_on_resume_where_that_is_recorded(key, value, changeable):
+    before = merge(SECTIONS, {"stages": [{"training": {"batch_size": 4}, "optimizers": {"unet": {"lr": 1.0}}}]})
+    after = merge(before, {})
+    override(after, key, value)
+
+    assert resume_conflicts(before, after)
+    assert (resume_conflicts(before, after, recorded=True) == []) == changeable

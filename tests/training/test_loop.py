@@ -255,10 +255,10 @@ def test_a_full_disk_in_the_middle_of_a_checkpoint_leaves_the_one_before_whole(t
     def train_on_a_disk_that_fills_up():
         save = run_folder.save_checkpoint
 
-        def limited(accelerator, folder, step, state, keep):
+        def limited(folder, step, state, keep):
             if step == 3:  # the system refuses to write more than this into one file, as a full disk does
                 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
-            return save(accelerator, folder, step, state, keep)
+            return save(folder, step, state, keep)
 
         run_folder.save_checkpoint = limited
         try:
@@ -286,6 +286,23 @@ def test_trackers_get_what_the_log_gets(tmp_path, tiny):
     }
     tracked = EventAccumulator(str(events)).Reload().Scalars("loss")
     assert [event.value for event in tracked] == pytest.approx([r["loss"] for r in records(folder) if "loss" in r])
+
+
+@pytest.mark.parametrize(
+    ("tracker", "message"),
+    [
+        ("wandb", "got wandb: `pip install wandb`, or genhub's extra `wandb`"),
+        ("comet_ml", "got comet_ml: `pip install comet_ml`"),
+        ("all", "`all` finds none"),
+    ],
+)
+def test_a_tracker_that_is_not_installed_is_refused(tmp_path, tiny, monkeypatch, tracker, message):
+    monkeypatch.setattr("genhub.training.distributed.get_available_trackers", list)
+
+    with pytest.raises(ValueError, match=f"`training.trackers` must be installed.*{message}"):
+        trusted_train("ddpm-quick", tmp_path / "run", overrides=tiny | {"training.trackers": [tracker]})
+
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(("limit", "factor"), [(None, 1.0), (1e9, 1.0), (0.01, None)])
@@ -413,6 +430,28 @@ def test_a_finished_run_can_be_trained_further(tmp_path, tiny):
 
     one, two = weights(whole), weights(folder)
     assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+@pytest.mark.parametrize(
+    ("variable", "name"),
+    [("FSDP", "FSDP"), ("DEEPSPEED", "DeepSpeed"), ("MEGATRON_LM", "Megatron-LM"), ("PARALLELISM_CONFIG", "a parall")],
+)
+def test_another_parallelism_than_of_data_is_refused_by_its_name(tmp_path, tiny, monkeypatch, variable, name):
+    monkeypatch.setenv(f"ACCELERATE_USE_{variable}", "true")
+    monkeypatch.setenv("FSDP_VERSION", "2")
+
+    with pytest.raises(ValueError, match=f"genhub trains by data parallelism, not by {name}"):
+        trusted_train("ddpm-quick", tmp_path / "run", overrides=tiny)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_the_number_of_processes_is_said(tmp_path, tiny, processes):
+    train = partial(trusted_train, "ddpm-quick", tmp_path / "run", overrides=tiny | {"training.max_steps": 1})
+
+    assert run(train, processes, tmp_path / "log") == [0] * processes
+
+    line = f"Training on {processes} process(es), {8 // processes} of the 8 images of a step each."
+    assert (tmp_path / "log").read_text().count(line) == 1
 
 
 def test_processes_that_do_not_know_of_each_other_are_refused(tmp_path, tiny, monkeypatch):

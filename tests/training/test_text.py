@@ -204,7 +204,7 @@ def test_a_column_without_any_caption_is_refused(tmp_path, recipe):
 def test_a_size_that_the_pipeline_refuses_is_refused_before_the_first_step(tmp_path, recipe):
     change = {"data.size": 30, "data.padding": 3}
 
-    with pytest.raises(ValueError, match="`data.size` and `data.padding` must fit the pipeline, got 36 x 36: .* by 8"):
+    with pytest.raises(ValueError, match="`pipeline` cannot make images of 36 x 36, .* by 8"):
         genhub.train(recipe, tmp_path / "run", overrides=change)
 
     assert not (tmp_path / "run").exists()
