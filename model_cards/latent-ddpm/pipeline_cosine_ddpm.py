@@ -168,6 +168,16 @@ class CosineDDPMPipeline(DiffusionPipeline):
         parts = {name: part for name, part in pipeline.components.items() if name in names}
         return super().from_pipe(pipeline, **{"dtype": pipeline.dtype} | parts | kwargs)
 
+    def enable_group_offload(self, *args: Any, offload_to_disk_path: str | None = None, **kwargs: Any):
+        """Offloads the networks in groups of layers, as in all of diffusers.
+
+        Raises:
+            ValueError: both `unet` and `guide` would be offloaded to files, which have the same names.
+        """
+        if self.guide is not None and offload_to_disk_path is not None:
+            raise ValueError("`offload_to_disk_path` must be unset: files of `guide` and `unet` have the same names.")
+        super().enable_group_offload(*args, offload_to_disk_path=offload_to_disk_path, **kwargs)
+
     def _check_parts(self):
         """Refuses a scheduler of other noise levels, a guide with other inputs, or an autoencoder with other channels,
         than the network has."""
