@@ -1,6 +1,7 @@
 """Generative adversarial networks (Goodfellow et al. 2014, arXiv 1406.2661): images from random latents,
 interpolations, latent arithmetic, style mixing, and projection."""
 
+import inspect
 import math
 from collections.abc import Sized
 from typing import Any
@@ -42,6 +43,14 @@ class GANPipeline(DiffusionPipeline):
         self.image_processor = self._make_image_processor()
         if not self.has_styles:
             self.tasks = tuple(task for task in self.tasks if task != "mix")
+
+    # Same as genhub.pipelines.pipeline_cosine_ddpm.CosineDDPMPipeline.from_pipe
+    @classmethod
+    def from_pipe(cls, pipeline: DiffusionPipeline, **kwargs: Any) -> Any:
+        """Makes a pipeline of the components and the config of another one, but for those that are given."""
+        names = {*inspect.signature(cls).parameters}  # diffusers leaves out networks of another class than annotated
+        parts = {name: part for name, part in pipeline.components.items() if name in names}
+        return super().from_pipe(pipeline, **{"dtype": pipeline.dtype} | parts | kwargs)
 
     @property
     def network(self) -> ModelMixin:

@@ -1,6 +1,7 @@
 """Variational autoencoders (Kingma & Welling 2013, arXiv 1312.6114): images from the prior, reconstructions,
 interpolations, and walks through the latents."""
 
+import inspect
 import math
 from collections.abc import Sized
 from typing import Any
@@ -35,6 +36,14 @@ class VAEPipeline(DiffusionPipeline):
         super().__init__()
         self.register_modules(vae=vae)
         self.image_processor = self._make_image_processor()
+
+    # Same as genhub.pipelines.pipeline_cosine_ddpm.CosineDDPMPipeline.from_pipe
+    @classmethod
+    def from_pipe(cls, pipeline: DiffusionPipeline, **kwargs: Any) -> Any:
+        """Makes a pipeline of the components and the config of another one, but for those that are given."""
+        names = {*inspect.signature(cls).parameters}  # diffusers leaves out networks of another class than annotated
+        parts = {name: part for name, part in pipeline.components.items() if name in names}
+        return super().from_pipe(pipeline, **{"dtype": pipeline.dtype} | parts | kwargs)
 
     @property
     def network(self) -> ModelMixin:

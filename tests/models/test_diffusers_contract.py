@@ -6,6 +6,7 @@ import pytest
 import torch
 from test_models import every_model
 from tiny import tiny_inputs, tiny_model
+from tiny_pipelines import lively
 from torch import nn
 from torch.testing import assert_close
 
@@ -17,13 +18,7 @@ GROUPS = {
 
 
 def lively_model(name, variant):
-    """A model in which no layer starts at 0, so that each leaves a trace."""
-    model, generator = tiny_model(name, variant), torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if not parameter.any():
-                parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator))
-    return model.requires_grad_(False)
+    return lively(tiny_model(name, variant)).requires_grad_(False)
 
 
 def calls_of(model, inputs):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from diffusers.pipelines import pipeline_utils
 from PIL import Image
-from tiny_pipelines import OF_GENHUB, PIPELINES, call, tensor
+from tiny_pipelines import OF_GENHUB, OF_GENHUB_OR_LATENT, PIPELINES, call, tensor
 from torch.testing import assert_close
 
 import genhub
@@ -109,6 +109,34 @@ def test_a_pipeline_saved_by_diffusers_is_loaded_in_eval_mode_and_makes_the_same
     changed = {key for key in pipe.config if key[0] != "_" and pipe.config[key] != loaded.config[key]}
     assert changed == set()
     assert torch.equal(tensor(loaded, arguments), tensor(pipe, arguments))
+
+
+@pytest.mark.parametrize("name", OF_GENHUB_OR_LATENT)
+def test_from_pipe_makes_a_pipeline_of_the_same_parts_and_config(name):
+    pipe = OF_GENHUB_OR_LATENT[name].make().to(torch.bfloat16)
+
+    again = type(pipe).from_pipe(pipe)
+
+    assert again is not pipe
+    assert all(again.components[key] is part for key, part in pipe.components.items())
+    assert dict(again.config) == dict(pipe.config)
+    assert again.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("name", OF_GENHUB_OR_LATENT)
+@pytest.mark.parametrize("groups", [{"offload_type": "leaf_level"}, {"num_blocks_per_group": 2}])
+def test_a_pipeline_offloaded_in_groups_makes_the_same_or_refuses(name, groups, tmp_path):
+    pipe, arguments = OF_GENHUB_OR_LATENT[name].make(), OF_GENHUB_OR_LATENT[name].arguments
+    exact, groups = tensor(pipe, arguments), groups | {"offload_to_disk_path": str(tmp_path)}
+    networks = [part for part in pipe.components.values() if isinstance(part, torch.nn.Module)]
+    if not all(network._supports_group_offloading for network in networks):
+        with pytest.raises(ValueError, match="does not support group offloading|`offload_to_disk_path` must be unset"):
+            pipe.enable_group_offload("cpu", **groups)
+        return
+
+    pipe.enable_group_offload("cpu", **groups)
+
+    assert torch.equal(tensor(pipe, arguments), exact)
 
 
 @pytest.mark.parametrize("name", [name for name in OF_GENHUB if name in GENERATING])
