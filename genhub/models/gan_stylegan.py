@@ -134,7 +134,7 @@ class StyleGANGenerator(ModelMixin, ConfigMixin):
         """
         alpha = resolve_alpha(self, alpha)
         noises = [None] * self.num_layers if noise is None else noise.split(self.noise_sizes, 1)
-        sample = self.constant.expand(len(styles), -1, -1, -1)  # (B, C0, 4, 4)
+        sample = self.constant.expand(styles.shape[0], -1, -1, -1)  # (B, C0, 4, 4)
         for depth in range(self.level + 1):
             before = sample
             sample = sample if depth == 0 else upsample(sample, 2)

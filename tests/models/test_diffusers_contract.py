@@ -1,4 +1,4 @@
-"""What diffusers and accelerate do to any model - offload it, cast it, export it - is exact for each of ours, or
+"""What diffusers and accelerate do to any model - offload it, or cast it - is exact for each of ours, or
 refused in a line."""
 
 import accelerate

@@ -179,7 +179,7 @@ class LeanUNet2DModel(ModelMixin, ConfigMixin):
                 f"`num_class_embeds` is {self.config['num_class_embeds']}."
             )
         self.alphas_cumprod = self.alphas_cumprod.to(sample.device)
-        timesteps = torch.as_tensor(timestep, device=sample.device).expand(len(sample))
+        timesteps = torch.as_tensor(timestep, device=sample.device).expand(sample.shape[0])
         alpha_bar = self.alphas_cumprod[timesteps.long()][:, None, None, None]
         alpha, sigma = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
         mean, std = self.config["data_mean"], self.config["data_std"]

@@ -252,7 +252,7 @@ def append_minibatch_deviation(sample: torch.Tensor) -> torch.Tensor:
     3)."""
     variance = sample.float().var(0, correction=0)  # (C, H, W)
     deviation = (variance + 1e-8).sqrt().mean().to(sample.dtype)
-    return torch.cat([sample, deviation.expand(len(sample), 1, *sample.shape[2:])], 1)
+    return torch.cat([sample, deviation.expand(sample.shape[0], 1, *sample.shape[2:])], 1)
 
 
 def upsample(sample: torch.Tensor, factor: int) -> torch.Tensor:
