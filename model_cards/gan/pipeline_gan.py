@@ -297,7 +297,9 @@ class GANPipeline(DiffusionPipeline):
         return self.generator.synthesize(styles, noise)
 
     def _draw(self, shape: tuple[int, ...], generator: Generators) -> torch.Tensor:
-        return randn_tensor(shape, generator=generator, device=self._execution_device, dtype=self.generator.dtype)
+        """Draws in float32, so that a seed means the same in every dtype."""
+        drawn = randn_tensor(shape, generator=generator, device=self._execution_device, dtype=torch.float32)
+        return drawn.to(self.generator.dtype)
 
     def _noise(self, count: int, generator: Generators) -> torch.Tensor | None:
         """Returns the noise inputs of `count` images; None for a generator that takes none."""
