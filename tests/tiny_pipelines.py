@@ -74,6 +74,23 @@ def with_mean_style(model):
     return model
 
 
+def tiny_vae() -> AutoencoderKL:
+    """Returns an autoencoder that halves images of three channels once, to one channel."""
+    blocks = {"down_block_types": ["DownEncoderBlock2D"] * 2, "up_block_types": ["UpDecoderBlock2D"] * 2}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return AutoencoderKL(**blocks, latent_channels=1, block_out_channels=[8, 8], norm_num_groups=2).eval()
+
+
+def lively(model):
+    """Returns a model in which no layer starts at 0, so that each leaves a trace."""
+    generator = torch.Generator().manual_seed(1)
+    for parameter in model.parameters():
+        if not parameter.any():
+            parameter.data = 0.3 * torch.randn(parameter.shape, generator=generator)
+    return model
+
+
 def tiny_stable_diffusion() -> StableDiffusionPipeline:
     """Returns a text-to-image pipeline of random weights, whose tokenizer knows the letters."""
     letters = "abcdefghijklmnopqrstuvwxyz"
@@ -143,6 +160,15 @@ OF_GENHUB = {
         lambda: diffusion(tiny_model("PatchUNet2DModel", "conditional"), genhub.CosineDDPMScheduler(), num_classes=3),
         {"class_labels": [0, 2], "guidance_scale": 2.0},
     ),
+    "CosineDDPMPipeline, guide": TinyPipeline(
+        lambda: diffusion(
+            lively(tiny_model("LeanUNet2DModel", "conditional")),
+            genhub.CosineDDPMScheduler(prediction_type="v_prediction"),
+            guidance_scale=2.0,
+            guide=lively(tiny_model("LeanUNet2DModel", "conditional", seed=1)),
+        ),
+        {"class_labels": [0, 2]},
+    ),
     "GANPipeline": TinyPipeline(lambda: genhub.GANPipeline(tiny_model("DenseGenerator"))),
     "GANPipeline, styles": TinyPipeline(
         lambda: genhub.GANPipeline(with_mean_style(tiny_model("StyleGANGenerator", "colour"))),
@@ -192,3 +218,10 @@ MIXTURES = {
     ),
 }
 PIPELINES = OF_GENHUB | MIXTURES
+OF_GENHUB_OR_LATENT = OF_GENHUB | {
+    "CosineDDPMPipeline, latents": TinyPipeline(
+        lambda: diffusion(
+            tiny_model("PatchUNet2DModel"), genhub.CosineDDPMScheduler(clip_sample=False), vae=tiny_vae()
+        )
+    ),
+}

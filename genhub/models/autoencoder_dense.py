@@ -50,6 +50,7 @@ class DenseAutoencoder(ModelMixin, ConfigMixin):
     """
 
     _supports_gradient_checkpointing = False
+    _supports_group_offloading = False  # its hooks see calls, and a layer is not called
 
     @register_to_config
     def __init__(
@@ -124,7 +125,9 @@ class DenseLayer(nn.Module):
 
     def __init__(self, in_features: int, out_features: int, is_tied: bool):
         super().__init__()
-        self.encoder = nn.Linear(in_features, out_features)
+        self.encoder = (
+            TransposableLinear(in_features, out_features) if is_tied else nn.Linear(in_features, out_features)
+        )
         if is_tied:
             self.decoder_bias = nn.Parameter(torch.zeros(in_features))
         else:
@@ -134,8 +137,18 @@ class DenseLayer(nn.Module):
             nn.init.zeros_(part.get_parameter("bias"))
         self.is_tied = is_tied
 
+    @apply_forward_hook
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """Maps (B, L) to (B, K)."""
-        if self.is_tied:
-            return F.linear(latents, self.encoder.weight.T, self.decoder_bias)
-        return self.decoder(latents)
+        return self.encoder(latents, self.decoder_bias) if self.is_tied else self.decoder(latents)
+
+
+class TransposableLinear(nn.Linear):
+    """A linear layer that also applies its transposed matrix, within its forward: offloading and casting see no other
+    use of a weight."""
+
+    def forward(self, values: torch.Tensor, transposed_bias: torch.Tensor | None = None) -> torch.Tensor:
+        """Maps (B, K) to (B, L), or with another bias (B, L) to (B, K)."""
+        if transposed_bias is None:
+            return super().forward(values)
+        return F.linear(values, self.weight.T, transposed_bias)

@@ -6,6 +6,7 @@ Weights are initialised as in Keras (Glorot & Bengio 2010, Eq. 16; recurrent mat
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
@@ -32,6 +33,7 @@ class RecurrentAutoencoder(ModelMixin, ConfigMixin):
     """
 
     _supports_gradient_checkpointing = False
+    _group_offload_block_modules = ("decoder", "to_row")
 
     @register_to_config
     def __init__(
@@ -60,6 +62,10 @@ class RecurrentAutoencoder(ModelMixin, ConfigMixin):
                 init_like_keras(part)
         nn.init.xavier_uniform_(self.to_row.weight)
         nn.init.zeros_(self.to_row.bias)
+
+    def enable_layerwise_casting(self, *args: Any, **kwargs: Any):
+        """Refuses to cast: most weights would stay as they are."""
+        raise ValueError("RecurrentAutoencoder does not support layerwise casting: diffusers casts no LSTM.")
 
     @apply_forward_hook
     def encode(self, sample: torch.Tensor) -> torch.Tensor:

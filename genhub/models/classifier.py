@@ -93,6 +93,7 @@ class DenseClassifier(ModelMixin, ConfigMixin):
     """
 
     _supports_gradient_checkpointing = False
+    _supports_group_offloading = False  # its hooks see calls, and a layer is not called
 
     @register_to_config
     def __init__(

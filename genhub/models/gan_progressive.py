@@ -55,6 +55,7 @@ class ProgressiveGenerator(ModelMixin, ConfigMixin):
     """
 
     _supports_gradient_checkpointing = False
+    _supports_group_offloading = False  # its hooks see calls, and a block is not called
     not_averaged = ("alpha",)  # buffers that a moving average copies
     noise_size = 0  # the image depends on the latents only
     has_normalized_latents = True
@@ -138,6 +139,7 @@ class ProgressiveDiscriminator(ModelMixin, ConfigMixin):
     """
 
     _supports_gradient_checkpointing = False
+    _supports_group_offloading = False  # its hooks see calls, and a block is not called
     not_averaged = ("alpha",)
     noise_size = 0
     has_batch_statistics = True
@@ -210,27 +212,31 @@ class ProgressiveDiscriminator(ModelMixin, ConfigMixin):
         return ProgressiveDiscriminatorOutput(logits) if return_dict else (logits,)
 
 
-class EqualizedConv2d(nn.Module):
+class EqualizedConv2d(nn.Conv2d):
     """A convolution with padding whose weights are drawn from N(0, 1) and scaled at run time (Sec. 4.1)."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, gain: float = math.sqrt(2)):
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel_size, kernel_size))
-        self.bias = nn.Parameter(torch.zeros(out_channels))
+        super().__init__(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
         self.scale = gain / math.sqrt(in_channels * kernel_size**2)
 
+    def reset_parameters(self):
+        nn.init.normal_(self.weight)
+        nn.init.zeros_(self.get_parameter("bias"))
+
     def forward(self, sample: torch.Tensor) -> torch.Tensor:
-        return F.conv2d(sample, self.weight * self.scale, self.bias, padding=self.weight.shape[2] // 2)
+        return F.conv2d(sample, self.weight * self.scale, self.bias, padding=self.padding)
 
 
-class EqualizedLinear(nn.Module):
+class EqualizedLinear(nn.Linear):
     """A linear layer whose weights are drawn from N(0, 1) and scaled at run time (Sec. 4.1)."""
 
     def __init__(self, in_features: int, out_features: int, gain: float = math.sqrt(2)):
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(out_features, in_features))
-        self.bias = nn.Parameter(torch.zeros(out_features))
+        super().__init__(in_features, out_features)
         self.scale = gain / math.sqrt(in_features)
+
+    def reset_parameters(self):
+        nn.init.normal_(self.weight)
+        nn.init.zeros_(self.bias)
 
     def forward(self, sample: torch.Tensor) -> torch.Tensor:
         return F.linear(sample, self.weight * self.scale, self.bias)
@@ -246,7 +252,7 @@ def append_minibatch_deviation(sample: torch.Tensor) -> torch.Tensor:
     3)."""
     variance = sample.float().var(0, correction=0)  # (C, H, W)
     deviation = (variance + 1e-8).sqrt().mean().to(sample.dtype)
-    return torch.cat([sample, deviation.expand(len(sample), 1, *sample.shape[2:])], 1)
+    return torch.cat([sample, deviation.expand(sample.shape[0], 1, *sample.shape[2:])], 1)
 
 
 def upsample(sample: torch.Tensor, factor: int) -> torch.Tensor:

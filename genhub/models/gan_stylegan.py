@@ -46,6 +46,7 @@ class StyleGANGenerator(ModelMixin, ConfigMixin):
     """
 
     _supports_gradient_checkpointing = False
+    _supports_group_offloading = False  # its hooks see `forward`, not `map` and `synthesize`
     has_normalized_latents = True
     not_averaged = ("alpha",)
 
@@ -133,7 +134,7 @@ class StyleGANGenerator(ModelMixin, ConfigMixin):
         """
         alpha = resolve_alpha(self, alpha)
         noises = [None] * self.num_layers if noise is None else noise.split(self.noise_sizes, 1)
-        sample = self.constant.expand(len(styles), -1, -1, -1)  # (B, C0, 4, 4)
+        sample = self.constant.expand(styles.shape[0], -1, -1, -1)  # (B, C0, 4, 4)
         for depth in range(self.level + 1):
             before = sample
             sample = sample if depth == 0 else upsample(sample, 2)
@@ -199,31 +200,37 @@ class StyledLayer(nn.Module):
         return scale * F.instance_norm(sample, eps=1e-5) + shift  # Eq. 1
 
 
-class EqualizedConv2d(nn.Module):
+class EqualizedConv2d(nn.Conv2d):
     """A convolution with padding whose weights are drawn from N(0, 1) and scaled at run time (Karras et al. 2017, Sec.
     4.1)."""
 
     def __init__(
         self, in_channels: int, out_channels: int, kernel_size: int, gain: float = math.sqrt(2), has_bias: bool = True
     ):
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel_size, kernel_size))
-        self.bias = nn.Parameter(torch.zeros(out_channels)) if has_bias else None
+        super().__init__(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=has_bias)
         self.scale = gain / math.sqrt(in_channels * kernel_size**2)
 
+    def reset_parameters(self):
+        nn.init.normal_(self.weight)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
     def forward(self, sample: torch.Tensor) -> torch.Tensor:
-        return F.conv2d(sample, self.weight * self.scale, self.bias, padding=self.weight.shape[2] // 2)
+        return F.conv2d(sample, self.weight * self.scale, self.bias, padding=self.padding)
 
 
-class EqualizedLinear(nn.Module):
+class EqualizedLinear(nn.Linear):
     """A linear layer whose weights are drawn from N(0, 1) / rate and scaled at run time, so that it learns `rate`
     times as fast (Karras et al. 2017, Sec. 4.1; StyleGAN, Sec. C)."""
 
     def __init__(self, in_features: int, out_features: int, gain: float = math.sqrt(2), rate: float = 1.0):
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(out_features, in_features) / rate)
-        self.bias = nn.Parameter(torch.zeros(out_features))
+        super().__init__(in_features, out_features)
+        self.weight.data.div_(rate)
         self.scale, self.rate = rate * gain / math.sqrt(in_features), rate
+
+    def reset_parameters(self):
+        nn.init.normal_(self.weight)
+        nn.init.zeros_(self.bias)
 
     def forward(self, sample: torch.Tensor) -> torch.Tensor:
         return F.linear(sample, self.weight * self.scale, self.bias * self.rate)

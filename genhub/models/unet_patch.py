@@ -23,6 +23,7 @@ class PatchUNet2DModel(ModelMixin, ConfigMixin):
     """
 
     _supports_gradient_checkpointing = False
+    _group_offload_block_modules = ("unet",)
 
     @register_to_config
     def __init__(

@@ -1,7 +1,9 @@
 """Classification of images."""
 
+import inspect
 from collections.abc import Sized
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline, ModelMixin
@@ -40,6 +42,14 @@ class ImageClassificationPipeline(DiffusionPipeline):
         super().__init__()
         self.register_modules(classifier=classifier)
         self.image_processor = self._make_image_processor()
+
+    # Same as genhub.pipelines.pipeline_cosine_ddpm.CosineDDPMPipeline.from_pipe
+    @classmethod
+    def from_pipe(cls, pipeline: DiffusionPipeline, **kwargs: Any) -> Any:
+        """Makes a pipeline of the components and the config of another one, but for those that are given."""
+        names = {*inspect.signature(cls).parameters}  # diffusers leaves out networks of another class than annotated
+        parts = {name: part for name, part in pipeline.components.items() if name in names}
+        return super().from_pipe(pipeline, **{"dtype": pipeline.dtype} | parts | kwargs)
 
     @property
     def network(self) -> ModelMixin:

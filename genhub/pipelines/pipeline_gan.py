@@ -1,6 +1,7 @@
 """Generative adversarial networks (Goodfellow et al. 2014, arXiv 1406.2661): images from random latents,
 interpolations, latent arithmetic, style mixing, and projection."""
 
+import inspect
 import math
 from collections.abc import Sized
 from typing import Any
@@ -42,6 +43,14 @@ class GANPipeline(DiffusionPipeline):
         self.image_processor = self._make_image_processor()
         if not self.has_styles:
             self.tasks = tuple(task for task in self.tasks if task != "mix")
+
+    # Same as genhub.pipelines.pipeline_cosine_ddpm.CosineDDPMPipeline.from_pipe
+    @classmethod
+    def from_pipe(cls, pipeline: DiffusionPipeline, **kwargs: Any) -> Any:
+        """Makes a pipeline of the components and the config of another one, but for those that are given."""
+        names = {*inspect.signature(cls).parameters}  # diffusers leaves out networks of another class than annotated
+        parts = {name: part for name, part in pipeline.components.items() if name in names}
+        return super().from_pipe(pipeline, **{"dtype": pipeline.dtype} | parts | kwargs)
 
     @property
     def network(self) -> ModelMixin:
@@ -288,7 +297,9 @@ class GANPipeline(DiffusionPipeline):
         return self.generator.synthesize(styles, noise)
 
     def _draw(self, shape: tuple[int, ...], generator: Generators) -> torch.Tensor:
-        return randn_tensor(shape, generator=generator, device=self._execution_device, dtype=self.generator.dtype)
+        """Draws in float32, so that a seed means the same in every dtype."""
+        drawn = randn_tensor(shape, generator=generator, device=self._execution_device, dtype=torch.float32)
+        return drawn.to(self.generator.dtype)
 
     def _noise(self, count: int, generator: Generators) -> torch.Tensor | None:
         """Returns the noise inputs of `count` images; None for a generator that takes none."""

@@ -262,8 +262,8 @@ class CosineDDPMScheduler(SchedulerMixin, ConfigMixin):
             variance = beta
             if self.config["variance_type"] == "fixed_small":
                 variance = ((1 - alpha_bar_previous) / (1 - alpha_bar) * beta).clamp(min=1e-20)
-            z = randn_tensor(sample.shape, generator=generator, device=sample.device, dtype=model_output.dtype)
-            x_previous = x_previous + variance**0.5 * z.float()
+            z = randn_tensor(sample.shape, generator=generator, device=sample.device, dtype=torch.float32)
+            x_previous = x_previous + variance**0.5 * z
 
         x_previous, x_0 = x_previous.to(sample.dtype), x_0.to(sample.dtype)
         if not return_dict:

@@ -1,5 +1,6 @@
 """Autoencoders: reconstruct, denoise and encode images, and find images by a short binary code."""
 
+import inspect
 import math
 from collections.abc import Sized
 from dataclasses import dataclass
@@ -49,6 +50,14 @@ class AutoencoderPipeline(DiffusionPipeline):
         if autoencoder.config.get("latent_activation") != "sigmoid":
             self.tasks = tuple(task for task in self.tasks if task != "hash")
         self._indexed: torch.Tensor | None = None
+
+    # Same as genhub.pipelines.pipeline_cosine_ddpm.CosineDDPMPipeline.from_pipe
+    @classmethod
+    def from_pipe(cls, pipeline: DiffusionPipeline, **kwargs: Any) -> Any:
+        """Makes a pipeline of the components and the config of another one, but for those that are given."""
+        names = {*inspect.signature(cls).parameters}  # diffusers leaves out networks of another class than annotated
+        parts = {name: part for name, part in pipeline.components.items() if name in names}
+        return super().from_pipe(pipeline, **{"dtype": pipeline.dtype} | parts | kwargs)
 
     @property
     def network(self) -> ModelMixin:

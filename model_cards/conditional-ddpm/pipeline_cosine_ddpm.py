@@ -168,6 +168,16 @@ class CosineDDPMPipeline(DiffusionPipeline):
         parts = {name: part for name, part in pipeline.components.items() if name in names}
         return super().from_pipe(pipeline, **{"dtype": pipeline.dtype} | parts | kwargs)
 
+    def enable_group_offload(self, *args: Any, offload_to_disk_path: str | None = None, **kwargs: Any):
+        """Offloads the networks in groups of layers, as in all of diffusers.
+
+        Raises:
+            ValueError: both `unet` and `guide` would be offloaded to files, which have the same names.
+        """
+        if self.guide is not None and offload_to_disk_path is not None:
+            raise ValueError("`offload_to_disk_path` must be unset: files of `guide` and `unet` have the same names.")
+        super().enable_group_offload(*args, offload_to_disk_path=offload_to_disk_path, **kwargs)
+
     def _check_parts(self):
         """Refuses a scheduler of other noise levels, a guide with other inputs, or an autoencoder with other channels,
         than the network has."""
@@ -413,9 +423,11 @@ class CosineDDPMPipeline(DiffusionPipeline):
         blended = torch.lerp(start, end, weights[:, None, None, None])
         if generator is None:
             generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
-        noise = randn_tensor(start.shape, generator=generator, device=self._execution_device).expand(blended.shape)
+        noise = randn_tensor(start.shape, generator=generator, device=self._execution_device, dtype=torch.float32)
         alike = [generator.clone_state() for _ in range(num_images)]  # so that steps add the same noise to all
-        return self(image=blended, strength=strength, latents=noise, generator=alike, **arguments)
+        return self(
+            image=blended, strength=strength, latents=noise.expand(blended.shape), generator=alike, **arguments
+        )
 
     def _check_pixels(self, name: str):
         """Refuses a method that edits pixels if the network denoises latents."""
@@ -569,8 +581,9 @@ class CosineDDPMPipeline(DiffusionPipeline):
         begin: int,
     ) -> torch.Tensor:
         """Returns x_T, or the noisy images at a later timestep, in float32 and as the scheduler scales them."""
-        noise = randn_tensor(shape, generator=generator, device=self._execution_device) if latents is None else latents
-        noise = noise.to(self._execution_device, torch.float32)
+        if latents is None:
+            latents = randn_tensor(shape, generator=generator, device=self._execution_device, dtype=torch.float32)
+        noise = latents.to(self._execution_device, torch.float32)
         if not begin or images is None:
             return noise * self.scheduler.init_noise_sigma
         t = self.scheduler.timesteps[begin : begin + 1].to(noise.device)
@@ -593,7 +606,7 @@ class CosineDDPMPipeline(DiffusionPipeline):
         set_timesteps(earlier)
         t = self.scheduler.timesteps[earlier]
         ratio = self._alpha_bar(t) / alpha_bar
-        noise = randn_tensor(sample.shape, generator=generator, device=sample.device)
+        noise = randn_tensor(sample.shape, generator=generator, device=sample.device, dtype=torch.float32)
         x_t = ratio**0.5 * sample + (1 - ratio) ** 0.5 * noise
         return x_t / self.scheduler.scale_model_input(torch.ones_like(x_t[:1]), t)
 

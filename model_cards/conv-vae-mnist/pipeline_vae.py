@@ -1,6 +1,7 @@
 """Variational autoencoders (Kingma & Welling 2013, arXiv 1312.6114): images from the prior, reconstructions,
 interpolations, and walks through the latents."""
 
+import inspect
 import math
 from collections.abc import Sized
 from typing import Any
@@ -35,6 +36,14 @@ class VAEPipeline(DiffusionPipeline):
         super().__init__()
         self.register_modules(vae=vae)
         self.image_processor = self._make_image_processor()
+
+    # Same as genhub.pipelines.pipeline_cosine_ddpm.CosineDDPMPipeline.from_pipe
+    @classmethod
+    def from_pipe(cls, pipeline: DiffusionPipeline, **kwargs: Any) -> Any:
+        """Makes a pipeline of the components and the config of another one, but for those that are given."""
+        names = {*inspect.signature(cls).parameters}  # diffusers leaves out networks of another class than annotated
+        parts = {name: part for name, part in pipeline.components.items() if name in names}
+        return super().from_pipe(pipeline, **{"dtype": pipeline.dtype} | parts | kwargs)
 
     @property
     def network(self) -> ModelMixin:
@@ -72,7 +81,7 @@ class VAEPipeline(DiffusionPipeline):
             raise ValueError(f"`latents` must have the shape {shape}, got {tuple(latents.shape)}.")
         self._classes(class_labels, batch_size)  # before any work
         if latents is None:
-            latents = randn_tensor(shape, generator=generator, device=self._execution_device, dtype=self.vae.dtype)
+            latents = self._draw(shape, generator)
         return self.decode(latents, class_labels, output_type, return_dict)
 
     @torch.no_grad()
@@ -118,8 +127,7 @@ class VAEPipeline(DiffusionPipeline):
         self._check_generators(generator, len(sample))
         latents, logvar = self.vae.encode(sample, self._classes(class_labels, len(sample)))
         if generator is not None:
-            noise = randn_tensor(latents.shape, generator=generator, device=latents.device, dtype=latents.dtype)
-            latents = latents + (logvar / 2).exp() * noise
+            latents = latents + (logvar / 2).exp() * self._draw(latents.shape, generator)
         return self.decode(latents, class_labels, output_type, return_dict)
 
     def interpolate(
@@ -201,6 +209,11 @@ class VAEPipeline(DiffusionPipeline):
         codes = torch.zeros(side, side, length)
         codes[:, :, axes[0]], codes[:, :, axes[1]] = values, values[:, None]
         return self.decode(codes.flatten(0, 1), class_labels, output_type, return_dict)
+
+    def _draw(self, shape: tuple[int, ...], generator: Generators) -> torch.Tensor:
+        """Draws in float32, so that a seed means the same in every dtype."""
+        drawn = randn_tensor(shape, generator=generator, device=self._execution_device, dtype=torch.float32)
+        return drawn.to(self.vae.dtype)
 
     def _steps(self, low: float, high: float, count: int, like: torch.Tensor) -> torch.Tensor:
         """Returns `count` numbers at equal steps from `low` to `high`."""

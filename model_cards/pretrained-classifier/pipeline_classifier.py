@@ -1,6 +1,9 @@
-"""Classes of images, by a classifier."""
+"""Classification of images."""
 
+import inspect
+from collections.abc import Sized
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline, ModelMixin
@@ -13,8 +16,8 @@ class ImageClassificationOutput(BaseOutput):
     """The classes of N images.
 
     Args:
-        labels: the most probable class of each, (N,).
-        probabilities: of each class, (N, K).
+        labels: the most probable class of each image, (N,).
+        probabilities: the probability of each class, (N, K).
     """
 
     labels: torch.Tensor
@@ -22,51 +25,88 @@ class ImageClassificationOutput(BaseOutput):
 
 
 class ImageClassificationPipeline(DiffusionPipeline):
-    """Names the class of images.
+    """Classifies images.
 
     Args:
-        classifier: called as `classifier(sample)`, gives `logits`; its config has `in_channels`.
+        classifier: `classifier(sample)` returns `logits`. Its config has `in_channels` and, unless it takes any size,
+            `sample_size`.
     """
 
     model_cpu_offload_seq = "classifier"
+    tasks = ("classify",)
+    inputs = ("image",)
+    output = "labels"
     pipeline_tag = "image-classification"
 
     def __init__(self, classifier: ModelMixin):
         super().__init__()
         self.register_modules(classifier=classifier)
-        grey = classifier.config["in_channels"] == 1
-        self.image_processor = VaeImageProcessor(
-            do_resize=False,
-            do_normalize=False,  # it guesses the range from the least pixel of a batch
-            vae_latent_channels=0,  # of images, not latents
-            do_convert_grayscale=grey,
-            do_convert_rgb=not grey,
-        )
+        self.image_processor = self._make_image_processor()
 
-    def to_diffusers(self) -> None:
-        """Returns None: diffusers has no classifier."""
-        return None
+    # Same as genhub.pipelines.pipeline_cosine_ddpm.CosineDDPMPipeline.from_pipe
+    @classmethod
+    def from_pipe(cls, pipeline: DiffusionPipeline, **kwargs: Any) -> Any:
+        """Makes a pipeline of the components and the config of another one, but for those that are given."""
+        names = {*inspect.signature(cls).parameters}  # diffusers leaves out networks of another class than annotated
+        parts = {name: part for name, part in pipeline.components.items() if name in names}
+        return super().from_pipe(pipeline, **{"dtype": pipeline.dtype} | parts | kwargs)
+
+    @property
+    def network(self) -> ModelMixin:
+        """The network that images are passed to."""
+        return self.classifier
+
+    @property
+    def example(self) -> str:
+        """Code for the model card, in which `pipe` is the pipeline."""
+        return "labels = pipe(image).labels  # `image`: a PIL image, or a list of them"
 
     @torch.no_grad()
     def __call__(
         self, image: PipelineImageInput, return_dict: bool = True
     ) -> ImageClassificationOutput | tuple[torch.Tensor, torch.Tensor]:
-        """Returns the classes of one image or several: PIL images, arrays (N, H, W, C) in [0, 1], or tensors
-        (N, C, H, W) in [0, 1].
+        """Classifies PIL images, arrays (N, H, W, C) or tensors (N, C, H, W) in [0, 1].
 
         Raises:
-            ValueError: other channels than the network's, or pixels that are no numbers in [0, 1].
+            ValueError: the channels or the size differ from the network's, or a pixel is not in [0, 1].
         """
-        images = self.image_processor.preprocess(image)  # (N, C, H, W) in [0, 1]
-        channels = self.classifier.config["in_channels"]
-        if images.shape[1] != channels:
-            raise ValueError(f"`image` must have {channels} channel(s), got {images.shape[1]}.")
-        if not (images.is_floating_point() and 0 <= images.min() <= images.max() <= 1):
-            raise ValueError(
-                f"`image` must be floats in [0, 1], got {images.dtype} from {images.min()} to {images.max()}."
-            )
-        sample = (2 * images - 1).to(self._execution_device, self.classifier.dtype)
+        sample = self._sample(image)  # (N, C, H, W)
         probabilities = self.classifier(sample).logits.float().softmax(1)
         self.maybe_free_model_hooks()
         labels = probabilities.argmax(1)
         return ImageClassificationOutput(labels, probabilities) if return_dict else (labels, probabilities)
+
+    # Same as genhub.pipelines.pipeline_autoencoder.AutoencoderPipeline._make_image_processor
+    def _make_image_processor(self) -> VaeImageProcessor:
+        """Returns a processor that turns images grey or RGB, as the network's are, and resizes nothing."""
+        config = self.network.config
+        is_grey = (config.get("in_channels") or config["out_channels"]) == 1
+        return VaeImageProcessor(
+            do_resize=False,
+            do_normalize=False,  # it guesses the range from the smallest pixel of a batch
+            vae_latent_channels=0,  # of images, not latents
+            do_convert_grayscale=is_grey,
+            do_convert_rgb=not is_grey,
+        )
+
+    # Same as genhub.pipelines.pipeline_autoencoder.AutoencoderPipeline._sample
+    def _sample(self, image: PipelineImageInput, is_bounded: bool = True) -> torch.Tensor:
+        """Returns images as tensors (N, C, H, W), moved from [0, 1] to [-1, 1], in the network's dtype and device.
+
+        Args:
+            is_bounded: refuse pixels outside [0, 1].
+        """
+        if isinstance(image, Sized) and not len(image):
+            raise ValueError("`image` must hold at least one image, got none.")
+        images, config = self.image_processor.preprocess(image), self.network.config
+        size = config.get("sample_size") or tuple(images.shape[2:])  # a network without it takes any size
+        height, width = (size, size) if isinstance(size, int) else size
+        shape = (config.get("in_channels") or config["out_channels"], height, width)
+        if tuple(images.shape[1:]) != shape:
+            expected = ", ".join(map(str, shape))
+            raise ValueError(f"`image` must be (N, C, H, W) = (N, {expected}), got {tuple(images.shape)}.")
+        if not (images.is_floating_point() and images.isfinite().all()):
+            raise ValueError(f"`image` must be finite floats, got {images.dtype}.")
+        if is_bounded and not 0 <= images.min() <= images.max() <= 1:
+            raise ValueError(f"`image` must lie in [0, 1], got {images.min()} to {images.max()}.")
+        return (2 * images - 1).to(self._execution_device, self.network.dtype)

@@ -288,3 +288,14 @@ def test_a_wrong_mixture_is_refused(weights, message):
 def test_a_network_without_mixtures_refuses_them():
     with pytest.raises(ValueError, match="`class_labels` must be classes: PatchUNet2DModel takes no mixtures"):
         conditional()(class_labels=torch.eye(3)[:1])
+
+
+def test_a_guide_is_not_offloaded_to_files_since_they_have_the_names_of_those_of_the_network(tmp_path):
+    pipe = conditional(guide=tiny_model("PatchUNet2DModel", "conditional", seed=1), guidance_scale=2.0)
+    exact, leaves = sample(pipe, 0, class_labels=0), {"offload_type": "leaf_level"}
+
+    with pytest.raises(ValueError, match="`offload_to_disk_path` must be unset"):
+        pipe.enable_group_offload("cpu", **leaves, offload_to_disk_path=str(tmp_path))
+
+    pipe.enable_group_offload("cpu", **leaves)
+    assert torch.equal(sample(pipe, 0, class_labels=0), exact)

@@ -157,6 +157,21 @@ def test_a_step_keeps_shape_and_dtype_and_leaves_its_inputs_alone(name, variant,
 
 
 @every_scheduler
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_step_in_half_precision_is_one_of_float32_rounded(name, variant, dtype):
+    scheduler = tiny_scheduler(name, variant)
+    scheduler.set_timesteps(4)
+    inputs, t = (randn(1, dtype=dtype), randn(2, dtype=dtype)), scheduler.timesteps[1]
+
+    half, full = (
+        scheduler.step(prediction, t, sample, generator=torch.Generator().manual_seed(0)).prev_sample
+        for prediction, sample in (inputs, (inputs[0].float(), inputs[1].float()))
+    )
+
+    assert torch.equal(half, full.to(dtype))
+
+
+@every_scheduler
 def test_sampling_ends_in_finite_images_that_a_generator_repeats(name, variant):
     first, again = sampled(tiny_scheduler(name, variant)), sampled(tiny_scheduler(name, variant))
 

@@ -123,7 +123,7 @@ def test_snr_is_alpha_bar_over_its_complement():
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_an_unclipped_step_with_fixed_large_is_equation_17_8_in_every_dtype_even_at_T(dtype, t):
     scheduler = CosineDDPMScheduler(variance_type="fixed_large", clip_sample=False)
-    x_t, epsilon, z = (randn(seed, dtype=dtype) for seed in (1, 2, 3))
+    x_t, epsilon, z = randn(1, dtype=dtype), randn(2, dtype=dtype), randn(3)
 
     output = scheduler.step(epsilon, t - 1, x_t, generator=torch.Generator().manual_seed(3))
 

@@ -43,10 +43,10 @@ class NoiseLevelEmbedding(nn.Module):
         self.linear_1 = nn.Linear(32, channels)
         self.linear_2 = nn.Linear(channels, channels)
 
-    def forward(self, log_sigma: torch.Tensor) -> torch.Tensor:
+    def forward(self, log_sigma: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
         angles = log_sigma[:, None] * torch.logspace(-2, 4, 16, base=2, device=log_sigma.device)  # (B, 16)
         waves = torch.cat([angles.sin(), angles.cos()], dim=1)
-        return self.linear_2(F.silu(self.linear_1(waves.to(self.linear_1.weight.dtype))))
+        return self.linear_2(F.silu(self.linear_1(waves.to(dtype))))
 
 
 class LeanBlock(nn.Module):
@@ -91,6 +91,7 @@ class LeanUNet2DModel(ModelMixin, ConfigMixin):
     """
 
     _supports_gradient_checkpointing = False
+    _supports_group_offloading = False  # its hooks see blocks in the order of their list, and the way up goes back
     takes_class_mixtures = True
 
     @register_to_config
@@ -178,14 +179,14 @@ class LeanUNet2DModel(ModelMixin, ConfigMixin):
                 f"`num_class_embeds` is {self.config['num_class_embeds']}."
             )
         self.alphas_cumprod = self.alphas_cumprod.to(sample.device)
-        timesteps = torch.as_tensor(timestep, device=sample.device).expand(len(sample))
+        timesteps = torch.as_tensor(timestep, device=sample.device).expand(sample.shape[0])
         alpha_bar = self.alphas_cumprod[timesteps.long()][:, None, None, None]
         alpha, sigma = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
         mean, std = self.config["data_mean"], self.config["data_std"]
         deviation = (alpha_bar * std**2 + sigma**2).sqrt()  # D
 
         z = (sample - alpha * mean) / deviation
-        embedding = self.noise_level((sigma / alpha).log().flatten())
+        embedding = self.noise_level((sigma / alpha).log().flatten(), sample.dtype)
         if class_labels is not None:
             embedding = embedding + self._embed(class_labels)
         prediction = self._denoise(z.to(sample.dtype), F.silu(embedding))
@@ -197,8 +198,10 @@ class LeanUNet2DModel(ModelMixin, ConfigMixin):
     def _embed(self, class_labels: torch.Tensor) -> torch.Tensor:
         """Embeds classes (B,), or mixtures of them, (B, `num_class_embeds`) weights."""
         assert self.class_embedding is not None
-        is_mixture = class_labels.is_floating_point()
-        return class_labels @ self.class_embedding.weight if is_mixture else self.class_embedding(class_labels)
+        if not class_labels.is_floating_point():
+            return self.class_embedding(class_labels)
+        classes = torch.arange(class_labels.shape[1], device=class_labels.device)
+        return class_labels @ self.class_embedding(classes)
 
     def _denoise(self, z: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
         """Returns F(z) for z of variance 1, both (B, C, H, W)."""

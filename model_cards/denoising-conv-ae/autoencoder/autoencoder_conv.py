@@ -1,13 +1,12 @@
 """A convolutional autoencoder (Géron, *Hands-On Machine Learning*, 3rd ed., ch. 17, Convolutional Autoencoders).
 
-The encoder halves the image by max pooling after each convolution and ends in a convolution whose maps are averaged
-(Lin et al. 2013, arXiv 1312.4400, Sec. 3.2): the code. The decoder doubles by transposed convolutions, each map to the
-size that the encoder had there: from n to 2n + 1 is Keras's padding "valid". From n to 2n is its "same", of which the
-last row and column of 2n + 1 are cut off; PyTorch cuts off the first, which is the same in a mirror, and twice as fast
-as cutting. So the decoder works on mirrored maps and turns the image around at the end.
+The encoder halves the image by max pooling after each convolution; the code is the average of the last feature maps
+(Lin et al. 2013, arXiv 1312.4400, Sec. 3.2). The decoder doubles the size by transposed convolutions, to the sizes of
+the encoder: from n to 2n + 1 is Keras's padding "valid". From n to 2n is its "same", which removes the last row and
+column of 2n + 1; PyTorch removes the first, the mirror image, twice as fast as slicing would. The decoder therefore
+computes on mirrored feature maps, and flips the image at the end.
 
-Departure from the text: none but the mirror, which weights learn; they start as in Keras (Glorot & Bengio 2010, Eq.
-16, biases zero).
+Departures from the text: none; weights are initialised as in Keras (Glorot & Bengio 2010, Eq. 16, biases zero).
 """
 
 from dataclasses import dataclass
@@ -23,23 +22,23 @@ from torch import nn
 
 @dataclass
 class ConvAutoencoderOutput(BaseOutput):
-    """What an autoencoder makes of B images: `sample` (B, C, H, W), the reconstructions, and `latents` (B, L)."""
+    """Reconstructions `sample` (B, C, H, W) and codes `latents` (B, L)."""
 
     sample: torch.Tensor
-    latents: torch.Tensor | None = None  # a default, or accelerate could not rebuild it under mixed precision
+    latents: torch.Tensor | None = None  # accelerate needs the default under mixed precision
 
 
 class ConvAutoencoder(ModelMixin, ConfigMixin):
-    """Maps images (B, C, H, W) in [-1, 1] to codes (B, L) and back; within, pixels lie in [0, 1].
+    """Maps images (B, C, H, W) in [-1, 1] to codes (B, L) and back; the layers see pixels in [0, 1].
 
     Args:
         block_out_channels: channels of the encoder's convolutions, each followed by max pooling.
         latent_channels: L, channels of the encoder's last convolution.
-        decoder_channels: channels of the smallest map of the decoder and of its transposed convolutions; one for each
-            halving, the last of which gives the image.
+        decoder_channels: input channels of the decoder's transposed convolutions, one for each halving.
     """
 
     _supports_gradient_checkpointing = False
+    _group_offload_block_modules = ("from_code",)
 
     @register_to_config
     def __init__(
@@ -75,25 +74,26 @@ class ConvAutoencoder(ModelMixin, ConfigMixin):
         widths, sizes = (*decoder_channels, in_channels), self.sizes[::-1]
         self.decoder = nn.ModuleList()
         for depth in range(halvings):
-            is_even = tuple(int(size % 2 == 0) for size in sizes[depth + 1])
-            padding = {"padding": is_even, "output_padding": is_even}
-            self.decoder.append(nn.ConvTranspose2d(widths[depth], widths[depth + 1], 3, stride=2, **padding))
+            rows, columns = sizes[depth + 1]
+            even = (int(rows % 2 == 0), int(columns % 2 == 0))
+            before, after = widths[depth : depth + 2]
+            self.decoder.append(nn.ConvTranspose2d(before, after, 3, stride=2, padding=even, output_padding=even))
         for part in (*self.encoder, self.from_code, *self.decoder):
-            nn.init.xavier_uniform_(part.weight)
-            nn.init.zeros_(part.bias)
+            nn.init.xavier_uniform_(part.get_parameter("weight"))
+            nn.init.zeros_(part.get_parameter("bias"))
 
     @apply_forward_hook
     def encode(self, sample: torch.Tensor) -> torch.Tensor:
-        """Returns the codes (B, L) of `sample`."""
+        """Maps images (B, C, H, W) to codes (B, L)."""
         maps = (sample + 1) / 2
         for convolution in self.encoder[:-1]:
-            # (B, K, H, W) -> (B, K, H / 2, W / 2); the same as pooling after the ReLU, which has a quarter of the work
+            # (B, K, H, W) -> (B, K, H / 2, W / 2); the ReLU after pooling is a quarter of the work, with equal results
             maps = F.relu(F.max_pool2d(convolution(maps), 2))
         return F.relu(self.encoder[-1](maps)).mean((2, 3))  # (B, L, H / 8, W / 8) -> (B, L)
 
     @apply_forward_hook
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """Returns the images (B, C, H, W) of codes (B, L)."""
+        """Maps codes (B, L) to images (B, C, H, W)."""
         maps = self.from_code(latents).unflatten(1, (-1, *self.sizes[-1]))  # (B, K, H / 8, W / 8)
         for transposed in self.decoder[:-1]:
             maps = F.relu(transposed(maps))  # (B, K, H, W) -> (B, K, 2H or 2H + 1, 2W or 2W + 1)

@@ -1,15 +1,15 @@
 """The deep convolutional GAN (Radford et al. 2015, arXiv 1511.06434) as in Géron, *Hands-On Machine Learning*, 3rd
 ed., ch. 17, Deep Convolutional GANs, whose layers are the default.
 
-Of the 2n + 3 rows and columns of a transposed convolution of kernel 5 and stride 2, Keras's padding "same" cuts off
-one at the start and two at the end, PyTorch's with `output_padding` two and one, which is the same in a mirror; so it
-is with the padding of a strided convolution. Both networks work on mirrored maps and turn images around at their door.
+Of the 2n + 3 rows and columns of a transposed convolution of kernel 5 and stride 2, Keras's padding "same" removes
+one at the start and two at the end, PyTorch's with `output_padding` two and one: the mirror image. The same holds for
+the padding of a strided convolution. Both networks therefore compute on mirrored feature maps, and flip the images.
 
-Departures from the text: none but the mirror, which weights learn, and that the discriminator gives the logit of its
-sigmoid. They start as in Keras (Glorot & Bengio 2010, Eq. 16, biases zero). `num_class_embeds` is the text's
-conditional GAN (Mirza & Osindero 2014, arXiv 1411.1784): the class beside the latents and, as maps, beside the image.
-Ours: `has_projection` (Miyato & Koyama 2018, arXiv 1802.05637, Eq. 3) and minibatch discrimination (Salimans et al.
-2016, arXiv 1606.03498, Sec. 3.2).
+Departures from the text: the discriminator returns the logit of its sigmoid. Weights are initialised as in Keras
+(Glorot & Bengio 2010, Eq. 16, biases zero). `num_class_embeds` is the text's conditional GAN (Mirza & Osindero 2014,
+arXiv 1411.1784): the class is concatenated with the latents and, as maps, with the image. Ours: `has_projection`
+(Miyato & Koyama 2018, arXiv 1802.05637, Eq. 3) and minibatch discrimination (Salimans et al. 2016, arXiv 1606.03498,
+Sec. 3.2).
 """
 
 import math
@@ -25,8 +25,10 @@ from torch import nn
 
 @dataclass
 class DCGANGeneratorOutput(BaseOutput):
-    """Args:
-    sample: (B, C, H, W) in [-1, 1].
+    """Output of `DCGANGenerator`.
+
+    Args:
+        sample: (B, C, H, W) in [-1, 1].
     """
 
     sample: torch.Tensor
@@ -34,8 +36,10 @@ class DCGANGeneratorOutput(BaseOutput):
 
 @dataclass
 class DCGANDiscriminatorOutput(BaseOutput):
-    """Args:
-    logits: (B,), above 0 for images that look real.
+    """Output of `DCGANDiscriminator`.
+
+    Args:
+        logits: (B,), above 0 for images that look real.
     """
 
     logits: torch.Tensor
@@ -45,14 +49,14 @@ class DCGANGenerator(ModelMixin, ConfigMixin):
     """Maps latents (B, L) to images (B, C, H, W) in [-1, 1].
 
     Args:
-        block_out_channels: channels of the maps, from the smallest; each is twice as large as the one before, and the
-            image twice as large as the last.
+        block_out_channels: channels of the feature maps, from the smallest; each doubles the size of the one before,
+            and the image that of the last.
         latent_channels: L; latents are standard normal.
-        num_class_embeds: classes that can be asked for; None for an unconditional network.
+        num_class_embeds: number of classes; None for an unconditional network.
     """
 
     _supports_gradient_checkpointing = False
-    num_noise = 0  # the image is a function of latents and class alone
+    noise_size = 0  # the image depends on latents and class only
     has_normalized_latents = False
 
     @register_to_config
@@ -65,11 +69,10 @@ class DCGANGenerator(ModelMixin, ConfigMixin):
         num_class_embeds: int | None = None,
     ):
         super().__init__()
-        height, width = checked(sample_size, block_out_channels)
+        height, width = check_size(sample_size, block_out_channels)
         if latent_channels < 1:
             raise ValueError(f"`latent_channels` must be at least 1, got {latent_channels}.")
-        if num_class_embeds is not None and num_class_embeds < 1:
-            raise ValueError(f"`num_class_embeds` must be at least 1 or None, got {num_class_embeds}.")
+        check_classes(num_class_embeds)
         halvings = len(block_out_channels)
         self.smallest = (block_out_channels[0], height >> halvings, width >> halvings)
         self.from_latents = nn.Linear(latent_channels + (num_class_embeds or 0), math.prod(self.smallest))
@@ -79,15 +82,15 @@ class DCGANGenerator(ModelMixin, ConfigMixin):
             nn.ConvTranspose2d(before, after, 5, stride=2, padding=2, output_padding=1)
             for before, after in zip(widths, widths[1:], strict=False)
         )
-        start_as_keras(self.from_latents, *self.layers)
+        init_like_keras(self.from_latents, *self.layers)
 
     def forward(
         self, latents: torch.Tensor, class_labels: torch.Tensor | None = None, return_dict: bool = True
     ) -> DCGANGeneratorOutput | tuple:
-        """Returns the images of `latents`, of `class_labels` (B,) where the network is conditional."""
-        one_hot = one_hot_of(class_labels, self.config.num_class_embeds, latents.dtype)
-        if one_hot is not None:
-            latents = torch.cat([latents, one_hot], 1)  # (B, L + classes)
+        """Generates images from `latents`, of `class_labels` (B,) if the network is conditional."""
+        classes = one_hot(class_labels, self.config["num_class_embeds"], latents.dtype)
+        if classes is not None:
+            latents = torch.cat([latents, classes], 1)  # (B, L + K)
         sample = self.from_latents(latents).unflatten(1, self.smallest)  # (B, C0, h, w)
         for norm, layer in zip(self.norms, self.layers, strict=True):
             sample = layer(norm(sample))  # (B, C, 2 h, 2 w)
@@ -97,16 +100,16 @@ class DCGANGenerator(ModelMixin, ConfigMixin):
 
 
 class DCGANDiscriminator(ModelMixin, ConfigMixin):
-    """Maps images (B, C, H, W) in [-1, 1] to logits (B,): whether they are real, and of the class that is said.
+    """Maps images (B, C, H, W) in [-1, 1] to logits (B,): whether they are real, and of the class `class_labels`.
 
     Args:
-        block_out_channels: channels of the maps, each half as large as the one before; the image comes first.
-        dropout: share of the numbers of each map that are dropped in training.
-        num_class_embeds: classes that images can be of; None for an unconditional network.
-        has_projection: add the inner product of features and an embedding of the class, instead of maps of the class
-            beside the image.
-        num_minibatch_kernels: statistics that compare an image with the others of its batch; 0 for none.
-        minibatch_kernel_size: numbers of each that are compared.
+        block_out_channels: channels of the feature maps, each of half the size of the one before.
+        dropout: probability of dropping an activation in training.
+        num_class_embeds: number of classes; None for an unconditional network.
+        has_projection: whether the class enters by the inner product of its embedding and the features, instead of
+            maps beside the image.
+        num_minibatch_kernels: number of statistics that compare an image with the others of its batch; 0 for none.
+        minibatch_kernel_size: number of features that each of them compares.
     """
 
     _supports_gradient_checkpointing = False
@@ -124,11 +127,10 @@ class DCGANDiscriminator(ModelMixin, ConfigMixin):
         minibatch_kernel_size: int = 5,
     ):
         super().__init__()
-        height, width = checked(sample_size, block_out_channels)
+        height, width = check_size(sample_size, block_out_channels)
         if not 0 <= dropout < 1:
             raise ValueError(f"`dropout` must lie in [0, 1), got {dropout}.")
-        if num_class_embeds is not None and num_class_embeds < 1:
-            raise ValueError(f"`num_class_embeds` must be at least 1 or None, got {num_class_embeds}.")
+        check_classes(num_class_embeds)
         if has_projection and num_class_embeds is None:
             raise ValueError("`has_projection` must be false without `num_class_embeds`: there is nothing to project.")
         if num_minibatch_kernels < 0 or minibatch_kernel_size < 1:
@@ -142,16 +144,16 @@ class DCGANDiscriminator(ModelMixin, ConfigMixin):
             nn.Conv2d(before, after, 5, stride=2, padding=2) for before, after in zip(widths, widths[1:], strict=False)
         )
         sizes = [(height >> depth, width >> depth) for depth in range(1, len(widths))]
-        places = [channels * h * w for channels, (h, w) in zip(block_out_channels, sizes, strict=True)]
-        self.num_noise = sum(places) if dropout else 0  # one number for each that may be dropped
+        counts = [channels * h * w for channels, (h, w) in zip(block_out_channels, sizes, strict=True)]
+        self.noise_size = sum(counts) if dropout else 0  # one value per activation that may be dropped
         self.has_batch_statistics = num_minibatch_kernels > 0
-        self.similarity = None
+        self.similarity = self.class_embedding = None
         if num_minibatch_kernels:
-            self.similarity = MinibatchDiscrimination(places[-1], num_minibatch_kernels, minibatch_kernel_size)
-        self.to_logit = nn.Linear(places[-1] + num_minibatch_kernels, 1)
-        start_as_keras(*self.layers, self.to_logit)
-        self.class_embedding = nn.Embedding(num_class_embeds, block_out_channels[-1]) if has_projection else None
-        if has_projection:
+            self.similarity = MinibatchDiscrimination(counts[-1], num_minibatch_kernels, minibatch_kernel_size)
+        self.to_logit = nn.Linear(counts[-1] + num_minibatch_kernels, 1)
+        init_like_keras(*self.layers, self.to_logit)
+        if has_projection and num_class_embeds is not None:
+            self.class_embedding = nn.Embedding(num_class_embeds, block_out_channels[-1])
             nn.init.xavier_uniform_(self.class_embedding.weight)
 
     def forward(
@@ -161,17 +163,17 @@ class DCGANDiscriminator(ModelMixin, ConfigMixin):
         noise: torch.Tensor | None = None,
         return_dict: bool = True,
     ) -> DCGANDiscriminatorOutput | tuple:
-        """Judges `sample`.
+        """Computes the logits of `sample`.
 
         Args:
-            noise: (B, `num_noise`), uniform in [0, 1): what lies below the rate of dropout drops a number; None drops
-                none.
+            noise: (B, `noise_size`), uniform in [0, 1); a value below `dropout` drops an activation. None for no
+                dropout.
         """
-        one_hot = one_hot_of(class_labels, self.config.num_class_embeds, sample.dtype)
-        if one_hot is not None and self.class_embedding is None:
-            maps = one_hot[:, :, None, None].expand(-1, -1, *sample.shape[2:])
-            sample = torch.cat([sample, maps], 1)  # (B, C + classes, H, W)
-        sample, rate = sample.flip(2, 3), self.config.dropout
+        classes = one_hot(class_labels, self.config["num_class_embeds"], sample.dtype)
+        if classes is not None and self.class_embedding is None:
+            maps = classes[:, :, None, None].expand(-1, -1, *sample.shape[2:])
+            sample = torch.cat([sample, maps], 1)  # (B, C + K, H, W)
+        sample, rate = sample.flip(2, 3), self.config["dropout"]
         for layer in self.layers:
             sample = F.leaky_relu(layer(sample), 0.2)  # (B, C, H / 2, W / 2)
             if noise is not None:
@@ -187,7 +189,7 @@ class DCGANDiscriminator(ModelMixin, ConfigMixin):
 
 
 class MinibatchDiscrimination(nn.Module):
-    """Says of each image how near the others of its batch are: features (B, A) -> (B, K) (Salimans et al. 2016, Sec.
+    """Computes the similarity of each image to the others of its batch, (B, A) -> (B, K) (Salimans et al. 2016, Sec.
     3.2)."""
 
     def __init__(self, in_features: int, num_kernels: int, kernel_size: int):
@@ -198,11 +200,11 @@ class MinibatchDiscrimination(nn.Module):
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         rows = self.kernels(features).float().unflatten(1, self.shape)  # M, (B, K, D)
         distance = (rows[:, None] - rows[None]).abs().sum(3)  # (B, B, K)
-        return ((-distance).exp().sum(1) - 1).to(features.dtype)  # (B, K); 1 is each image's likeness to itself
+        return ((-distance).exp().sum(1) - 1).to(features.dtype)  # (B, K); 1 is the similarity to itself
 
 
-def checked(sample_size: int | tuple[int, int], block_out_channels: tuple[int, ...]) -> tuple[int, int]:
-    """Returns height and width of the images, which halve as often as there are blocks."""
+def check_size(sample_size: int | tuple[int, int], block_out_channels: tuple[int, ...]) -> tuple[int, int]:
+    """Returns the height and width of the images, which must be halved once per block."""
     height, width = (sample_size, sample_size) if isinstance(sample_size, int) else sample_size
     if not block_out_channels or min(block_out_channels) < 1:
         raise ValueError(f"`block_out_channels` must be at least 1, and one or more, got {block_out_channels}.")
@@ -212,16 +214,28 @@ def checked(sample_size: int | tuple[int, int], block_out_channels: tuple[int, .
     return height, width
 
 
-def start_as_keras(*layers: nn.Module):
-    """Draws weights as Keras does."""
+def check_classes(num_class_embeds: int | None):
+    """Raises ValueError for a number of classes below 1."""
+    if num_class_embeds is not None and num_class_embeds < 1:
+        raise ValueError(f"`num_class_embeds` must be at least 1 or None, got {num_class_embeds}.")
+
+
+def init_like_keras(*layers: nn.Module):
+    """Initialises weights as Keras does."""
     for layer in layers:
-        nn.init.xavier_uniform_(layer.weight)
-        nn.init.zeros_(layer.bias)
+        nn.init.xavier_uniform_(layer.get_parameter("weight"))
+        nn.init.zeros_(layer.get_parameter("bias"))
 
 
-def one_hot_of(class_labels: torch.Tensor | None, classes: int | None, dtype: torch.dtype) -> torch.Tensor | None:
-    """Returns labels as vectors (B, classes), None for an unconditional network."""
-    if (class_labels is None) != (classes is None):
-        must = "unset: the network is unconditional" if classes is None else "given: the network is conditional"
-        raise ValueError(f"`class_labels` must be {must}.")
-    return None if classes is None else F.one_hot(class_labels, classes).to(dtype)
+def one_hot(class_labels: torch.Tensor | None, num_classes: int | None, dtype: torch.dtype) -> torch.Tensor | None:
+    """Returns labels (B,) as vectors (B, num_classes), None for an unconditional network.
+
+    Raises:
+        ValueError: a conditional network got no labels, or an unconditional one did.
+    """
+    if (class_labels is None) != (num_classes is None):
+        rule = "unset: the network is unconditional" if num_classes is None else "given: the network is conditional"
+        raise ValueError(f"`class_labels` must be {rule}.")
+    if class_labels is None or num_classes is None:
+        return None
+    return F.one_hot(class_labels, num_classes).to(dtype)

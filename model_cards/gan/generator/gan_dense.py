@@ -1,9 +1,9 @@
 """The dense generative adversarial network (Goodfellow et al. 2014, arXiv 1406.2661) of Géron, *Hands-On Machine
 Learning*, 3rd ed., ch. 17, Generative Adversarial Networks, whose layers are the default.
 
-Both work on pixels in [0, 1]. Departures from the text: the discriminator gives the logit of its sigmoid. Layers with
-a ReLU start as He et al. 2015 (arXiv 1502.01852, Eq. 10), truncated at two deviations as in Keras; the last ones as
-Glorot & Bengio 2010, Eq. 16; biases at zero.
+Both compute on pixels in [0, 1]. Departure from the text: the discriminator returns the logit of its sigmoid. Layers
+with a ReLU are initialised by He et al. 2015 (arXiv 1502.01852, Eq. 10), truncated at two standard deviations as in
+Keras; the last ones by Glorot & Bengio 2010, Eq. 16; biases are zero.
 """
 
 import math
@@ -15,13 +15,15 @@ from diffusers.configuration_utils import register_to_config
 from diffusers.utils import BaseOutput
 from torch import nn
 
-TRUNCATED = 0.87962566103423978  # deviation of a standard normal variable that is kept within [-2, 2]
+TRUNCATED_STD = 0.87962566103423978  # of a standard normal variable truncated to [-2, 2]
 
 
 @dataclass
 class DenseGeneratorOutput(BaseOutput):
-    """Args:
-    sample: (B, C, H, W) in [-1, 1].
+    """Output of `DenseGenerator`.
+
+    Args:
+        sample: (B, C, H, W) in [-1, 1].
     """
 
     sample: torch.Tensor
@@ -29,8 +31,10 @@ class DenseGeneratorOutput(BaseOutput):
 
 @dataclass
 class DenseDiscriminatorOutput(BaseOutput):
-    """Args:
-    logits: (B,), above 0 for images that look real.
+    """Output of `DenseDiscriminator`.
+
+    Args:
+        logits: (B,), above 0 for images that look real.
     """
 
     logits: torch.Tensor
@@ -40,12 +44,12 @@ class DenseGenerator(ModelMixin, ConfigMixin):
     """Maps latents (B, L) to images (B, C, H, W) in [-1, 1].
 
     Args:
-        hidden_sizes: units of the layers between latents and pixels.
+        hidden_sizes: units of the hidden layers.
         latent_channels: L; latents are standard normal.
     """
 
     _supports_gradient_checkpointing = False
-    num_noise = 0  # the image is a function of the latents alone
+    noise_size = 0  # the image depends on the latents only
     has_normalized_latents = False
 
     @register_to_config
@@ -64,9 +68,9 @@ class DenseGenerator(ModelMixin, ConfigMixin):
         self.layers = dense(*sizes)
 
     def forward(self, latents: torch.Tensor, return_dict: bool = True) -> DenseGeneratorOutput | tuple:
-        """Returns the images of `latents`."""
+        """Generates images from `latents`."""
         pixels = torch.sigmoid(self.layers(latents))  # (B, L) -> (B, C H W)
-        size = self.config.sample_size
+        size = self.config["sample_size"]
         sample = (2 * pixels - 1).unflatten(1, (-1, *((size, size) if isinstance(size, int) else size)))
         return DenseGeneratorOutput(sample) if return_dict else (sample,)
 
@@ -75,11 +79,11 @@ class DenseDiscriminator(ModelMixin, ConfigMixin):
     """Maps images (B, C, H, W) in [-1, 1] to logits (B,): whether they are real.
 
     Args:
-        hidden_sizes: units of the layers between pixels and logit.
+        hidden_sizes: units of the hidden layers.
     """
 
     _supports_gradient_checkpointing = False
-    num_noise = 0
+    noise_size = 0
     has_batch_statistics = False
 
     @register_to_config
@@ -97,17 +101,17 @@ class DenseDiscriminator(ModelMixin, ConfigMixin):
         self.layers = dense(*sizes)
 
     def forward(self, sample: torch.Tensor, return_dict: bool = True) -> DenseDiscriminatorOutput | tuple:
-        """Judges `sample`."""
+        """Computes the logits of `sample`."""
         pixels = ((sample + 1) / 2).flatten(1)  # (B, C, H, W) -> (B, C H W)
         logits = self.layers(pixels).squeeze(1)
         return DenseDiscriminatorOutput(logits) if return_dict else (logits,)
 
 
 def dense(*sizes: int) -> nn.Sequential:
-    """Returns linear layers of `sizes` with a ReLU between two of them."""
+    """Returns linear layers of `sizes` with ReLUs in between."""
     *hidden, last = (nn.Linear(*pair) for pair in zip(sizes, sizes[1:], strict=False))
     for layer in hidden:
-        std = math.sqrt(2 / layer.in_features) / TRUNCATED
+        std = math.sqrt(2 / layer.in_features) / TRUNCATED_STD
         nn.init.trunc_normal_(layer.weight, std=std, a=-2 * std, b=2 * std)
     nn.init.xavier_uniform_(last.weight)
     for layer in (*hidden, last):

@@ -1,13 +1,15 @@
-"""Small classifiers of images: the feature space of evaluation, and the networks of pretraining.
+"""Small image classifiers: the feature space of evaluation, and the networks that pretraining starts.
 
-`ImageClassifier`: five times convolution, batch normalisation (Ioffe & Szegedy 2015, arXiv 1502.03167), ReLU, with
-global average pooling (Lin et al. 2013, arXiv 1312.4400, Sec. 3.2) before a linear layer. `DenseClassifier`: dense
-layers under a linear one. Their lower layers bear the names that they have in `FeatureAutoencoder` and in
-`DenseAutoencoder`, and so can start from these (Géron, *Hands-On Machine Learning*, 3rd ed., ch. 17, Unsupervised
-Pretraining Using Stacked Autoencoders).
+`ImageClassifier`: five times convolution, batch normalisation (Ioffe & Szegedy 2015, arXiv 1502.03167), ReLU; then
+global average pooling (Lin et al. 2013, arXiv 1312.4400, Sec. 3.2) and a linear layer. `DenseClassifier`: dense
+layers. All but the last layer have the names of those in `FeatureAutoencoder` and `DenseAutoencoder`, and so can be
+initialised from them (Géron, *Hands-On Machine Learning*, 3rd ed., ch. 17, Unsupervised Pretraining Using Stacked
+Autoencoders).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
@@ -18,25 +20,24 @@ from torch import nn
 
 @dataclass
 class ImageClassifierOutput(BaseOutput):
-    """What a classifier says of B images.
+    """Output of `ImageClassifier` and `DenseClassifier`.
 
     Args:
         logits: (B, `num_classes`).
-        features: (B, K), what the last linear layer sees: K is the last of `block_out_channels` or `hidden_sizes`.
+        features: (B, K), input of the last layer; K is the last of `block_out_channels` or `hidden_sizes`.
     """
 
     logits: torch.Tensor
-    features: torch.Tensor | None = None  # a default, or accelerate could not rebuild it under mixed precision
+    features: torch.Tensor | None = None  # accelerate needs the default under mixed precision
 
 
 class ImageClassifier(ModelMixin, ConfigMixin):
-    """Maps images (B, C, H, W) in [-1, 1] to features and to the logits of their classes.
+    """Maps images (B, C, H, W) in [-1, 1] to features and class logits.
 
     Args:
-        block_out_channels: channels of each convolution of 3 x 3.
-        strides: stride of each convolution.
-        mean: of the pixels in [0, 1], which is subtracted; Fashion MNIST's by default.
-        std: of the pixels in [0, 1], by which is divided; Fashion MNIST's by default.
+        block_out_channels: channels of the 3 x 3 convolutions.
+        strides: their strides.
+        mean, std: of pixels in [0, 1], by which the images are normalised; Fashion MNIST's by default.
     """
 
     _supports_gradient_checkpointing = False
@@ -68,15 +69,15 @@ class ImageClassifier(ModelMixin, ConfigMixin):
         self.head = nn.Linear(widths[-1], num_classes)
 
     def forward(self, sample: torch.Tensor, return_dict: bool = True) -> ImageClassifierOutput | tuple:
-        """Returns the logits of `sample`, and the features that they are a linear function of."""
-        sample = ((sample + 1) / 2 - self.config.mean) / self.config.std
+        """Computes the logits of `sample` and the features before the last layer."""
+        sample = ((sample + 1) / 2 - self.config["mean"]) / self.config["std"]
         features = self.body(sample).mean((2, 3))  # (B, C, H, W) -> (B, K, H / 4, W / 4) -> (B, K)
         logits = self.head(features)
         return ImageClassifierOutput(logits, features) if return_dict else (logits, features)
 
 
 def convolution(in_channels: int, out_channels: int, stride: int) -> nn.Sequential:
-    """Returns convolution, normalisation, ReLU."""
+    """Returns a 3 x 3 convolution with batch normalisation and ReLU."""
     return nn.Sequential(
         nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False),
         nn.BatchNorm2d(out_channels),
@@ -85,14 +86,14 @@ def convolution(in_channels: int, out_channels: int, stride: int) -> nn.Sequenti
 
 
 class DenseClassifier(ModelMixin, ConfigMixin):
-    """Maps images (B, C, H, W) in [-1, 1] to features and to the logits of their classes; within, pixels lie in
-    [0, 1].
+    """Maps images (B, C, H, W) in [-1, 1] to features and class logits; the layers see pixels in [0, 1].
 
     Args:
-        hidden_sizes: units of the layers between image and head, each followed by ReLU.
+        hidden_sizes: units of the hidden layers, each followed by a ReLU.
     """
 
     _supports_gradient_checkpointing = False
+    _supports_group_offloading = False  # its hooks see calls, and a layer is not called
 
     @register_to_config
     def __init__(
@@ -111,20 +112,18 @@ class DenseClassifier(ModelMixin, ConfigMixin):
             raise ValueError(
                 f"`sample_size` and `hidden_sizes` must be at least 1, and one layer or more, got {sizes}."
             )
-        self.layers = nn.ModuleList(
+        layers = nn.ModuleList(
             nn.ModuleDict({"encoder": nn.Linear(before, after)})
             for before, after in zip(sizes, sizes[1:], strict=False)
         )
+        self.layers = cast("Sequence[nn.ModuleDict]", layers)
         self.head = nn.Linear(sizes[-1], num_classes)
-        for part in (
-            *(layer["encoder"] for layer in self.layers),
-            self.head,
-        ):  # as Keras (Glorot & Bengio 2010, Eq. 16)
-            nn.init.xavier_uniform_(part.weight)
-            nn.init.zeros_(part.bias)
+        for layer in (*(layer["encoder"] for layer in self.layers), self.head):  # as in Keras (Glorot & Bengio 2010)
+            nn.init.xavier_uniform_(layer.get_parameter("weight"))
+            nn.init.zeros_(layer.get_parameter("bias"))
 
     def forward(self, sample: torch.Tensor, return_dict: bool = True) -> ImageClassifierOutput | tuple:
-        """Returns the logits of `sample`, and the features that they are a linear function of."""
+        """Computes the logits of `sample` and the features before the last layer."""
         features = ((sample + 1) / 2).flatten(1)  # (B, C, H, W) -> (B, C H W)
         for layer in self.layers:
             features = layer["encoder"](features).relu()

@@ -1,10 +1,11 @@
 """A convolutional autoencoder for pretraining: its encoder is the body of `ImageClassifier`.
 
-The body has the same layers and names (`body.0.0.weight`, ...): convolution, batch normalisation (Ioffe & Szegedy
-2015, arXiv 1502.03167), ReLU, five times. The code is a few numbers for each place of the map that the body gives, by
-a convolution of 1 x 1; the decoder, two convolutions, turns those around a place into the square of pixels that the
-place stands for (Shi et al. 2016, arXiv 1609.05158, Eq. 4). So little a decoder leaves the understanding to the body.
-To copy would be easy; the task is to fill in lost patches (Vincent et al. 2008; He et al. 2021, arXiv 2111.06377).
+The body has the same layers and names (`body.0.0.weight`, ...): five times convolution, batch normalisation (Ioffe &
+Szegedy 2015, arXiv 1502.03167), ReLU. A 1 x 1 convolution reduces its feature maps to the code, a few channels per
+position. The decoder, two convolutions, maps the neighbourhood of a position to the patch of pixels at that position
+(Shi et al. 2016, arXiv 1609.05158, Eq. 4); it is small, so that the body has to learn the representation.
+Reconstruction alone would be easy; the task is to fill in masked patches (Vincent et al. 2008; He et al. 2021, arXiv
+2111.06377).
 """
 
 import math
@@ -20,25 +21,25 @@ from torch import nn
 
 @dataclass
 class FeatureAutoencoderOutput(BaseOutput):
-    """What an autoencoder makes of B images: `sample` (B, C, H, W), the reconstructions, and `latents` (B, L)."""
+    """Reconstructions `sample` (B, C, H, W) and codes `latents` (B, L)."""
 
     sample: torch.Tensor
-    latents: torch.Tensor | None = None  # a default, or accelerate could not rebuild it under mixed precision
+    latents: torch.Tensor | None = None  # accelerate needs the default under mixed precision
 
 
 class FeatureAutoencoder(ModelMixin, ConfigMixin):
     """Maps images (B, C, H, W) in [-1, 1] to codes (B, L) and back.
 
     Args:
-        block_out_channels: channels of each convolution of 3 x 3 of the body.
-        strides: stride of each.
-        latent_channels: L, numbers of the code, over all places: by default 8 for each of 7 x 7.
+        block_out_channels: channels of the body's 3 x 3 convolutions.
+        strides: their strides.
+        latent_channels: L, length of the code over all positions: by default 8 for each of 7 x 7.
         decoder_channels: channels between the convolutions of the decoder.
-        mean: of the pixels in [0, 1], which is subtracted; Fashion MNIST's by default.
-        std: of the pixels in [0, 1], by which is divided; Fashion MNIST's by default.
+        mean, std: of pixels in [0, 1], by which the images are normalised; Fashion MNIST's by default.
     """
 
     _supports_gradient_checkpointing = False
+    _group_offload_block_modules = ("to_code",)
 
     @register_to_config
     def __init__(
@@ -60,15 +61,12 @@ class FeatureAutoencoder(ModelMixin, ConfigMixin):
             )
         if std <= 0:
             raise ValueError(f"`std` must be above 0, got {std}.")
-        height, width = (sample_size, sample_size) if isinstance(sample_size, int) else sample_size
         stride = math.prod(strides)
-        if height % stride or width % stride:
-            raise ValueError(f"`sample_size` must be divisible by {stride}, the strides' product, got {sample_size}.")
-        self.places = (height // stride, width // stride)
-        channels, rest = divmod(latent_channels, math.prod(self.places))
+        self.map_size = map_size(sample_size, stride)
+        channels, rest = divmod(latent_channels, math.prod(self.map_size))
         if rest or channels < 1:
             raise ValueError(
-                f"`latent_channels` must be a multiple of the {math.prod(self.places)} places of the map, got "
+                f"`latent_channels` must be a multiple of the {math.prod(self.map_size)} positions of the map, got "
                 f"{latent_channels}."
             )
 
@@ -86,15 +84,15 @@ class FeatureAutoencoder(ModelMixin, ConfigMixin):
 
     @apply_forward_hook
     def encode(self, sample: torch.Tensor) -> torch.Tensor:
-        """Returns the codes (B, L) of `sample`."""
-        sample = ((sample + 1) / 2 - self.config.mean) / self.config.std
+        """Maps images (B, C, H, W) to codes (B, L)."""
+        sample = ((sample + 1) / 2 - self.config["mean"]) / self.config["std"]
         maps = self.body(sample)  # (B, C, H, W) -> (B, K, H / 4, W / 4)
         return self.to_code(maps).flatten(1)  # (B, L)
 
     @apply_forward_hook
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """Returns the images (B, C, H, W) of codes (B, L)."""
-        return self.decoder(latents.unflatten(1, (-1, *self.places)))
+        """Maps codes (B, L) to images (B, C, H, W)."""
+        return self.decoder(latents.unflatten(1, (-1, *self.map_size)))
 
     def forward(self, sample: torch.Tensor, return_dict: bool = True) -> FeatureAutoencoderOutput | tuple:
         """Reconstructs `sample`."""
@@ -103,9 +101,17 @@ class FeatureAutoencoder(ModelMixin, ConfigMixin):
         return FeatureAutoencoderOutput(sample, latents) if return_dict else (sample, latents)
 
 
+def map_size(sample_size: int | tuple[int, int], stride: int) -> tuple[int, int]:
+    """Returns the size of the feature map of the body, whose strides multiply to `stride`."""
+    height, width = (sample_size, sample_size) if isinstance(sample_size, int) else sample_size
+    if height % stride or width % stride:
+        raise ValueError(f"`sample_size` must be divisible by {stride}, the strides' product, got {sample_size}.")
+    return height // stride, width // stride
+
+
 # Same as genhub.models.classifier.convolution
 def convolution(in_channels: int, out_channels: int, stride: int) -> nn.Sequential:
-    """Returns convolution, normalisation, ReLU."""
+    """Returns a 3 x 3 convolution with batch normalisation and ReLU."""
     return nn.Sequential(
         nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False),
         nn.BatchNorm2d(out_channels),

@@ -1,17 +1,19 @@
 """Progressive growing of GANs (Karras et al. 2017, arXiv 1710.10196; Géron, *Hands-On Machine Learning*, 3rd ed., ch.
 17, Progressive Growing of GANs), at the size of small images: 4 x 4 -> 8 x 8 -> 16 x 16 -> 32 x 32.
 
-Images stand at both doors in full size whatever the level, as in the authors' code: the generator's are enlarged and
-their margin is cut off, the discriminator's get it back by repeating the edge and are averaged down, which takes the
-first step back exactly while a level's pixels are larger than the margin. Where the book has slips, this is the paper:
-normal weights are *multiplied* by He's constant (Sec. 4.1), and the deviation over the minibatch is taken for each
-channel and place before it is averaged (Sec. 3).
+Both networks see full-size images at every level, as in the authors' code. The generator upsamples its images and
+crops their margin; the discriminator restores the margin by repeating the edge, and downsamples, which undoes the
+former exactly while a level's pixels are larger than the margin. Where the book has slips, we follow the paper: normal
+weights are *multiplied* by He's constant (Sec. 4.1), and the standard deviation over the minibatch is computed per
+channel and pixel before it is averaged (Sec. 3).
 
 Departures from the paper: fewer channels and levels; the margin, for sizes that are not 4 times a power of two.
 """
 
 import math
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -23,8 +25,10 @@ from torch import nn
 
 @dataclass
 class ProgressiveGeneratorOutput(BaseOutput):
-    """Args:
-    sample: (B, C, H, W); linear, so that it may leave [-1, 1] a little.
+    """Output of `ProgressiveGenerator`.
+
+    Args:
+        sample: (B, C, H, W) in [-1, 1] or slightly beyond, since the last layer is linear.
     """
 
     sample: torch.Tensor
@@ -32,8 +36,10 @@ class ProgressiveGeneratorOutput(BaseOutput):
 
 @dataclass
 class ProgressiveDiscriminatorOutput(BaseOutput):
-    """Args:
-    logits: (B,), above 0 for images that look real.
+    """Output of `ProgressiveDiscriminator`.
+
+    Args:
+        logits: (B,), above 0 for images that look real.
     """
 
     logits: torch.Tensor
@@ -43,14 +49,15 @@ class ProgressiveGenerator(ModelMixin, ConfigMixin):
     """Maps latents (B, L), normalised to length sqrt(L), to images (B, C, H, W) in [-1, 1].
 
     Args:
-        block_out_channels: channels of each level's maps, from the smallest, `base_size` pixels wide.
+        block_out_channels: channels of each level, from the smallest, `base_size` pixels wide.
         latent_channels: L.
-        level: the level that images come from, from 0; None for the last one. `grow` sets it.
+        level: level of the images, from 0; None for the last one. `grow` changes it.
     """
 
     _supports_gradient_checkpointing = False
-    not_averaged = ("alpha",)  # of the buffers: a moving average takes these as they are
-    num_noise = 0  # the image is a function of the latents alone
+    _supports_group_offloading = False  # its hooks see calls, and a block is not called
+    not_averaged = ("alpha",)  # buffers that a moving average copies
+    noise_size = 0  # the image depends on the latents only
     has_normalized_latents = True
 
     @register_to_config
@@ -64,59 +71,60 @@ class ProgressiveGenerator(ModelMixin, ConfigMixin):
         level: int | None = None,
     ):
         super().__init__()
-        self.margin = margin_of(sample_size, block_out_channels, base_size)
+        self.margin = compute_margin(sample_size, block_out_channels, base_size)
         if latent_channels < 1:
             raise ValueError(f"`latent_channels` must be at least 1, got {latent_channels}.")
         first, pairs = block_out_channels[0], zip(block_out_channels, block_out_channels[1:], strict=False)
         self.from_latents = EqualizedLinear(latent_channels, first * base_size**2)
-        self.blocks = nn.ModuleList(
+        blocks = nn.ModuleList(
             [
                 nn.ModuleList([EqualizedConv2d(first, first, 3)]),
                 *(nn.ModuleList([EqualizedConv2d(a, b, 3), EqualizedConv2d(b, b, 3)]) for a, b in pairs),
             ]
         )
+        self.blocks = cast("Sequence[nn.ModuleList]", blocks)
         self.to_image = nn.ModuleList(EqualizedConv2d(c, out_channels, 1, gain=1.0) for c in block_out_channels)
-        self.register_buffer("alpha", torch.ones(()))  # the newest level's share in the image
+        self.register_buffer("alpha", torch.ones(()))  # weight of the newest level in the image
         self.grow(len(block_out_channels) - 1 if level is None else level)
 
     def grow(self, level: int):
-        """Makes `level` the one that images come from.
+        """Sets the level of the images.
 
         Raises:
             ValueError: the network has no such level.
         """
-        self.level = level_of(level, self.blocks)
+        self.level = check_level(level, self.blocks)
         self.register_to_config(level=level)
 
     @property
-    def parts_in_use(self) -> tuple[str, ...]:
-        """The parts that images depend on, while the newest level fades in."""
+    def trainable_submodules(self) -> tuple[str, ...]:
+        """The parts that this level uses while it fades in."""
         blocks = [f"blocks.{depth}" for depth in range(self.level + 1)]
-        shown = [f"to_image.{depth}" for depth in range(max(self.level - 1, 0), self.level + 1)]
-        return ("from_latents", *blocks, *shown)
+        outputs = [f"to_image.{depth}" for depth in range(max(self.level - 1, 0), self.level + 1)]
+        return ("from_latents", *blocks, *outputs)
 
     def forward(
         self, latents: torch.Tensor, alpha: torch.Tensor | None = None, return_dict: bool = True
     ) -> ProgressiveGeneratorOutput | tuple:
-        """Returns the images of `latents`.
+        """Generates images from `latents`.
 
         Args:
-            alpha: share of the newest level, in [0, 1], the rest being the level before, enlarged (Sec. 3, Fig. 2);
-                the last one that was trained with if None.
+            alpha: weight (B,) or (1,) in [0, 1] of the newest level against the one below (Sec. 3, Fig. 2); None for
+                that of the last training step.
         """
-        alpha = faded(self, alpha)
-        size = self.config.base_size
+        alpha = resolve_alpha(self, alpha)
+        size = self.config["base_size"]
         sample = self.from_latents(pixel_norm(latents)).unflatten(1, (-1, size, size))  # (B, C0, 4, 4)
         sample = pixel_norm(F.leaky_relu(sample, 0.2))
         for depth in range(self.level + 1):
             before = sample
-            sample = sample if depth == 0 else enlarged(sample, 2)
+            sample = sample if depth == 0 else upsample(sample, 2)
             for layer in self.blocks[depth]:
                 sample = pixel_norm(F.leaky_relu(layer(sample), 0.2))
         image = self.to_image[self.level](sample)
         if self.level:
-            image = torch.lerp(enlarged(self.to_image[self.level - 1](before), 2), image, alpha.to(image.dtype))
-        image = enlarged(image, 2 ** (len(self.blocks) - 1 - self.level))
+            image = torch.lerp(upsample(self.to_image[self.level - 1](before), 2), image, alpha.to(image.dtype))
+        image = upsample(image, 2 ** (len(self.blocks) - 1 - self.level))
         top, left = self.margin
         image = image[:, :, top : image.shape[2] - top, left : image.shape[3] - left]
         return ProgressiveGeneratorOutput(image) if return_dict else (image,)
@@ -126,13 +134,14 @@ class ProgressiveDiscriminator(ModelMixin, ConfigMixin):
     """Maps images (B, C, H, W) in [-1, 1] to logits (B,): whether they are real.
 
     Args:
-        block_out_channels: channels of each level's maps, from the smallest, `base_size` pixels wide.
-        level: the level that images are looked at, from 0; None for the last one. `grow` sets it.
+        block_out_channels: channels of each level, from the smallest, `base_size` pixels wide.
+        level: level of the images, from 0; None for the last one. `grow` changes it.
     """
 
     _supports_gradient_checkpointing = False
+    _supports_group_offloading = False  # its hooks see calls, and a block is not called
     not_averaged = ("alpha",)
-    num_noise = 0
+    noise_size = 0
     has_batch_statistics = True
 
     @register_to_config
@@ -145,114 +154,119 @@ class ProgressiveDiscriminator(ModelMixin, ConfigMixin):
         level: int | None = None,
     ):
         super().__init__()
-        self.margin = margin_of(sample_size, block_out_channels, base_size)
+        self.margin = compute_margin(sample_size, block_out_channels, base_size)
         first, pairs = block_out_channels[0], zip(block_out_channels, block_out_channels[1:], strict=False)
         self.from_image = nn.ModuleList(EqualizedConv2d(in_channels, c, 1) for c in block_out_channels)
-        self.blocks = nn.ModuleList(
+        blocks = nn.ModuleList(
             [
                 nn.ModuleList([EqualizedConv2d(first + 1, first, 3)]),
                 *(nn.ModuleList([EqualizedConv2d(b, b, 3), EqualizedConv2d(b, a, 3)]) for a, b in pairs),
             ]
         )
+        self.blocks = cast("Sequence[nn.ModuleList]", blocks)
         self.to_features = EqualizedLinear(first * base_size**2, first)
         self.to_logit = EqualizedLinear(first, 1, gain=1.0)
-        self.register_buffer("alpha", torch.ones(()))  # the newest level's share in what is seen
+        self.register_buffer("alpha", torch.ones(()))  # weight of the newest level
         self.grow(len(block_out_channels) - 1 if level is None else level)
 
     def grow(self, level: int):
-        """Makes `level` the one that images are looked at.
+        """Sets the level of the images.
 
         Raises:
             ValueError: the network has no such level.
         """
-        self.level = level_of(level, self.blocks)
+        self.level = check_level(level, self.blocks)
         self.register_to_config(level=level)
 
     @property
-    def parts_in_use(self) -> tuple[str, ...]:
-        """The parts that logits depend on, while the newest level fades in."""
+    def trainable_submodules(self) -> tuple[str, ...]:
+        """The parts that this level uses while it fades in."""
         blocks = [f"blocks.{depth}" for depth in range(self.level + 1)]
-        seen = [f"from_image.{depth}" for depth in range(max(self.level - 1, 0), self.level + 1)]
-        return (*seen, *blocks, "to_features", "to_logit")
+        inputs = [f"from_image.{depth}" for depth in range(max(self.level - 1, 0), self.level + 1)]
+        return (*inputs, *blocks, "to_features", "to_logit")
 
     def forward(
         self, sample: torch.Tensor, alpha: torch.Tensor | None = None, return_dict: bool = True
     ) -> ProgressiveDiscriminatorOutput | tuple:
-        """Judges `sample`.
+        """Computes the logits of `sample`.
 
         Args:
-            alpha: share of the newest level, in [0, 1]; the last one that was trained with if None.
+            alpha: weight (B,) or (1,) in [0, 1] of the newest level; None for that of the last training step.
         """
-        alpha = faded(self, alpha)
+        alpha = resolve_alpha(self, alpha)
         top, left = self.margin
         image = F.pad(sample, (left, left, top, top), mode="replicate")
-        image = averaged(image, 2 ** (len(self.blocks) - 1 - self.level))  # (B, C, 4 2^level, 4 2^level)
+        image = downsample(image, 2 ** (len(self.blocks) - 1 - self.level))  # (B, C, 4 2^level, 4 2^level)
         sample = F.leaky_relu(self.from_image[self.level](image), 0.2)
         for depth in range(self.level, 0, -1):
             for layer in self.blocks[depth]:
                 sample = F.leaky_relu(layer(sample), 0.2)
-            sample = averaged(sample, 2)
+            sample = downsample(sample, 2)
             if depth == self.level:
-                before = F.leaky_relu(self.from_image[depth - 1](averaged(image, 2)), 0.2)
+                before = F.leaky_relu(self.from_image[depth - 1](downsample(image, 2)), 0.2)
                 sample = torch.lerp(before, sample, alpha.to(sample.dtype))
-        sample = with_minibatch_deviation(sample)
+        sample = append_minibatch_deviation(sample)
         sample = F.leaky_relu(self.blocks[0][0](sample), 0.2)
         features = F.leaky_relu(self.to_features(sample.flatten(1)), 0.2)
         logits = self.to_logit(features).squeeze(1)
         return ProgressiveDiscriminatorOutput(logits) if return_dict else (logits,)
 
 
-class EqualizedConv2d(nn.Module):
-    """A convolution that keeps the size; weights are drawn from N(0, 1) and scaled at run time (Sec. 4.1)."""
+class EqualizedConv2d(nn.Conv2d):
+    """A convolution with padding whose weights are drawn from N(0, 1) and scaled at run time (Sec. 4.1)."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, gain: float = math.sqrt(2)):
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel_size, kernel_size))
-        self.bias = nn.Parameter(torch.zeros(out_channels))
+        super().__init__(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
         self.scale = gain / math.sqrt(in_channels * kernel_size**2)
 
+    def reset_parameters(self):
+        nn.init.normal_(self.weight)
+        nn.init.zeros_(self.get_parameter("bias"))
+
     def forward(self, sample: torch.Tensor) -> torch.Tensor:
-        return F.conv2d(sample, self.weight * self.scale, self.bias, padding=self.weight.shape[2] // 2)
+        return F.conv2d(sample, self.weight * self.scale, self.bias, padding=self.padding)
 
 
-class EqualizedLinear(nn.Module):
+class EqualizedLinear(nn.Linear):
     """A linear layer whose weights are drawn from N(0, 1) and scaled at run time (Sec. 4.1)."""
 
     def __init__(self, in_features: int, out_features: int, gain: float = math.sqrt(2)):
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(out_features, in_features))
-        self.bias = nn.Parameter(torch.zeros(out_features))
+        super().__init__(in_features, out_features)
         self.scale = gain / math.sqrt(in_features)
+
+    def reset_parameters(self):
+        nn.init.normal_(self.weight)
+        nn.init.zeros_(self.bias)
 
     def forward(self, sample: torch.Tensor) -> torch.Tensor:
         return F.linear(sample, self.weight * self.scale, self.bias)
 
 
 def pixel_norm(sample: torch.Tensor) -> torch.Tensor:
-    """Scales the vector of channels (B, C, ...) at each place to length sqrt(C) (Sec. 4.2)."""
+    """Scales the vector of channels (B, C, ...) of each pixel to length sqrt(C) (Sec. 4.2)."""
     return sample * (sample.square().mean(1, keepdim=True) + 1e-8).rsqrt()
 
 
-def with_minibatch_deviation(sample: torch.Tensor) -> torch.Tensor:
-    """Adds one map to (B, C, H, W): how much images of the batch differ, on average over channels and places (Sec.
+def append_minibatch_deviation(sample: torch.Tensor) -> torch.Tensor:
+    """Appends to maps (B, C, H, W) the standard deviation over the batch, averaged over channels and pixels (Sec.
     3)."""
     variance = sample.float().var(0, correction=0)  # (C, H, W)
     deviation = (variance + 1e-8).sqrt().mean().to(sample.dtype)
-    return torch.cat([sample, deviation.expand(len(sample), 1, *sample.shape[2:])], 1)
+    return torch.cat([sample, deviation.expand(sample.shape[0], 1, *sample.shape[2:])], 1)
 
 
-def enlarged(sample: torch.Tensor, factor: int) -> torch.Tensor:
+def upsample(sample: torch.Tensor, factor: int) -> torch.Tensor:
     """Repeats each pixel `factor` times in both directions."""
     return sample if factor == 1 else F.interpolate(sample, scale_factor=float(factor), mode="nearest")
 
 
-def averaged(sample: torch.Tensor, factor: int) -> torch.Tensor:
-    """Replaces squares of `factor` times `factor` pixels by their means."""
+def downsample(sample: torch.Tensor, factor: int) -> torch.Tensor:
+    """Averages squares of `factor` times `factor` pixels."""
     return sample if factor == 1 else F.avg_pool2d(sample, factor)
 
 
-def faded(module: nn.Module, alpha: torch.Tensor | None) -> torch.Tensor:
-    """Returns alpha, (B or 1, 1, 1, 1), and keeps in training what it was."""
+def resolve_alpha(module: ModelMixin, alpha: torch.Tensor | None) -> torch.Tensor:
+    """Returns alpha, or the stored one for None, as (B or 1, 1, 1, 1); training stores its mean."""
     if alpha is None:
         return module.alpha.view(1, 1, 1, 1)
     if module.training:
@@ -261,11 +275,13 @@ def faded(module: nn.Module, alpha: torch.Tensor | None) -> torch.Tensor:
     return alpha.view(-1, 1, 1, 1)
 
 
-def margin_of(sample_size: int | tuple[int, int], block_out_channels: tuple[int, ...], base_size: int) -> list[int]:
-    """Returns how many rows and columns of the grown image are cut off at each side.
+def compute_margin(
+    sample_size: int | tuple[int, int], block_out_channels: tuple[int, ...], base_size: int
+) -> list[int]:
+    """Returns the number of rows and columns of the full-size image that are cropped at each side.
 
     Raises:
-        ValueError: growth cannot reach that size.
+        ValueError: the levels do not grow to that size.
     """
     if not block_out_channels or min(*block_out_channels, base_size) < 1:
         raise ValueError(
@@ -281,8 +297,8 @@ def margin_of(sample_size: int | tuple[int, int], block_out_channels: tuple[int,
     return [(grown - size) // 2 for size in sizes]
 
 
-def level_of(level: int, blocks: nn.ModuleList) -> int:
-    """Returns `level`, or refuses one that the network does not have."""
+def check_level(level: int, blocks: Sized) -> int:
+    """Returns `level` if the network has it."""
     if not 0 <= level < len(blocks):
         raise ValueError(f"`level` must lie in 0..{len(blocks) - 1}, got {level}.")
     return level

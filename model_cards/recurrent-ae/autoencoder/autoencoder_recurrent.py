@@ -1,11 +1,12 @@
 """A recurrent autoencoder (Géron, *Hands-On Machine Learning*, 3rd ed., ch. 17, Recurrent Autoencoders): an image is a
 sequence of rows, and its code the last state of an LSTM (Hochreiter & Schmidhuber 1997).
 
-Departure from the notebook: PyTorch's LSTM has two bias vectors where Keras has one. The second starts at zero;
-weights start as in Keras (Glorot & Bengio 2010, Eq. 16; recurrent matrices orthogonal; bias of the forget gate 1).
+Departure from the notebook: PyTorch's LSTM has two bias vectors where Keras has one; the second starts at zero.
+Weights are initialised as in Keras (Glorot & Bengio 2010, Eq. 16; recurrent matrices orthogonal; forget gate bias 1).
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
@@ -17,21 +18,22 @@ from torch import nn
 
 @dataclass
 class RecurrentAutoencoderOutput(BaseOutput):
-    """What an autoencoder makes of B images: `sample` (B, C, H, W), the reconstructions, and `latents` (B, L)."""
+    """Reconstructions `sample` (B, C, H, W) and codes `latents` (B, L)."""
 
     sample: torch.Tensor
-    latents: torch.Tensor | None = None  # a default, or accelerate could not rebuild it under mixed precision
+    latents: torch.Tensor | None = None  # accelerate needs the default under mixed precision
 
 
 class RecurrentAutoencoder(ModelMixin, ConfigMixin):
-    """Maps images (B, C, H, W) in [-1, 1], read row by row, to codes (B, L) and back; within, pixels lie in [0, 1].
+    """Maps images (B, C, H, W) in [-1, 1], read row by row, to codes (B, L) and back; the layers see pixels in [0, 1].
 
     Args:
-        hidden_size: units of the first LSTM of the encoder, and of that of the decoder.
+        hidden_size: units of the encoder's first LSTM and of the decoder's.
         latent_channels: L, units of the encoder's second LSTM.
     """
 
     _supports_gradient_checkpointing = False
+    _group_offload_block_modules = ("decoder", "to_row")
 
     @register_to_config
     def __init__(
@@ -55,14 +57,19 @@ class RecurrentAutoencoder(ModelMixin, ConfigMixin):
         )
         self.decoder = nn.LSTM(latent_channels, hidden_size, batch_first=True)
         self.to_row = nn.Linear(hidden_size, row)
-        for lstm in (*self.encoder, self.decoder):
-            reset(lstm)
+        for part in self.modules():
+            if isinstance(part, nn.LSTM):
+                init_like_keras(part)
         nn.init.xavier_uniform_(self.to_row.weight)
         nn.init.zeros_(self.to_row.bias)
 
+    def enable_layerwise_casting(self, *args: Any, **kwargs: Any):
+        """Refuses to cast: most weights would stay as they are."""
+        raise ValueError("RecurrentAutoencoder does not support layerwise casting: diffusers casts no LSTM.")
+
     @apply_forward_hook
     def encode(self, sample: torch.Tensor) -> torch.Tensor:
-        """Returns the codes (B, L) of `sample`."""
+        """Maps images (B, C, H, W) to codes (B, L)."""
         rows = ((sample + 1) / 2).transpose(1, 2).flatten(2)  # (B, C, H, W) -> (B, H, C W)
         states, _ = self.encoder[0](rows)  # (B, H, K)
         _, (last, _) = self.encoder[1](states)
@@ -70,7 +77,7 @@ class RecurrentAutoencoder(ModelMixin, ConfigMixin):
 
     @apply_forward_hook
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """Returns the images (B, C, H, W) of codes (B, L)."""
+        """Maps codes (B, L) to images (B, C, H, W)."""
         states, _ = self.decoder(latents[:, None].expand(-1, self.height, -1))  # (B, H, K)
         rows = self.to_row(states).unflatten(2, (-1, self.width))  # (B, H, C, W)
         return (2 * rows - 1).transpose(1, 2)
@@ -82,11 +89,11 @@ class RecurrentAutoencoder(ModelMixin, ConfigMixin):
         return RecurrentAutoencoderOutput(sample, latents) if return_dict else (sample, latents)
 
 
-def reset(lstm: nn.LSTM):
-    """Draws the weights of an LSTM of one layer as Keras does; its gates come in the order i, f, g, o."""
-    nn.init.xavier_uniform_(lstm.weight_ih_l0)
-    nn.init.orthogonal_(lstm.weight_hh_l0)
-    nn.init.zeros_(lstm.bias_ih_l0)
-    nn.init.zeros_(lstm.bias_hh_l0)
+def init_like_keras(lstm: nn.LSTM):
+    """Initialises an LSTM of one layer as Keras does; the order of the gates is i, f, g, o."""
+    nn.init.xavier_uniform_(lstm.get_parameter("weight_ih_l0"))
+    nn.init.orthogonal_(lstm.get_parameter("weight_hh_l0"))
+    nn.init.zeros_(lstm.get_parameter("bias_ih_l0"))
+    nn.init.zeros_(lstm.get_parameter("bias_hh_l0"))
     with torch.no_grad():
-        lstm.bias_ih_l0[lstm.hidden_size : 2 * lstm.hidden_size] = 1
+        lstm.get_parameter("bias_ih_l0")[lstm.hidden_size : 2 * lstm.hidden_size] = 1

@@ -1,0 +1,84 @@
+"""What diffusers and accelerate do to any model - offload it, or cast it - is exact for each of ours, or
+refused in a line."""
+
+import accelerate
+import pytest
+import torch
+from test_models import every_model
+from tiny import tiny_inputs, tiny_model
+from tiny_pipelines import lively
+from torch import nn
+from torch.testing import assert_close
+
+GROUPS = {
+    "blocks": {"offload_type": "block_level", "num_blocks_per_group": 1},
+    "pairs of blocks": {"offload_type": "block_level", "num_blocks_per_group": 2},
+    "leaves": {"offload_type": "leaf_level"},
+}
+
+
+def lively_model(name, variant):
+    return lively(tiny_model(name, variant)).requires_grad_(False)
+
+
+def calls_of(model, inputs):
+    """What pipelines call of a model, its forward and its methods, each with arguments."""
+    calls = [lambda m: m(**inputs).to_tuple()]
+    if hasattr(model, "encode"):
+        labels = {key: value for key, value in inputs.items() if key == "class_labels"}
+        codes = model.encode(inputs["sample"], **labels)
+        codes = codes[0] if isinstance(codes, tuple) else codes
+        calls += [lambda m: m.encode(inputs["sample"], **labels), lambda m: m.decode(codes, **labels)]
+    if hasattr(model, "map"):
+        styles = model.map(inputs["latents"])[:, None].expand(-1, model.num_layers, -1)
+        calls += [lambda m: m.map(inputs["latents"]), lambda m: m.synthesize(styles)]
+    return calls
+
+
+@every_model
+@pytest.mark.parametrize("groups", GROUPS)
+def test_a_model_offloaded_in_groups_computes_the_same_or_refuses(name, variant, groups, tmp_path):
+    model = lively_model(name, variant)
+
+    for number, call in enumerate(calls_of(model, tiny_inputs(name, model))):
+        offloaded, arguments = (
+            lively_model(name, variant),
+            GROUPS[groups] | {"offload_to_disk_path": tmp_path / f"{number}"},
+        )
+        if not offloaded._supports_group_offloading:
+            with pytest.raises(ValueError, match=f"{name} does not support group offloading"):
+                offloaded.enable_group_offload("cpu", **arguments)
+            return
+        offloaded.enable_group_offload("cpu", **arguments)
+        for tensor in offloaded.state_dict().values():  # now on the disk
+            tensor.zero_()
+        assert_close(call(offloaded), call(model), rtol=0, atol=0)
+
+
+@every_model
+def test_a_model_whose_layers_are_offloaded_one_by_one_computes_the_same(name, variant):
+    model = lively_model(name, variant)
+
+    for call in calls_of(model, tiny_inputs(name, model)):
+        offloaded = accelerate.cpu_offload(
+            lively_model(name, variant), "cpu", offload_buffers=len(model._parameters) > 0
+        )  # as `enable_sequential_cpu_offload` does
+        assert_close(call(offloaded), call(model), rtol=0, atol=0)
+
+
+@every_model
+def test_a_model_whose_weights_are_stored_in_bf16_computes_with_these_or_refuses(name, variant):
+    model, rounded = lively_model(name, variant), lively_model(name, variant)
+    if any(isinstance(layer, nn.LSTM) for layer in model.modules()):  # which diffusers does not cast
+        with pytest.raises(ValueError, match=f"{name} does not support layerwise casting"):
+            model.enable_layerwise_casting(torch.bfloat16, torch.float32)
+        return
+
+    model.enable_layerwise_casting(torch.bfloat16, torch.float32)
+
+    layers = {key: layer for key, layer in model.named_modules() if hasattr(layer, "weight") and "norm" not in key}
+    stored = {key: layer.weight.dtype for key, layer in layers.items() if not isinstance(layer, nn.BatchNorm2d)}
+    assert {*stored.values()} == {torch.bfloat16}
+    rounded.load_state_dict(model.state_dict())
+    for call in calls_of(rounded, tiny_inputs(name, model)):
+        assert_close(call(model), call(rounded), rtol=0, atol=0)
