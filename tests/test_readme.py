@@ -1,7 +1,6 @@
 """Every code block of the README runs, its links lead somewhere, and its tables are those of the stored metrics."""
 
 import contextlib
-import importlib.util
 import json
 import os
 import re
@@ -12,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import published
 import pytest
+import readme
 from PIL import Image
 
 from genhub.cli import main
@@ -20,10 +21,6 @@ from genhub.training.run import train
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-
-spec = importlib.util.spec_from_file_location("readme", ROOT / "scripts/studies/readme.py")
-readme = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(readme)
 
 
 @pytest.mark.parametrize(("name", "table"), readme.blocks().items())
@@ -34,7 +31,7 @@ def test_a_table_is_that_of_the_stored_metrics(name, table):
 
 
 def test_what_the_recipes_say_is_stored_with_the_models():
-    assert json.loads(readme.PUBLISHED.read_text()) == readme.published()
+    assert json.loads(published.FILE.read_text()) == published.published()
 
 
 def test_every_published_model_is_linked_from_the_readme():

@@ -1,5 +1,4 @@
-"""Renews the tables of README.md, and what `genhub recipes` says, from stored metrics: `python
-scripts/studies/readme.py`."""
+"""Renews the tables of README.md from stored metrics: `python scripts/studies/readme.py`."""
 
 import json
 import math
@@ -15,19 +14,13 @@ from genhub.repository.card_results import to_show
 RECONSTRUCTIONS = "FD-FM of reconstructions"  # by the autoencoder of a model of latents
 ROOT = Path(__file__).parents[2]
 CARDS = ROOT / "model_cards"
-PUBLISHED = ROOT / "genhub" / "recipes" / "published.json"
-QUALITY = {  # the first that a model has
-    "FD-FM": "FD-FM",
-    "reconstruction MSE, test": "MSE",
-    "accuracy, test": "accuracy",
-}
 FAMILIES = {"unet": "diffusion", "generator": "GAN", "vae": "VAE", "autoencoder": "autoencoder"}  # by a component
 
 
 def blocks() -> dict[str, str]:
     """Returns the tables by their names: each stands between `<!-- name -->` and `<!-- /name -->`."""
     stored = references.stored()
-    models = {path.name: _metrics(path) for path in sorted(CARDS.iterdir()) if path.is_dir()}
+    models = {path.name: metrics_of(path) for path in sorted(CARDS.iterdir()) if path.is_dir()}
     vaes, gans, diffusion = (_of_family(family, models) for family in ("VAE", "GAN", "diffusion"))
     autoencoders = _of_family("autoencoder", models)
     evaluations = {f"`{name}`": _shown(metrics) for name, metrics in (diffusion | vaes | gans).items()}
@@ -37,29 +30,12 @@ def blocks() -> dict[str, str]:
         "pix": references.table(stored, "pix"),
         "models": references.markdown(complete, "clf"),
         "leaderboard": _leaderboard(models),
-        "autoencoders": _autoencoders({k: v for k, v in autoencoders.items() if RECONSTRUCTIONS not in _in_clf(v)}),
+        "autoencoders": _autoencoders({k: v for k, v in autoencoders.items() if RECONSTRUCTIONS not in in_clf(v)}),
         "vaes": _vaes(vaes),
         "gans": _gans(gans),
         "diffusion": _diffusion(diffusion),
         "pretraining": _pretraining(),
     }
-
-
-def published() -> dict[str, dict]:
-    """Returns what `genhub recipes` says of each published model."""
-    found = {}
-    for folder in sorted(path for path in CARDS.iterdir() if path.is_dir()):
-        metrics, card = _metrics(folder), (folder / "README.md").read_text()
-        values = {**_overall(metrics), **_in_clf(metrics)} if to_show(metrics) else {}
-        size = re.search(r"\d+x\d+(?= pixels)", card)
-        found[folder.name] = {
-            "data": metrics["data"].rpartition("/")[2],
-            "size": size[0] if size else "",
-            "minutes": math.ceil(metrics["training"]["seconds"] / 60),
-            "threads": metrics["hardware"]["threads"],
-            "quality": next((f"{label} {values[name]:.3g}" for name, label in QUALITY.items() if name in values), ""),
-        }
-    return found
 
 
 def _of_family(family: str, models: dict[str, dict]) -> dict[str, dict]:
@@ -77,8 +53,8 @@ def _leaderboard(models: dict[str, dict]) -> str:
     head += ["images/s", "on", "minutes of training", "on"]
     judged = {name: metrics for name, metrics in models.items() if (shown := to_show(metrics)) and shown["samples"]}
     rows = []
-    for name, metrics in sorted(judged.items(), key=lambda model: _in_clf(model[1]).get("FD-FM", math.inf)):
-        evaluation, training, values = _shown(metrics), metrics["training"], _in_clf(metrics)
+    for name, metrics in sorted(judged.items(), key=lambda model: in_clf(model[1]).get("FD-FM", math.inf)):
+        evaluation, training, values = _shown(metrics), metrics["training"], in_clf(metrics)
         if not evaluation["complete"]:
             continue
         speed, folder = evaluation["speed"], "model_cards" if (CARDS / name).is_dir() else "docs"
@@ -111,7 +87,7 @@ def _autoencoders(models: dict[str, dict]) -> str:
     head += ["units that vary", "probe, 500 labels", "minutes"]
     rows = []
     for name, metrics in models.items():
-        losses, values = _losses(metrics), _overall(metrics)
+        losses, values = _losses(metrics), overall(metrics)
         length = next((key.split()[4] for key in values if key.startswith("MSE of PCA")), "")
         rows.append(
             [
@@ -135,7 +111,7 @@ def _vaes(models: dict[str, dict]) -> str:
     head += ["the source's", "bits/dim", "MSE, test", "active units", "probe, 500 labels", "minutes"]
     rows = []
     for name, metrics in models.items():
-        losses, values = _losses(metrics), _overall(metrics)
+        losses, values = _losses(metrics), overall(metrics)
         elbo = next(key for key in values if key.startswith("ELBO") and key.endswith(", test"))
         bits = next((key for key in values if "bits per dimension" in key), None)
         config = json.loads((CARDS / name / "vae/config.json").read_text())
@@ -162,8 +138,8 @@ def _gans(models: dict[str, dict]) -> str:
     head = ["recipe", "generator", "discriminator", "epochs", "minutes", "on", "FD-FM", "KID x 1000", "recall"]
     head += ["label fidelity", "CAS"]
     rows = []
-    for name, metrics in sorted(models.items(), key=lambda model: -_in_clf(model[1])["FD-FM"]):
-        training, values = metrics["training"], _in_clf(metrics) | _overall(metrics)
+    for name, metrics in sorted(models.items(), key=lambda model: -in_clf(model[1])["FD-FM"]):
+        training, values = metrics["training"], in_clf(metrics) | overall(metrics)
         rows.append(
             [
                 f"[`{name}`](model_cards/{name}/README.md)",
@@ -185,8 +161,8 @@ def _diffusion(models: dict[str, dict]) -> str:
     head = ["recipe", "U-Net", "images seen", "minutes", "on", "steps", "guidance", "FD-FM", "FD-FM in pix", "recall"]
     head += ["label fidelity", "CAS", RECONSTRUCTIONS]
     rows = []
-    for name, metrics in sorted(models.items(), key=lambda model: -_in_clf(model[1])["FD-FM"]):
-        training, samples, values = metrics["training"], _shown(metrics)["samples"], _in_clf(metrics)
+    for name, metrics in sorted(models.items(), key=lambda model: -in_clf(model[1])["FD-FM"]):
+        training, samples, values = metrics["training"], _shown(metrics)["samples"], in_clf(metrics)
         in_pix = {metric["name"]: metric["value"] for metric in _shown(metrics)["figures"] if metric["space"] == "pix"}
         rows.append(
             [
@@ -221,7 +197,7 @@ def _pretraining() -> str:
     return "\n".join(line for line in text.splitlines() if line.startswith("|"))
 
 
-def _metrics(folder: Path) -> dict:
+def metrics_of(folder: Path) -> dict:
     return json.loads((folder / "metrics.json").read_text())
 
 
@@ -237,12 +213,12 @@ def _losses(metrics: dict) -> dict[str, float]:
     return {row["name"]: row["value"] for row in metrics["results"]}
 
 
-def _overall(metrics: dict) -> dict[str, float]:
+def overall(metrics: dict) -> dict[str, float]:
     """Returns the metrics of the evaluation on the card that are of no feature space."""
     return {metric["name"]: metric["value"] for metric in _shown(metrics)["figures"] if not metric["space"]}
 
 
-def _in_clf(metrics: dict) -> dict[str, float]:
+def in_clf(metrics: dict) -> dict[str, float]:
     return {metric["name"]: metric["value"] for metric in _shown(metrics)["figures"] if metric["space"] == "clf"}
 
 
@@ -272,4 +248,3 @@ if __name__ == "__main__":
         text, count = re.subn(rf"<!-- {name} -->.*?<!-- /{name} -->", lambda _, b=block: b, text, flags=re.DOTALL)
         assert count == 1, name
     (ROOT / "README.md").write_text(text)
-    PUBLISHED.write_text(json.dumps(published(), indent=2) + "\n")
