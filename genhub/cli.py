@@ -19,7 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
         words, overrides = split_overrides(sys.argv[1:] if arguments is None else arguments)
         options, unknown = make_parser(words).parse_known_args(words)
         if unknown and options.command == "train":
-            known = "--output_dir, --resume, --auto_resume, --trust_code, or --section.key VALUE"
+            known = "--output_dir, --from, --resume, --auto_resume, --trust_code, or --section.key VALUE"
             raise ValueError(f"There is no option {unknown[0]!r}; known are {known}.")
         if options.command not in ("train", "generate", "evaluate"):
             unknown += [f"--{key}" for key in overrides]
@@ -79,9 +79,11 @@ def _train(options: argparse.Namespace, overrides: dict[str, object]) -> int:
 
     from genhub.training.run import TrainingStopped, train
 
-    more = {name: True for name in ("trust_code", "auto_resume") if getattr(options, name)}
+    if options.folder and options.output_dir:
+        raise ValueError(f"The folder must be given once, got {options.folder} and --output_dir {options.output_dir}.")
+    more = {name: value for name in ("trust_code", "auto_resume", "start_from") if (value := getattr(options, name))}
     try:
-        folder = train(options.recipe, options.output_dir, options.resume, overrides, **more)
+        folder = train(options.recipe, options.output_dir or options.folder, options.resume, overrides, **more)
     except TrainingStopped as stop:
         _print_once(f"genhub: {stop}")
         return stop.exit_code

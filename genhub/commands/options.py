@@ -11,6 +11,7 @@ EPILOG = {
     "train": """examples:
   genhub train ddpm-quick                                  the recipe as it is, into runs/ddpm-quick
   genhub train ddpm-quick --data.source ./my_photos --data.size 28 --output_dir runs/mine
+  genhub train ddpm-quick --from user/name --data.source ./my_photos --data.size 28    fine-tune published weights
   genhub train ddpm --training.batch_size 128 --optimizers.unet.lr 5e-4
   genhub train --resume runs/ddpm-quick                    continue a run that was stopped or killed
   genhub train ddpm --auto_resume                          start or continue, for a queue that restarts jobs
@@ -72,7 +73,9 @@ def make_parser(words: list[str]) -> argparse.ArgumentParser:
 
 def _train_options(add: Callable) -> None:
     add("recipe", help="a recipe's name, a YAML file, a run's folder, or a repository of the Hub")
-    add("--output_dir", "--output-dir", help="folder of the repository (default: runs/<recipe>)")
+    add("folder", nargs="?", help="of the repository (default: runs/<recipe>)")
+    add("--output_dir", "--output-dir", help="the same")
+    add("--from", dest="start_from", help="repository whose networks to start from, for fine-tuning")
     add("--resume", action="store_true", help="continue from the newest checkpoint in the output folder")
     text = "start in an empty output folder, go on with the run in another one, end at once if it is done"
     add("--auto_resume", "--auto-resume", action="store_true", help=text)

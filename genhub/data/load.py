@@ -94,12 +94,11 @@ def _held_out(split: str, source: Source, config: DataConfig) -> Images | Lazy:
 
 
 def describe(train: Images | Lazy, val: Images | None) -> list[str]:
-    """Returns sentences about the images of a training: how many of each class, and how they differ from their
-    files."""
+    """Returns sentences about the images of a training: how many there are, of each class."""
     labels = train.all_labels() if isinstance(train, Lazy) else train.labels
     held_out = torch.tensor([], dtype=torch.long) if val is None else val.labels
     sizes = (len(train), 0 if val is None else len(val))
-    return [*describe_splits(labels, held_out, sizes, train.class_names), *train.notes]
+    return describe_splits(labels, held_out, sizes, train.class_names)
 
 
 def _with_augmentation(data: Images | Lazy, config: DataConfig) -> Images | Lazy:

@@ -68,6 +68,7 @@ class Objective:
     phases: tuple[Phase, ...]
     has_diagnostics = False  # whether `diagnose` can report problems
     needs_double_backward = False  # whether a loss contains gradients with respect to a module's input
+    notes: tuple[str, ...] = ()  # sentences about what it makes of the images
     per_sample: tuple[str, ...] = ()  # entries of `state_dict` indexed by sample; each process owns only its rows
 
     def check(self, shape) -> None:

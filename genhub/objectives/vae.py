@@ -50,9 +50,19 @@ class EvidenceLowerBound(Objective):
         self.phases = (Phase("vae", self.bound_loss),)
         self.kl_weight, self.warm_up, self.has_exact_kl = kl_weight, warm_up, has_exact_kl
         self.binarise = binarise
+        if binarise is not None:
+            self.notes = (f"Pixels are made black or white (`objective.binarise: {binarise}`).",)
         config = vae.config
         self.latent_channels, self.is_conditional = config["latent_channels"], bool(config["num_class_embeds"])
         self.sigma = config["sigma"] if config["likelihood"] == "gaussian" else None
+
+    def check(self, shape) -> None:
+        super().check(shape)
+        if self.binarise is not None and shape.channels > 1:
+            raise ValueError(
+                f"`objective.binarise` must be null for colour images, whose pixels would be of 8 colours, got "
+                f"{self.binarise}; `data.channels: 1` makes them grey."
+            )
 
     def bound_loss(self, batch: Batch, step: Step) -> Losses:
         """Returns both terms in nats per image, the KL times its weight."""

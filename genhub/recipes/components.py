@@ -9,6 +9,8 @@ from torch import nn
 from genhub.recipes.checks import refuse_unknown
 from genhub.recipes.instantiate import Spec, without
 
+NO_ARGUMENTS = ("weights", "frozen", "ignore_mismatched_sizes")  # keys of an entry that its class does not take
+
 
 class Components(NamedTuple):
     """The section `components`, by name."""
@@ -17,6 +19,7 @@ class Components(NamedTuple):
     pretrained: dict[str, str]  # -> the saved component that is loaded whole
     weights: dict[str, str]  # -> the saved component whose tensors a built one starts from
     frozen: set[str]
+    ignore_mismatched_sizes: set[str]  # those whose tensors of another shape than the saved ones start anew
 
 
 def read_components(entries: dict, trust_code: bool = False) -> Components:
@@ -25,7 +28,7 @@ def read_components(entries: dict, trust_code: bool = False) -> Components:
     Raises:
         ValueError: a key or value that is wrong.
     """
-    components = Components({}, {}, {}, set())
+    components = Components({}, {}, {}, set(), set())
     for name, entry in entries.items():
         section = f"components.{name}"
         if isinstance(entry, dict) and "from" in entry:
@@ -33,15 +36,19 @@ def read_components(entries: dict, trust_code: bool = False) -> Components:
             components.pretrained[name] = _saved_component(f"{section}.from", entry["from"])
         else:
             kinds = _kinds(entry)
-            components.built[name] = Spec(section, without(entry, "weights", "frozen"), kinds, trust_code=trust_code)
+            components.built[name] = Spec(section, without(entry, *NO_ARGUMENTS), kinds, trust_code=trust_code)
         if entry.get("weights") is not None:
             components.weights[name] = _saved_component(f"{section}.weights", entry["weights"])
             if not issubclass(components.built[name].cls, nn.Module):
                 raise ValueError(f"`{section}.weights` must be left out: {entry['class']} has none.")
-        if not isinstance(entry.get("frozen", False), bool):
-            raise ValueError(f"`{section}.frozen` must be true or false, got {entry['frozen']!r}.")
-        if entry.get("frozen"):
-            components.frozen.add(name)
+        for flag, flagged in (
+            ("frozen", components.frozen),
+            ("ignore_mismatched_sizes", components.ignore_mismatched_sizes),
+        ):
+            if not isinstance(entry.get(flag, False), bool):
+                raise ValueError(f"`{section}.{flag}` must be true or false, got {entry[flag]!r}.")
+            if entry.get(flag):
+                flagged.add(name)
     return components
 
 

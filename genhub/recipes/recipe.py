@@ -5,8 +5,9 @@ Sections:
 - `name`
 - `data` (`DataConfig`)
 - `components`: the parts of the pipeline by name. An entry is a class and its arguments, with optional `weights`: the
-  saved component whose tensors it starts from. Or it is `from: FOLDER/COMPONENT`, a saved component with its own
-  class and config. `frozen: true` keeps either from being trained.
+  saved component whose tensors it starts from; with `ignore_mismatched_sizes: true` those of another shape start anew.
+  Or it is `from: FOLDER/COMPONENT`, a saved component with its own class and config. `frozen: true` keeps either from
+  being trained.
 - `objective`: a class and its arguments
 - `optimizers`: component -> class and arguments, with an optional `schedule`
 - `pipeline`: a class and its arguments. `call` holds those of its calls that name none, for a class whose config has
@@ -58,6 +59,7 @@ class Recipe:
         pretrained: component -> saved component, of those that are loaded whole.
         weights: component -> saved component whose tensors it starts from.
         frozen: names of the components that are not trained.
+        ignore_mismatched_sizes: names of those whose tensors of another shape than the saved ones start anew.
         pipeline: class and arguments of the pipeline.
         stages: of training, at least one.
         overrides: dotted key -> value, as passed to `load`.
@@ -87,7 +89,7 @@ class Recipe:
         if self.data.captions is not None and "tokenizer" not in self.names:
             self.names += ("tokenizer",)
         components = read_components(self.sections["components"], trust_code)
-        self.components, self.pretrained, self.weights, self.frozen = components
+        self.components, self.pretrained, self.weights, self.frozen, self.ignore_mismatched_sizes = components
         self._read_pipeline()
         self.stages = read_stages(self.sections, self.names, trust_code)
         for name, spec in self.components.items():
@@ -238,7 +240,8 @@ def load(source: str | Path, overrides: dict[str, object] | None = None, trust_c
         comment = changed_comment(name, comment, changed)
     recipe = Recipe(sections, name, comment, overrides, trust_code)
     if changed:
-        recipe.reported = recipe.sections["reported"] = {}
+        recipe.reported = {}
+        recipe.sections.pop("reported", None)
     check_stage_overrides(overrides or {}, sections)
     recipe.is_published = path.parent == recipes.FOLDER
     return recipe

@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import json
 import re
+from collections.abc import Mapping
 
 from genhub.data import TOKENIZER_KEYS
 from genhub.recipes.checks import refuse_unknown
@@ -53,6 +54,17 @@ def merge(base: dict, changes: dict) -> dict:
         else:
             merged[key] = copy.deepcopy(value)
     return merged
+
+
+def flatten(values: Mapping[str, object], prefix: str = "") -> dict[str, object]:
+    """Returns nested values by their dotted keys; a mapping with a `class` is one value."""
+    flat: dict[str, object] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value and "class" not in value:
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
 
 
 def override(sections: dict, dotted: str, value: object):

@@ -19,6 +19,7 @@ from genhub.data import (
     tokenize,
     train_tokenizer,
 )
+from genhub.data.image_folder import shorten
 from genhub.recipes.recipe import Recipe
 from genhub.training.encoder import check_standardisable, encoder_key, encoder_of, standardise
 from genhub.training.pretrained import load_component, load_pretrained
@@ -160,10 +161,12 @@ class ComponentBuilder:
         weights = self.recipe.weights.get(name)
         if weights is None or not (self.load_weights or name in self.recipe.frozen):
             return
-        names = load_pretrained(weights, name, module)
+        names = load_pretrained(weights, name, module, name in self.recipe.ignore_mismatched_sizes)
         if self.accelerator.is_main_process:
-            total = len(module.state_dict())
-            print(f"{name} starts from {len(names)} of its {total} tensors in {weights}", file=sys.stderr)
+            own = module.state_dict()
+            new = [key for key in own if key not in names]
+            others = f"; {shorten(new)} start anew" if new else ""
+            print(f"{name} starts from {len(names)} of its {len(own)} tensors in {weights}{others}", file=sys.stderr)
 
 
 def _by_templates(images: Images) -> tuple[Callable[[Images], list[str]], list[str], list[str]]:

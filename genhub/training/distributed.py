@@ -1,5 +1,6 @@
 """The processes of a run, and the signals that reach them."""
 
+import math
 import os
 import signal
 import threading
@@ -105,8 +106,10 @@ def micro_batch_size(config: TrainingConfig, images: int, accelerator: Accelerat
             f"{config.gradient_accumulation} accumulated), got {config.batch_size}."
         )
     if images < config.batch_size:
+        fitting = parts * 2 ** int(math.log2(images / parts)) if images >= parts else None
+        hint = f"; `training.batch_size: {fitting}` fits" if fitting else ""
         raise ValueError(
-            f"`training.batch_size` must be at most the {images} training images, got {config.batch_size}."
+            f"`training.batch_size` must be at most the {images} training images, got {config.batch_size}{hint}."
         )
     return config.batch_size // parts
 

@@ -37,6 +37,7 @@ class Exporter:
         components: of the pipeline, by name.
         train, held_out: images, not latents.
         prompts: texts that a pipeline that takes them is asked for, in turn.
+        notes: sentences for the card, about how the images differ from their files.
     """
 
     def __init__(
@@ -49,10 +50,11 @@ class Exporter:
         progress: Progress,
         accelerator: Accelerator,
         prompts: Sequence[str] | None = None,
+        notes: Sequence[str] = (),
     ):
         self.recipe, self.components, self.averages = recipe, components, averages
         self.train, self.held_out, self.progress, self.accelerator = train, held_out, progress, accelerator
-        self.prompts, self.is_averaged = prompts, False
+        self.prompts, self.notes, self.is_averaged = prompts, notes, False
         self.modules = {name: part for name, part in components.items() if isinstance(part, nn.Module)}
         self.capabilities = capabilities_of(recipe.build_pipeline(components))
         self.generates = self.capabilities.can("generate")
@@ -176,7 +178,7 @@ class Exporter:
             mixed_precision=self.accelerator.mixed_precision,
             planned_steps=sum(stage.training.steps(images) for stage in recipe.stages),
             images=self._describe_images(),
-            notes=self.train.notes,
+            notes=self.notes,
             networks=self._describe_networks(),
             planned_minutes=recipe.training.max_minutes if self.progress.shares else None,
             overrides=recipe.overrides if recipe.is_published else None,

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from genhub import recipes
+from genhub.recipes.recipe import Recipe
 from genhub.repository.load import WEIGHTS, RepositoryError, download, read_json, resolve
 
 
@@ -41,11 +42,38 @@ def load_component(source: str, name: str) -> Any:
         ) from error
 
 
-def load_pretrained(weights: str, name: str, module: nn.Module) -> list[str]:
+def starting_weights(recipe: Recipe, repository: str) -> dict[str, object]:
+    """Returns the overrides by which the networks of a recipe start from those of the same names in a repository, but
+    for tensors of another shape.
+
+    Raises:
+        ValueError: there is no such repository, or it has none of the networks.
+    """
+    networks = [name for name, spec in recipe.components.items() if issubclass(spec.cls, nn.Module)]
+    try:
+        folder = download(repository)
+        saved = [name for name, entry in read_json(folder / "model_index.json").items() if isinstance(entry, list)]
+    except (RepositoryError, OSError) as error:
+        raise ValueError(f"`start_from` must be a saved repository, got {repository}. {error}") from error
+    found = [name for name in networks if (folder / name / WEIGHTS).is_file()]
+    if not found:
+        raise ValueError(
+            f"`start_from` must be a repository of {' or '.join(networks)}, got {repository} of {', '.join(saved)}."
+        )
+    values = {"weights": "{}/{}", "ignore_mismatched_sizes": True}
+    return {
+        f"components.{name}.{key}": value.format(repository.rstrip("/"), name) if isinstance(value, str) else value
+        for name in found
+        for key, value in values.items()
+    }
+
+
+def load_pretrained(weights: str, name: str, module: nn.Module, ignore_mismatched_sizes: bool = False) -> list[str]:
     """Loads saved tensors into the component `name` where their names match, and returns these names.
 
     Args:
         weights: FOLDER/COMPONENT of a saved repository, or USER/REPOSITORY/COMPONENT of the Hub.
+        ignore_mismatched_sizes: leave out tensors of another shape, as `from_pretrained` of diffusers does.
 
     Raises:
         ValueError: there are no such weights, they share no name with `module`, or a tensor has another shape.
@@ -62,6 +90,8 @@ def load_pretrained(weights: str, name: str, module: nn.Module) -> list[str]:
         ) from error
     own = module.state_dict()
     shared = [key for key in saved if key in own]
+    if ignore_mismatched_sizes:
+        shared = [key for key in shared if saved[key].shape == own[key].shape]
     if not shared:
         raise ValueError(
             f"`{section}` must share names of tensors with {type(module).__name__}, got none in {weights}."

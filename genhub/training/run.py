@@ -2,7 +2,7 @@
 
 import copy
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,6 +14,7 @@ from genhub import data, recipes
 from genhub.evaluation.monitor import QualityMonitor
 from genhub.objectives.objective import Batch, Objective
 from genhub.recipes.recipe import Recipe
+from genhub.recipes.sections import flatten
 from genhub.recipes.stages import Stage
 from genhub.training.arithmetic import flush_denormals
 from genhub.training.callbacks import VALIDATION_BATCH, Callback, DrawSamples, MonitorQuality, SaveCheckpoint, Validate
@@ -30,7 +31,7 @@ from genhub.training.distributed import (
 from genhub.training.ema import MovingAverage
 from genhub.training.export import Exporter
 from genhub.training.loop import Loop
-from genhub.training.pretrained import download_recipe
+from genhub.training.pretrained import download_recipe, starting_weights
 from genhub.training.rehearsal import SAMPLES, Rehearsal
 from genhub.training.run_folder import STATE, RunFolder
 from genhub.training.stage_optimizers import StageOptimizers
@@ -48,18 +49,24 @@ def train(
     overrides: dict[str, object] | None = None,
     trust_code: bool = False,
     auto_resume: bool = False,
+    start_from: str | Path | None = None,
+    **sections: Mapping[str, Any],
 ) -> Path:
     """Trains a recipe and saves a repository of the Hub's format; under `accelerate launch`, on all its processes.
+
+        genhub.train("ddpm-quick", "runs/mine", data={"source": "./photos", "size": 28}, training={"max_minutes": 2})
 
     Args:
         recipe: name of a published recipe, a YAML file, a run's folder or a repository of the Hub.
         output_dir: folder of the repository, with checkpoints, samples and logs in its folder `training`; default
             `runs/<recipe>`.
         resume: go on from the newest whole checkpoint in `output_dir`; `recipe` may be the run's folder itself.
-        overrides: dotted key -> value, over the recipe's.
+        overrides: dotted key -> value, over the recipe's, such as `{"data.source": "./photos"}`.
         trust_code: let the recipe name classes of your own; never of a downloaded recipe.
         auto_resume: start in an empty `output_dir`, and go on with a run of the same recipe until it is done: one call
             for a queue that restarts its jobs.
+        start_from: repository whose networks the run starts from; tensors of another shape start anew.
+        sections: values over those, by section and key.
 
     Returns:
         The folder of the repository.
@@ -68,15 +75,17 @@ def train(
         ValueError: a mistake in the recipe, the data or the folder, before anything is written.
         TrainingStopped: training ended early: a signal, or a loss that is not finite.
     """
-    if (resume or auto_resume) and str(
-        recipe
-    ) not in recipes.names():  # it is the run's folder, or a recipe file of one's own
+    overrides = (overrides or {}) | flatten(sections)
+    is_run = str(recipe) not in recipes.names()  # or a recipe file of one's own
+    if (resume or auto_resume) and is_run:
         if not Path(recipe).exists():
             raise ValueError(f"There is no folder {recipe} with a run to resume.")
         output_dir = output_dir or (recipe if Path(recipe).is_dir() else None)
     if (downloaded := download_recipe(recipe)) is not None:
         recipe, trust_code = downloaded, False
     checked = recipes.load(recipe, overrides, trust_code)
+    if start_from is not None:
+        checked = recipes.load(recipe, overrides | starting_weights(checked, str(start_from)), trust_code)
     folder = Path(output_dir or Path("runs") / checked.name)
     with flush_denormals(), end_with_the_others():
         return Run(checked, folder, None if auto_resume else resume).train()
@@ -97,15 +106,17 @@ class Run:
         self.replay = self._shares_to_replay()
         self._load_data()
         self._build_components()
-        for stage in recipe.stages:
-            self._objective(stage, self.components)
+        objectives = [self._objective(stage, self.components) for stage in recipe.stages]
+        self.notes = [*dict.fromkeys([*self.images.notes, *(note for part in objectives for note in part.notes)])]
+        if self.accelerator.is_main_process:
+            print(*data.describe(self.images, self.held_out), *self.notes, sep="\n", file=sys.stderr)
         self.progress, self.stop = Progress(), StopSignal()
         for name in self.config.ema:
             if name not in self.modules or name in self.frozen:
                 raise ValueError(f"`training.ema.{name}` must be left out: the component is not trained.")
         self.averages = {name: MovingAverage(self.modules[name], decay) for name, decay in self.config.ema.items()}
         parts = (self.components, self.averages, self.images, self.held_out)
-        self.exporter = Exporter(recipe, *parts, self.progress, self.accelerator, self.prompts)
+        self.exporter = Exporter(recipe, *parts, self.progress, self.accelerator, self.prompts, self.notes)
         self._rehearse()
         self.monitor = self._quality_monitor()
 
@@ -117,8 +128,6 @@ class Run:
             self.held_out = cast(data.Images, data.load(config, "val")) if config.has_val else None
         if self.held_out and len(self.held_out) < accelerator.num_processes:
             raise ValueError(f"`data.val_size` must be at least the {accelerator.num_processes} processes.")
-        if accelerator.is_main_process:
-            print(*data.describe(self.images, self.held_out), sep="\n", file=sys.stderr)
         self.lengths = [stage.training.steps(len(self.images)) for stage in self.recipe.stages]
         self.micro_batches = [
             micro_batch_size(stage.training, len(self.images), accelerator) for stage in self.recipe.stages

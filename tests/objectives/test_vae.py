@@ -10,6 +10,7 @@ from torch.distributions import Bernoulli, MultivariateNormal, Normal, kl_diverg
 from torch.testing import assert_close
 
 from genhub import recipes
+from genhub.data import Shape
 from genhub.models.autoencoder_vae_conv import ConvVAEOutput
 from genhub.objectives import EvidenceLowerBound, Step
 from genhub.utils.randomness import BatchRandom
@@ -383,3 +384,18 @@ def test_a_large_weight_empties_the_latents():
 def test_bad_arguments_are_refused_by_name_and_value(arguments, message):
     with pytest.raises(ValueError, match=message):
         EvidenceLowerBound(Network(MEAN, LOGVAR), **arguments)
+
+
+def test_binary_pixels_are_said_and_refused_for_colour():
+    vae = tiny_model("ConvVAE")
+
+    objective = EvidenceLowerBound(vae, binarise="threshold")
+
+    assert objective.notes == ("Pixels are made black or white (`objective.binarise: threshold`).",)
+    assert EvidenceLowerBound(vae).notes == ()
+    config = vae.config
+    colour = tiny_model("ConvVAE", in_channels=3)
+    size = config["sample_size"]
+    with pytest.raises(ValueError, match="`objective.binarise` must be null for colour images.*`data.channels: 1`"):
+        EvidenceLowerBound(colour, binarise="threshold").check(Shape(3, size, size))
+    EvidenceLowerBound(colour).check(Shape(3, size, size))

@@ -4,7 +4,7 @@ import pytest
 
 from genhub import recipes
 from genhub.data import Shape
-from genhub.recipes.sections import merge, override, resume_conflicts
+from genhub.recipes.sections import flatten, merge, override, resume_conflicts
 
 QUICK = "ddpm-quick"
 UNET, SCHEDULE = "components.unet", "optimizers.unet.schedule"
@@ -129,3 +129,13 @@ def test_arguments_of_optimizers_may_change_on_resume_where_that_is_recorded(key
 
     assert resume_conflicts(before, after)
     assert (resume_conflicts(before, after, recorded=True) == []) == changeable
+
+
+def test_nested_values_are_those_of_their_dotted_keys():
+    scheduler = {"class": "diffusers.DDPMScheduler", "num_train_timesteps": 20}
+    nested = {"data": {"source": "x"}, "components": {"unet": {"sizes": [1, 2]}, "scheduler": scheduler}}
+
+    flat = flatten(nested)
+
+    assert flat == {"data.source": "x", "components.unet.sizes": [1, 2], "components.scheduler": scheduler}
+    assert flatten(flat) == flat

@@ -16,6 +16,7 @@ from worlds import run, weights
 
 import genhub
 from genhub.recipes.recipe import load
+from genhub.recipes.sections import flatten
 from genhub.training import run_folder
 from genhub.training.arithmetic import flush_denormals
 from genhub.training.checkpoint import CheckpointError, list_checkpoints
@@ -508,3 +509,25 @@ def test_rows_of_samples_are_gathered_in_one_order_on_all_processes():
     ObjectiveState(objective, accelerator, 8, 4).state_dict()
 
     assert tuple(gathered) == names
+
+
+def test_values_of_sections_are_those_of_their_dotted_keys(tmp_path, tiny):
+    nested = {"data": {"label_draw": 3}, "training": {"max_steps": 2}}
+    two_steps = tiny | {"training.max_steps": 2}
+
+    by_section = genhub.train("ddpm-quick", tmp_path / "a", overrides=two_steps, data={"label_draw": 3})
+    by_key = genhub.train("ddpm-quick", tmp_path / "b", overrides=tiny | flatten(nested))
+
+    assert weights(by_section).keys() == weights(by_key).keys()
+    assert load(by_section / "recipe.yaml").sections == load(by_key / "recipe.yaml").sections
+    with pytest.raises(ValueError, match=r"There is no section 'dat' \(did you mean 'data'\?\)"):
+        genhub.train("ddpm-quick", tmp_path / "c", dat={"source": "sample"})
+    with pytest.raises(ValueError, match=r"There is no `data.sorce` \(did you mean 'source'\?\)"):
+        genhub.train("ddpm-quick", tmp_path / "c", data={"sorce": "sample"})
+
+
+def test_a_batch_of_more_images_than_there_are_is_refused_with_one_that_fits(tmp_path, tiny):
+    with pytest.raises(
+        ValueError, match="must be at most the 64 training images, got 65; `training.batch_size: 64` fits"
+    ):
+        genhub.train("ddpm-quick", tmp_path / "run", overrides=tiny, training={"batch_size": 65})

@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 import torch
+from pictures import encode, noise, write_folder
 from safetensors.torch import load_file
 from tiny import tiny_model
 from worlds import weights
@@ -132,3 +133,48 @@ def test_a_run_starts_from_its_weights_says_so_and_goes_on_without_them(recipe, 
     assert frozen.keys() == {f"classifier.{name}" for name in found if name.startswith("body.")}
     assert all(torch.equal(tensor, found[name.removeprefix("classifier.")]) for name, tensor in frozen.items())
     assert not torch.equal(after["classifier.head.weight"], first["classifier.head.weight"])
+
+
+def test_mismatched_sizes_are_ignored_where_that_is_asked_for(saved):
+    classifier = tiny_model("ImageClassifier", in_channels=3)
+    before = {name: tensor.clone() for name, tensor in classifier.state_dict().items()}
+
+    shared = load_pretrained(f"{saved}/autoencoder", "classifier", classifier, ignore_mismatched_sizes=True)
+
+    now = classifier.state_dict()
+    assert "body.0.0.weight" not in shared
+    assert torch.equal(now["body.0.0.weight"], before["body.0.0.weight"])
+    assert not torch.equal(now["body.1.0.weight"], before["body.1.0.weight"])
+
+
+def test_fine_tuning_starts_from_the_networks_of_a_repository(tiny, tiny_repo, tmp_path, capsys):
+    write_folder(
+        tmp_path / "own", {f"{name}/{i}.png": encode(x) for name in "ab" for i, x in enumerate(noise(20, 28, 28, 3))}
+    )
+    own = {"data.source": str(tmp_path / "own"), "data.val_size": 4, "components.unet.num_class_embeds": "auto"}
+    still = {"training.max_steps": 1, "optimizers.unet.lr": 0, "optimizers.unet.adamw_lr": 0}
+
+    folder = genhub.train("ddpm-quick", tmp_path / "run", start_from=tiny_repo, overrides=tiny | own | still)
+
+    theirs, ours = (load_file(repo / "unet" / FILE) for repo in (tiny_repo, folder))
+    assert theirs.keys() <= ours.keys()
+    for name, tensor in theirs.items():
+        assert tensor.shape != ours[name].shape or torch.equal(tensor, ours[name]), name
+    new = [name for name in ours if name not in theirs or theirs[name].shape != ours[name].shape]
+    assert any("class" in name for name in new)
+    said = f"unet starts from {len(ours) - len(new)} of its {len(ours)} tensors in {tiny_repo}/unet; {new[0]}, "
+    assert said in capsys.readouterr().err
+    assert f"weights='{tiny_repo}/unet'" in (folder / "README.md").read_text()
+    assert genhub.AutoPipeline.from_pretrained(folder).config["id2label"] == {"0": "a", "1": "b"}
+
+
+def test_a_repository_of_other_networks_is_refused_and_nothing_written(tiny, saved, tmp_path):
+    (saved / "model_index.json").write_text('{"autoencoder": ["genhub", "FeatureAutoencoder"], "_class_name": "X"}')
+
+    for repo, message in (
+        (saved, "`start_from` must be a repository of unet, got .*/repo of autoencoder"),
+        (tmp_path / "none", "`start_from` must be a saved repository, got .*/none"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            genhub.train("ddpm-quick", tmp_path / "run", start_from=repo, overrides=tiny)
+    assert not (tmp_path / "run").exists()
