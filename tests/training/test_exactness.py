@@ -133,6 +133,18 @@ def test_two_processes_with_half_the_batch_give_the_weights_of_one(tmp_path, tin
         torch.testing.assert_close(one[name], two[name], rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
+def test_two_four_and_eight_processes_give_the_weights_of_one(tmp_path, tiny):
+    overrides = plain_game(tiny) | {"training.max_steps": 20, "training.checkpoint_every": 0}
+
+    for processes in (1, 2, 4, 8):
+        codes = run(training(tmp_path / str(processes), overrides), processes, tmp_path / "log")
+        assert codes == [0] * processes, (tmp_path / "log").read_text()
+
+    one, *others = (weights(tmp_path / str(processes)) for processes in (1, 2, 4, 8))
+    assert max((other[name] - one[name]).abs().max().item() for other in others for name in one) < 6e-7
+
+
 @pytest.mark.parametrize("family", ["diffusion", "game"])
 def test_accumulated_parts_give_the_weights_of_the_whole_batch(tmp_path, tiny, family):
     overrides = (plain_game(tiny) if family == "game" else tiny) | {"training.max_steps": 6}
