@@ -1,7 +1,7 @@
 """Classification of images."""
 
 import inspect
-from collections.abc import Sized
+from collections.abc import Mapping, Sized
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,10 +18,12 @@ class ImageClassificationOutput(BaseOutput):
     Args:
         labels: the most probable class of each image, (N,).
         probabilities: the probability of each class, (N, K).
+        names: of the most probable classes, None if the classes have no names.
     """
 
     labels: torch.Tensor
     probabilities: torch.Tensor
+    names: list[str] | None = None
 
 
 class ImageClassificationPipeline(DiffusionPipeline):
@@ -30,6 +32,7 @@ class ImageClassificationPipeline(DiffusionPipeline):
     Args:
         classifier: `classifier(sample)` returns `logits`. Its config has `in_channels` and, unless it takes any size,
             `sample_size`.
+        id2label: the name of each class, as in `DiTPipeline`.
     """
 
     model_cpu_offload_seq = "classifier"
@@ -38,9 +41,14 @@ class ImageClassificationPipeline(DiffusionPipeline):
     output = "labels"
     pipeline_tag = "image-classification"
 
-    def __init__(self, classifier: ModelMixin):
+    def __init__(self, classifier: ModelMixin, id2label: Mapping[Any, str] | None = None):
         super().__init__()
+        num_classes = classifier.config["num_classes"]
+        if id2label is not None and {int(number) for number in id2label} != set(range(num_classes)):
+            raise ValueError(f"`id2label` must name the classes 0..{num_classes - 1}, got {dict(id2label)}.")
         self.register_modules(classifier=classifier)
+        names = None if id2label is None else {str(number): name for number, name in id2label.items()}
+        self.register_to_config(id2label=names)
         self.image_processor = self._make_image_processor()
 
     # Same as genhub.pipelines.pipeline_cosine_ddpm.CosineDDPMPipeline.from_pipe
@@ -74,7 +82,9 @@ class ImageClassificationPipeline(DiffusionPipeline):
         probabilities = self.classifier(sample).logits.float().softmax(1)
         self.maybe_free_model_hooks()
         labels = probabilities.argmax(1)
-        return ImageClassificationOutput(labels, probabilities) if return_dict else (labels, probabilities)
+        known = self.config["id2label"]
+        names = None if known is None else [known[str(label)] for label in labels.tolist()]
+        return ImageClassificationOutput(labels, probabilities, names) if return_dict else (labels, probabilities)
 
     # Same as genhub.pipelines.pipeline_autoencoder.AutoencoderPipeline._make_image_processor
     def _make_image_processor(self) -> VaeImageProcessor:

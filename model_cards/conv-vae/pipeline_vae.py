@@ -1,9 +1,10 @@
 """Variational autoencoders (Kingma & Welling 2013, arXiv 1312.6114): images from the prior, reconstructions,
 interpolations, and walks through the latents."""
 
+import difflib
 import inspect
 import math
-from collections.abc import Sized
+from collections.abc import Mapping, Sequence, Sized
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from diffusers.image_processor import PipelineImageInput, VaeImageProcessor
 from diffusers.pipelines.pipeline_utils import ImagePipelineOutput
 from diffusers.utils.torch_utils import randn_tensor
 
-Labels = int | list[int] | torch.Tensor | None
+Labels = int | str | Sequence[int | str] | torch.Tensor | None
 Generators = torch.Generator | list[torch.Generator] | None
 
 
@@ -26,15 +27,17 @@ class VAEPipeline(DiffusionPipeline):
     Args:
         vae: has `encode(sample, class_labels)`, which returns mean and logvar, and `decode(latents, class_labels)`.
             Its config has `in_channels`, `sample_size`, `latent_channels`, `likelihood` and `num_class_embeds`.
+        id2label: the name of each class, as in `DiTPipeline`; labels may be names then.
     """
 
     model_cpu_offload_seq = "vae"
     tasks = ("generate", "reconstruct", "encode", "interpolate", "traverse", "manifold")
     inputs = ("class_labels",)
 
-    def __init__(self, vae: ModelMixin):
+    def __init__(self, vae: ModelMixin, id2label: Mapping[Any, str] | None = None):
         super().__init__()
         self.register_modules(vae=vae)
+        self._register_names(id2label)
         self.image_processor = self._make_image_processor()
 
     # Same as genhub.pipelines.pipeline_cosine_ddpm.CosineDDPMPipeline.from_pipe
@@ -71,7 +74,7 @@ class VAEPipeline(DiffusionPipeline):
                 shape; there are too many or too few generators or latents; or `output_type` is unknown.
         """
         if batch_size is None:
-            labels = 1 if class_labels is None else torch.as_tensor(class_labels).numel()
+            labels = 1 if class_labels is None else torch.as_tensor(self._numbers(class_labels)).numel()
             batch_size = labels if latents is None else len(latents)
         if batch_size < 1:
             raise ValueError(f"`batch_size` must be at least 1, got {batch_size}.")
@@ -221,6 +224,39 @@ class VAEPipeline(DiffusionPipeline):
             raise ValueError(f"`num_images` must be at least 2, got {count}.")
         return torch.linspace(low, high, count).to(like)
 
+    def get_label_ids(self, label: str | Sequence[str]) -> list[int]:
+        """Returns the classes of these names.
+
+        Raises:
+            ValueError: a name is unknown.
+        """
+        known = {name: int(number) for number, name in (self.config["id2label"] or {}).items()}
+        names = [label] if isinstance(label, str) else list(label)
+        if not known:
+            raise ValueError(f"`class_labels` must be numbers: the classes have no names, got {names}.")
+        for name in names:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=3)
+                hint = f"; did you mean {', '.join(near)}?" if near else f", which are {', '.join(known)}."
+                raise ValueError(f"`class_labels` must be names of `id2label`, got {name!r}{hint}")
+        return [known[name] for name in names]
+
+    def _register_names(self, id2label: Mapping[Any, str] | None):
+        """Stores the names of the classes."""
+        num_classes = self.network.config.get("num_class_embeds") or 0
+        if id2label is not None and {int(number) for number in id2label} != set(range(num_classes)):
+            raise ValueError(f"`id2label` must name the classes 0..{num_classes - 1}, got {dict(id2label)}.")
+        names = None if id2label is None else {str(number): name for number, name in id2label.items()}
+        self.register_to_config(id2label=names)
+
+    def _numbers(self, labels: Labels) -> int | list[int] | torch.Tensor | None:
+        """Returns labels with numbers for names."""
+        if isinstance(labels, str):
+            return self.get_label_ids(labels)
+        if isinstance(labels, list | tuple):
+            return [self.get_label_ids(label)[0] if isinstance(label, str) else label for label in labels]
+        return labels
+
     def _classes(self, labels: Labels, count: int) -> torch.Tensor | None:
         """Returns the class of each of `count` images, (N,); None for an unconditional network."""
         num_classes = self.network.config.get("num_class_embeds")
@@ -230,7 +266,7 @@ class VAEPipeline(DiffusionPipeline):
             return None
         if labels is None:
             raise ValueError(f"`class_labels` must be given, in 0..{num_classes - 1}: the network is conditional.")
-        return self._expand_labels(labels, count, num_classes)
+        return self._expand_labels(self._numbers(labels), count, num_classes)
 
     def _expand_labels(self, labels: Labels, count: int, num_classes: int) -> torch.Tensor:
         """Returns `labels`, one for each image or one for all, as a tensor (N,)."""
