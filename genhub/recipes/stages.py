@@ -1,6 +1,7 @@
 """The stages of a recipe: stretches of training, each with its own objective and optimizers."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -24,7 +25,7 @@ class Stage:
     optimizers: dict[str, tuple[Spec, Spec | None]]  # component -> optimizer and learning-rate schedule
     training: TrainingConfig
 
-    def changeable(self) -> dict[str, object]:
+    def changeable(self) -> dict[str, Any]:
         """Returns what a resumed run may change if that is recorded, by dotted key: arguments of optimizers and
         schedules, and the norm of gradients."""
         specs = [spec for pair in self.optimizers.values() for spec in pair if spec is not None]

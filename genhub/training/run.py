@@ -201,10 +201,9 @@ class Run:
 
     def _say_how_many(self):
         """Says how many processes take part: a launcher may start fewer than it was asked for."""
-        accelerator, batch = self.accelerator, self.recipe.stages[self.progress.stage].training.batch_size
-        if accelerator.is_main_process:
-            each = f"{batch // accelerator.num_processes} of the {batch} images of a step each"
-            print(f"Training on {accelerator.num_processes} process(es), {each}.", file=sys.stderr)
+        count, size = self.accelerator.num_processes, self.recipe.stages[self.progress.stage].training.batch_size
+        if self.accelerator.is_main_process:
+            print(f"Training on {count} process(es), {size // count} images of a step on each.", file=sys.stderr)
 
     def _is_done(self) -> bool:
         """Returns whether the run was trained to its end, and saved."""

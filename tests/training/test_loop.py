@@ -451,7 +451,7 @@ def test_the_number_of_processes_is_said(tmp_path, tiny, processes):
 
     assert run(train, processes, tmp_path / "log") == [0] * processes
 
-    line = f"Training on {processes} process(es), {8 // processes} of the 8 images of a step each."
+    line = f"Training on {processes} process(es), {8 // processes} images of a step on each."
     assert (tmp_path / "log").read_text().count(line) == 1
 
 
