@@ -5,7 +5,9 @@ without running their code, and pushes them with their sources.
 """
 
 import functools
+import os
 import tempfile
+from pathlib import Path
 from typing import Any
 
 from diffusers import DiffusionPipeline
@@ -22,7 +24,29 @@ pipeline_loading_utils.LOADABLE_CLASSES.setdefault("genhub", {})
 
 
 class InstalledPipeline(InstalledClasses):
-    """Adds to a travelling pipeline class what needs genhub: loading and pushing."""
+    """Adds to a travelling pipeline class what needs genhub: loading, saving and pushing."""
+
+    def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs: Any) -> None:
+        """Saves a repository that plain diffusers loads, as `genhub.save_repo` does, with a short card if it has none.
+
+        Args:
+            push_to_hub: also upload it, as `repo_id` or else the folder's name; `kwargs` are those of `genhub.push`.
+
+        Raises:
+            ValueError: an option of diffusers' `save_pretrained` that changes the files, such as `variant`.
+        """
+        kept = {"safe_serialization": True, "variant": None, "max_shard_size": None}
+        for name, value in kept.items():
+            if kwargs.pop(name, value) != value:
+                raise ValueError(f"`{name}` must be left out: a repository of genhub has one safetensors file a part.")
+        folder = Path(save_directory)
+        repo_id = str(kwargs.pop("repo_id", folder.name))
+        if kwargs and not push_to_hub:
+            raise ValueError(f"`{next(iter(kwargs))}` must be left out without `push_to_hub`.")
+        has_card = (folder / "README.md").is_file()
+        save_repo(self, folder, {} if has_card else {"README.md": card.minimal(self, repo_id)})
+        if push_to_hub:
+            push(folder, repo_id, **kwargs)
 
     def push_to_hub(self, repo_id: str, *args: Any, **kwargs: Any) -> str:
         """Uploads the pipeline with its sources and a short model card; returns its address.
