@@ -67,8 +67,9 @@ class Lazy(IterableDataset):
         assert first is not None  # there are rows
         raise first
 
-    def __getitem__(self, index: torch.Tensor) -> "Lazy":
+    def __getitem__(self, index: torch.Tensor | slice) -> "Lazy":
         """Takes rows in their order; of a stream, rows that follow one another."""
+        index = torch.arange(self.length)[index] if isinstance(index, slice) else index
         first = int(index[0]) if len(index) else 0
         if self.config.streaming:
             rows = (self.rows.skip(first) if first else self.rows).take(len(index))
