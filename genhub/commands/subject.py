@@ -64,7 +64,8 @@ def load_subject(source: str, device: str | torch.device) -> Subject:
     """
     path = Path(source).expanduser()
     finish_save(path)
-    if path.is_file() or (path.is_dir() and not (path / "model_index.json").is_file()):
+    is_repository = any((path / name).is_file() for name in ("model_index.json", "recipe.yaml"))
+    if path.is_file() or (path.is_dir() and not is_repository):
         images = load_image_files(path)
         parts = [images.images] if images.labels is None else [images.images, images.labels]
         return Subject(source, content_hash(*parts), images=images)

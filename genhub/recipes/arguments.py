@@ -42,9 +42,34 @@ def check_arguments(section: str, function: Callable, arguments: dict, skip: Con
         try:
             checked[name] = _adapter(function, name).validate_json(json.dumps(value), strict=True)
         except (ValidationError, TypeError) as error:
-            kind = inspect.formatannotation(parameters[name].annotation)
+            kind = in_words(_hints(function).get(name, parameters[name].annotation))
             raise ValueError(f"`{section}.{name}` must be {kind}, got {shown(value)}.") from error
     return checked
+
+
+WORDS = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    types.NoneType: "null",
+    dict: "a mapping",
+    list: "a list",
+    tuple: "a list",
+}
+
+
+def in_words(annotation: typing.Any) -> str:
+    """Returns what an annotation means to someone who writes YAML."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(dict.fromkeys(map(in_words, arguments)))
+    if origin is typing.Literal:
+        return " or ".join(map(str, arguments))
+    if origin in (list, tuple, collections.abc.Iterable, collections.abc.Sequence) and arguments:
+        inner = dict.fromkeys(in_words(argument) for argument in arguments if argument is not Ellipsis)
+        return f"a list, each {' or '.join(inner)}"
+    return WORDS.get(origin or annotation) or inspect.formatannotation(annotation)
 
 
 @functools.cache

@@ -110,7 +110,9 @@ def download(name_or_path: str | os.PathLike, required: str = "model_index.json"
             return path / STAGED
         if (path / required).is_file():
             return path
-        raise RepositoryError(f"The folder {path} holds no {required}: it is not a saved repository.")
+        is_run = (path / "recipe.yaml").is_file() and (path / "training").is_dir()
+        remedy = f"; `genhub train --resume {path}` ends its run" if is_run else ""
+        raise RepositoryError(f"The folder {path} holds no {required}: it is not a saved repository{remedy}.")
     name = str(name_or_path)
     if path.exists() or name.startswith((".", "/", "~")) or name.count("/") != 1:
         raise RepositoryError(f"{name!r} is neither an existing folder nor a repository of the Hub (user/name).")

@@ -28,6 +28,7 @@ from genhub.utils.environment import hardware, versions
 from genhub.utils.modules import evaluation_mode
 
 MOST_NAMED = 20  # classes, on a card
+BAR_DELAY = 3  # seconds
 
 
 class Exporter:

@@ -53,7 +53,7 @@ def test_a_number_may_be_written_as_yaml_1_1_does_not_know_it(tmp_path):
         ("evaluation.arguments.num_inference_step", 1, "no `evaluation.arguments.num_inference_step` .did you mean"),
         ("evaluation.arguments.batch_size", 1, "no `evaluation.arguments.batch_size`"),
         (f"{UNET}.block_out_channels", [8, "a"], r"`components.unet.block_out_channels` must be .*, got \[8, 'a'\]"),
-        (f"{UNET}.patch_size", None, "`components.unet.patch_size` must be int, got None"),
+        (f"{UNET}.patch_size", None, "`components.unet.patch_size` must be a whole number, got None"),
         *((part, 5, f"`{part}` must .*, got 5") for part in ("name", "data", "components", "pipeline", UNET)),
         *((part, 5, f"`{part}` must .*, got 5") for part in ("training", "evaluation", "reported")),
         ("name", "../mine", "`name` must be letters, digits, .*, got '../mine'"),

@@ -20,7 +20,7 @@ def quick(key, value):
         (f"{SCHEDULE}.num_warmup_step", 1, "no `optimizers.unet.schedule.num_warmup_step` .did you mean"),
         ("stages", [{"optimizer": {}}], "no `stages.0.optimizer` .did you mean 'optimizers'"),
         ("stages", [{"training": {"seed": 1}}], "no `stages.0.training.seed`"),
-        ("optimizers.unet.lr", "big", "`optimizers.unet.lr` must be float.*, got 'big'"),
+        ("optimizers.unet.lr", "big", "`optimizers.unet.lr` must be a number, got 'big'"),
         *((part, 5, f"`{part}` must .*, got 5") for part in ("objective", "optimizers", "stages", SCHEDULE)),
         ("stages", [5], "`stages.0` must be a mapping, got 5"),
         ("stages", [{"training": 5}], "`stages.0.training` must be a mapping, got 5"),
