@@ -184,10 +184,10 @@ class CosineDDPMPipeline(DiffusionPipeline):
         """Refuses a scheduler of other noise levels, a guide with other inputs, or an autoencoder with other channels,
         than the network has."""
         config, guide, vae = self.unet.config, self.guide, self.vae
-        if config.get("out_channels") not in (None, config["in_channels"]):
-            got = f"{config['in_channels']} and {config['out_channels']}"
+        variance = self.scheduler.config.get("variance_type")
+        if config.get("out_channels") not in (None, config["in_channels"]) and not str(variance).startswith("learned"):
             raise ValueError(
-                f"`unet` must return as many channels as it takes, without a learned variance, got {got}."
+                f"`scheduler.variance_type` must be learned, as `unet` returns a variance, got {variance!r}."
             )
         self._check_steps()
         for network in (self.unet, guide or self.unet):

@@ -294,9 +294,13 @@ def test_a_sampler_made_from_our_config_does_not_complain_of_our_own_options(opt
     assert said == []
 
 
-def test_a_network_of_a_learned_variance_is_refused():
-    with pytest.raises(ValueError, match="`unet` must return as many channels as it takes, .* got 1 and 2"):
-        CosineDDPMPipeline(tiny_model("UNet2DModel", out_channels=2), scheduler())
+def test_a_network_of_a_learned_variance_needs_a_scheduler_that_reads_it():
+    unet = tiny_model("UNet2DModel", out_channels=2)
+    images = CosineDDPMPipeline(unet, diffusers.DDPMScheduler(20, variance_type="learned_range"), 2)(output_type="pt")
+
+    assert images.images.shape == (1, 1, 8, 8)
+    with pytest.raises(ValueError, match="`scheduler.variance_type` must be learned, .* got 'fixed_small'"):
+        CosineDDPMPipeline(unet, scheduler())
 
 
 def test_a_pipeline_refuses_steps_and_noise_levels_beyond_those_of_its_network():
