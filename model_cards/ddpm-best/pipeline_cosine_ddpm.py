@@ -163,6 +163,12 @@ class CosineDDPMPipeline(DiffusionPipeline):
             self.sampling_arguments = tuple(name for name in self.sampling_arguments if name not in PIXEL_ARGUMENTS)
         self.image_processor = VaeImageProcessor(vae_scale_factor=1)
 
+    # Same as genhub.pipelines.pipeline_autoencoder.AutoencoderPipeline.extract_init_dict
+    @classmethod
+    def extract_init_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> tuple[dict, dict, dict]:
+        """Reads a config but for `auto_map`, which tells `AutoModel` where the code is."""
+        return super().extract_init_dict({k: v for k, v in config_dict.items() if k != "auto_map"}, **kwargs)
+
     @classmethod
     def from_pipe(cls, pipeline: DiffusionPipeline, **kwargs: Any) -> Any:
         """Makes a pipeline of the components and the config of another one, but for those that are given."""
