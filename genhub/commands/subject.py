@@ -11,6 +11,7 @@ from genhub.data import Images
 from genhub.data.image_files import load_image_files
 from genhub.recipes.recipe import Recipe
 from genhub.repository.capabilities import Capabilities, capabilities_of
+from genhub.repository.format import AUTO_MAP
 from genhub.repository.load import AutoPipeline, download
 from genhub.repository.save import finish_save
 from genhub.utils.cache import content_hash
@@ -77,7 +78,7 @@ def load_subject(source: str, device: str | torch.device) -> Subject:
 
 
 def _hash(folder: Path) -> str:
-    """Returns what identifies a repository: a hash of its weights, configs and tokens."""
+    """Returns what identifies a repository: a hash of its weights, configs and tokens, wherever their code is."""
     weights = [sha256(path) for path in sorted(folder.glob("*/*.safetensors"))]
     configs = [folder / "model_index.json", *folder.glob("*/*config.json"), *folder.glob("*/tokenizer.json")]
-    return content_hash(*weights, *(path.read_text() for path in sorted(configs)))
+    return content_hash(*weights, *(AUTO_MAP.sub("", path.read_text()) for path in sorted(configs)))

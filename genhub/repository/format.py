@@ -18,6 +18,7 @@ FORMAT = 1  # of `_genhub`; a higher one is refused
 SCRATCH, STAGED = ".saving", ".saved"  # folders of a version being written, and of a complete one (see save.py)
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 DOCUMENTS = ("LICENSE", "README.md", "metrics.json", "recipe.yaml")
+AUTO_MAP = re.compile(r' *"auto_map": \{[^}]*\},\n')  # in model_index.json: where the code of the models is
 PICTURE = re.compile(r"\]\(([^)/]+\.(?:png|gif))\)")  # a link in the card to a file beside it
 
 

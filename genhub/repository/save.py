@@ -20,6 +20,7 @@ from typing import Any
 
 from diffusers import DiffusionPipeline
 from diffusers.utils.torch_utils import is_compiled_module
+from torch import nn
 
 from genhub.repository.format import DOCUMENTS, FORMAT, PICTURE, SCRATCH, STAGED, read_json, repo_files
 from genhub.utils.files import sha256, sync_file, sync_folder, sync_tree
@@ -105,6 +106,7 @@ def write_repo(pipeline: DiffusionPipeline, folder: Path, documents: Mapping[str
             index[name] = copy_source(_class_of(component), folder / name)
     if _library(saved) == "genhub":
         index["_class_name"] = copy_source(type(saved), folder)
+        index |= auto_map(saved, index)
     index["_genhub"] = own_entry(pipeline, folder)
     for path in (folder / "model_index.json", *folder.glob("*/*config.json")):
         content = index if path.name == "model_index.json" else read_json(path)
@@ -162,6 +164,15 @@ def copy_source(cls: type, folder: Path) -> list[str]:
     source = source_file(cls)
     shutil.copy(source, folder / source.name)
     return [source.stem, cls.__name__]
+
+
+def auto_map(pipeline: DiffusionPipeline, index: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """Returns the entry of model_index.json that tells `diffusers.AutoModel` where the code of every model is, or none
+    if they have different code."""
+    models = {name: part for name, part in pipeline.components.items() if isinstance(part, nn.Module)}
+    sources = {".".join(index[name]) for name in models}
+    is_ours = {_library(part) for part in models.values()} == {"genhub"}
+    return {"auto_map": {"AutoModel": sources.pop()}} if is_ours and len(sources) == 1 else {}
 
 
 def source_file(cls: type) -> Path:

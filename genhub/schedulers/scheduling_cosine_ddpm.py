@@ -30,7 +30,8 @@ CHOICES = {
     "timestep_spacing": ("leading", "trailing", "linspace"),
     "beta_schedule": ("squaredcos_cap_v2",),
 }
-OWN_DEFAULTS = ("beta_max", "s", "sigma_max", "sigma_min")  # defaults that other schedulers do not share
+OWN_DEFAULTS = {"beta_max": 0.999, "s": 0.008, "sigma_max": None, "sigma_min": None}  # others do not share these
+LACKING = ("rescale_betas_zero_snr", "use_flow_sigmas")  # options of others that change the noise levels
 
 
 @dataclass
@@ -105,10 +106,9 @@ class CosineDDPMScheduler(SchedulerMixin, ConfigMixin):
         self.alphas = 1.0 - self.betas
         self.alphas_cumprod = torch.cumprod(self.alphas, dim=0)  # alpha_bar
 
-        # Another scheduler that reads this config must not replace these values by its own defaults
-        if "_use_default_values" in self.config:
-            ours = sorted({*OWN_DEFAULTS} & set(self.config["_use_default_values"]))
-            self.register_to_config(_use_default_values=ours)
+        # Another scheduler that reads this config must know only these values as defaults, which it then leaves out
+        ours = [name for name, default in OWN_DEFAULTS.items() if self.config[name] == default]
+        self.register_to_config(_use_default_values=ours)
 
         self.init_noise_sigma = 1.0
         self.num_inference_steps = None
@@ -153,8 +153,9 @@ class CosineDDPMScheduler(SchedulerMixin, ConfigMixin):
         Raises:
             ValueError: the config has an option that this scheduler lacks.
         """
-        if config_dict.get("rescale_betas_zero_snr"):
-            raise ValueError("`rescale_betas_zero_snr` must be off: CosineDDPMScheduler has no such option.")
+        for name in LACKING:
+            if config_dict.get(name):
+                raise ValueError(f"`{name}` must be off: CosineDDPMScheduler has no such option.")
         optional = [name for name, p in inspect.signature(cls).parameters.items() if p.default is None]
         config: dict[str, Any] = {k: v for k, v in config_dict.items() if v is not None or k in optional}
         defaults = config.pop("_use_default_values", ())
@@ -216,14 +217,16 @@ class CosineDDPMScheduler(SchedulerMixin, ConfigMixin):
         """Returns `sample` unscaled: the schedule preserves the variance."""
         return sample
 
-    def previous_timestep(self, timestep: int) -> int:
-        """Returns the timestep after `timestep` in sampling, -1 at the end."""
+    def previous_timestep(self, timestep: int) -> int | torch.Tensor:
+        """Returns the timestep after `timestep` in sampling, -1 at the end: a tensor once there are steps, as in
+        `DDPMScheduler`."""
         if self.num_inference_steps is None:
             return timestep - 1
         index = (self.timesteps == timestep).nonzero()
         if not len(index):
             raise ValueError(f"`timestep` must be one of `scheduler.timesteps`, got {timestep}.")
-        return int(self.timesteps[index[0] + 1]) if index[0] + 1 < len(self.timesteps) else -1
+        after = int(index[0]) + 1
+        return self.timesteps[after] if after < len(self.timesteps) else torch.tensor(-1)
 
     def step(
         self,
@@ -235,7 +238,7 @@ class CosineDDPMScheduler(SchedulerMixin, ConfigMixin):
     ) -> CosineDDPMSchedulerOutput | tuple[torch.Tensor, torch.Tensor]:
         """Samples x_{t-1}, or the next of the respaced steps, given x_t (Eq. 17-8; Ho et al. 2020, Eq. 7)."""
         t = int(timestep)
-        previous = self.previous_timestep(t)
+        previous = int(self.previous_timestep(t))
         x_t, prediction = sample.float(), model_output.float()
         alpha_bar = self.alphas_cumprod[t].to(sample.device)
         alpha_bar_previous = self.alphas_cumprod[previous].to(sample.device) if previous >= 0 else torch.tensor(1.0)

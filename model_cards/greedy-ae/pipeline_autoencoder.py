@@ -51,6 +51,11 @@ class AutoencoderPipeline(DiffusionPipeline):
             self.tasks = tuple(task for task in self.tasks if task != "hash")
         self._indexed: torch.Tensor | None = None
 
+    @classmethod
+    def extract_init_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> tuple[dict, dict, dict]:
+        """Reads a config but for `auto_map`, which tells `AutoModel` where the code is."""
+        return super().extract_init_dict({k: v for k, v in config_dict.items() if k != "auto_map"}, **kwargs)
+
     # Same as genhub.pipelines.pipeline_cosine_ddpm.CosineDDPMPipeline.from_pipe
     @classmethod
     def from_pipe(cls, pipeline: DiffusionPipeline, **kwargs: Any) -> Any:

@@ -24,6 +24,7 @@ Generators = torch.Generator | list[torch.Generator] | None
 Operator = Callable[[torch.Tensor], torch.Tensor]
 PIXEL_ARGUMENTS = ("jump_length", "jump_n_sample", "operator")  # of calls that keep what is known of an image
 MAX_TOGETHER = 32  # images that are called together with those of the null class; more would leave the cache
+MAX_RATIO = 100  # of the first two sigmas of a second-order solver, which extrapolates a slope
 LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue in a grey image (ITU-R BT.601), as in PIL
 
 
@@ -141,6 +142,7 @@ class CosineDDPMPipeline(DiffusionPipeline):
                 f"null class, got {num_classes}."
             )
         self.register_modules(unet=unet, scheduler=scheduler, guide=guide, vae=vae)
+        self._trained_levels = getattr(scheduler, "alphas_cumprod", None)  # of a network that does not say
         num_classes = embeds if num_classes is None else num_classes
         guidance_interval = (0.0, 1.0) if guidance_interval is None else guidance_interval
         self.register_to_config(
@@ -160,6 +162,12 @@ class CosineDDPMPipeline(DiffusionPipeline):
             self.tasks, self.inputs = ("generate", "reconstruct"), ("class_labels", "image")
             self.sampling_arguments = tuple(name for name in self.sampling_arguments if name not in PIXEL_ARGUMENTS)
         self.image_processor = VaeImageProcessor(vae_scale_factor=1)
+
+    # Same as genhub.pipelines.pipeline_autoencoder.AutoencoderPipeline.extract_init_dict
+    @classmethod
+    def extract_init_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> tuple[dict, dict, dict]:
+        """Reads a config but for `auto_map`, which tells `AutoModel` where the code is."""
+        return super().extract_init_dict({k: v for k, v in config_dict.items() if k != "auto_map"}, **kwargs)
 
     @classmethod
     def from_pipe(cls, pipeline: DiffusionPipeline, **kwargs: Any) -> Any:
@@ -182,6 +190,12 @@ class CosineDDPMPipeline(DiffusionPipeline):
         """Refuses a scheduler of other noise levels, a guide with other inputs, or an autoencoder with other channels,
         than the network has."""
         config, guide, vae = self.unet.config, self.guide, self.vae
+        variance = self.scheduler.config.get("variance_type")
+        if config.get("out_channels") not in (None, config["in_channels"]) and not str(variance).startswith("learned"):
+            raise ValueError(
+                f"`scheduler.variance_type` must be learned, as `unet` returns a variance, got {variance!r}."
+            )
+        self._check_steps()
         for network in (self.unet, guide or self.unet):
             self._check_scheduler(network)
             for name in ("num_class_embeds", "in_channels"):
@@ -201,9 +215,23 @@ class CosineDDPMPipeline(DiffusionPipeline):
             trained, given = network.config.get(name), self.scheduler.config.get(name)
             if trained not in (None, given):
                 raise ValueError(f"`scheduler.{name}` must be that of the network, {trained}, got {given}.")
-        levels, given = (getattr(part, "alphas_cumprod", None) for part in (network, self.scheduler))
-        if levels is not None and given is not None and not torch.allclose(levels.cpu(), given.cpu()):
-            raise ValueError("`scheduler` must have the noise levels of the network, got others.")
+        levels = getattr(network, "alphas_cumprod", self._trained_levels)
+        given = getattr(self.scheduler, "alphas_cumprod", None)
+        if levels is None:
+            return
+        if given is None or given.shape != levels.shape or not torch.allclose(levels.cpu(), given.cpu()):
+            name = type(self.scheduler).__name__
+            raise ValueError(f"`scheduler` must have the noise levels of the network, got others in {name}.")
+
+    def _check_steps(self):
+        """Refuses a scheduler that does not make a sample of noise, step by step, from predictions alone."""
+        scheduler = self.scheduler
+        parts = [hasattr(scheduler, name) for name in ("init_noise_sigma", "order", "scale_model_input", "step")]
+        if all(parts):
+            parameters = inspect.signature(scheduler.step).parameters.values()
+            parts.append(sum(parameter.default is parameter.empty for parameter in parameters) == 3)
+        if not all(parts):
+            raise ValueError(f"`scheduler` must denoise a sample step by step, got {type(scheduler).__name__}.")
 
     @property
     def has_null_class(self) -> bool:
@@ -569,8 +597,21 @@ class CosineDDPMPipeline(DiffusionPipeline):
             if not isinstance(count, int) or not 1 <= count <= total:
                 raise ValueError(f"`num_inference_steps` must lie between 1 and {total}, got {count}.")
             self.scheduler.set_timesteps(count)
+        self._check_timesteps()
         if hasattr(self.scheduler, "set_begin_index"):  # else it looks for the first timestep, which may stand twice
             self.scheduler.set_begin_index(begin)
+
+    def _check_timesteps(self):
+        """Refuses timesteps that do not lead to an image."""
+        timesteps, name = self.scheduler.timesteps, type(self.scheduler).__name__
+        if not timesteps.isfinite().all() or timesteps[0] < timesteps[-1]:
+            raise ValueError(f"`scheduler.timesteps` must fall, got {timesteps.tolist()[:3]}... of {name}.")
+        if self.scheduler.order != 2 or len(timesteps) < 3 or not hasattr(self.scheduler, "alphas_cumprod"):
+            return
+        first, second = ((1 / self._alpha_bar(t) - 1) ** 0.5 for t in timesteps[[0, 2]])
+        if first > MAX_RATIO * second:
+            got = f"got a first step from sigma = {first:.3g} to {second:.3g}"
+            raise ValueError(f"`scheduler` must have a `sigma_max`, such as 80, for the slopes of {name}, {got}.")
 
     def _initial_sample(
         self,

@@ -5,9 +5,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from denoisers import Memory, every_scheduler, generators, pipeline, rows_seen, sample, tiny_pipeline
-from diffusers import KarrasVeScheduler
+from diffusers import EDMEulerScheduler
 from PIL import Image
+from tiny import tiny_model
 from torch.testing import assert_close
+
+from genhub import CosineDDPMPipeline
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # of diffusers
 
@@ -189,12 +192,11 @@ def test_a_small_image_is_enlarged_from_its_noisy_form():
 
 
 def test_known_pixels_need_a_scheduler_that_says_what_x_0_a_prediction_means():
-    pipe = tiny_pipeline()
-    pipe.scheduler = KarrasVeScheduler()
+    pipe = CosineDDPMPipeline(tiny_model("PatchUNet2DModel"), EDMEulerScheduler())
 
     for known in ({"mask_image": left_half()}, {"operator": "downsampling"}):
         image = bytes_image(size=4) if "operator" in known else bytes_image()
-        with pytest.raises(ValueError, match="needs a scheduler with `alphas_cumprod`, got KarrasVeScheduler"):
+        with pytest.raises(ValueError, match="needs a scheduler with `alphas_cumprod`, got EDMEulerScheduler"):
             pipe(image=image, **known)
 
 

@@ -16,7 +16,7 @@ import torch
 from diffusers import DDPMPipeline
 from safetensors.torch import load_file
 from tiny import tiny_model
-from tiny_pipelines import CALL, PIPELINES, tensor
+from tiny_pipelines import CALL, OF_GENHUB_OR_LATENT, PIPELINES, tensor
 
 import genhub
 from genhub.repository.format import repo_files
@@ -24,12 +24,22 @@ from genhub.repository.load import RepositoryError
 
 LOAD = """
 import json, torch
-from diffusers import DiffusionPipeline
+from diffusers import AutoModel, DiffusionPipeline, configuration_utils
+
+said = []
+configuration_utils.logger.warning = said.append
 
 for name, (folder, arguments, is_plain) in json.loads({cases!r}).items():
     pipe = DiffusionPipeline.from_pretrained(folder, **({{}} if is_plain else {{"trust_remote_code": True}}))
     torch.save(tensor(pipe, arguments), f"{{folder}}/plain.pt")
     parts = [part for part in (pipe, *pipe.components.values()) if part is not None]
+    if "auto_map" in json.load(open(f"{{folder}}/model_index.json")):
+        for key, part in pipe.components.items():
+            if isinstance(part, torch.nn.Module):
+                model = AutoModel.from_pretrained(folder, subfolder=key, trust_remote_code=True)
+                assert type(model).__name__ == type(part).__name__
+                assert all(torch.equal(value, part.state_dict()[key]) for key, value in model.state_dict().items())
+    assert said == [], said
     print(json.dumps([name, sorted({{type(part).__module__.split(".")[0] for part in parts}})]))
 """
 
@@ -62,6 +72,17 @@ def test_plain_diffusers_loads_every_pipeline_and_makes_the_same(name, saved, li
     assert made.float().std() > 0
     assert ("diffusers_modules" in libraries[name]) is not PIPELINES[name].is_plain
     assert bool([*saved[name].rglob("*.py")]) is not PIPELINES[name].is_plain
+
+
+@pytest.mark.parametrize("name", OF_GENHUB_OR_LATENT)
+def test_the_code_of_the_models_is_recorded_for_auto_model_unless_one_entry_would_mislead(name, tmp_path):
+    pipeline = OF_GENHUB_OR_LATENT[name].make()
+
+    index = json.loads((genhub.save_repo(pipeline, tmp_path) / "model_index.json").read_text())
+
+    models = [key for key, part in pipeline.components.items() if isinstance(part, torch.nn.Module)]
+    sources = {".".join(index[key]) for key in models}
+    assert index.get("auto_map") == ({"AutoModel": sources.pop()} if len(sources) == 1 else None)
 
 
 @pytest.mark.parametrize("name", PIPELINES)

@@ -11,7 +11,9 @@ import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from diffusers.models.unets.unet_2d import UNet2DOutput
+from diffusers.utils import DummyObject
 from studies.sampler_study import SAMPLERS
+from tiny import tiny_model
 from torch.testing import assert_close
 
 from genhub import CosineDDPMPipeline, CosineDDPMScheduler
@@ -24,6 +26,11 @@ EXPONENTIAL = {"use_exponential_sigmas": True, "sigma_max": 80.0, "sigma_min": 0
 OURS = "ancestral, ours"
 ALL = [*SAMPLERS, OURS]
 SOLVERS = ["DPM-Solver++ 2M", "DPM-Solver++ 3M", "UniPC", "DEIS", "Heun", "SDE-DPM++"]
+CLASSES_OF_DIFFUSERS = [
+    cls
+    for name in dir(diffusers)
+    if name.endswith("Scheduler") and not isinstance(cls := getattr(diffusers, name), DummyObject)
+]
 CLASSES = {name: getattr(diffusers, cls) for name, (cls, _) in SAMPLERS.items()}
 
 
@@ -235,6 +242,65 @@ def test_a_change_of_sampler_keeps_the_options_that_it_does_not_read():
 def test_a_scheduler_that_does_not_fit_is_refused_before_any_work(name, options, message):
     with pytest.raises(ValueError, match=message):
         set_scheduler(pipeline(OURS), name, options)
+
+
+@pytest.mark.parametrize("options", [EXPONENTIAL, {"timestep_spacing": "leading"}])
+def test_any_scheduler_of_diffusers_leads_to_the_images_or_is_refused_in_a_line(options):
+    pipe = pipeline(OURS, **dict.fromkeys(EXPONENTIAL) | {"use_exponential_sigmas": False} | options)
+    config, generator = pipe.scheduler.config, torch.Generator().manual_seed(0)
+    lost, refused = [], {}
+
+    for cls in CLASSES_OF_DIFFUSERS:
+        try:
+            pipe.scheduler = cls.from_config(config)
+        except (TypeError, NotImplementedError):  # needs other arguments
+            continue
+        try:
+            images = 2 * pipe(8, generator, 20, output_type="pt").images - 1
+        except ValueError as error:
+            refused[cls.__name__] = str(error)
+            continue
+        distance = (images[:, None] - IMAGES).abs().flatten(2).amax(2).min(1).values.max()
+        lost += [cls.__name__] if distance > 0.2 else []  # some leave noise of their last sigma
+
+    assert lost == []
+    assert [said for said in refused.values() if "\n" in said] == []
+    assert {"EDMEulerScheduler", "IPNDMScheduler", "DDIMInverseScheduler", "KarrasVeScheduler"} <= {*refused}
+    assert not {*refused} & {cls.__name__ for cls in CLASSES.values()}
+
+
+@pytest.mark.parametrize(
+    "name", ["HeunDiscreteScheduler", "KDPM2DiscreteScheduler", "KDPM2AncestralDiscreteScheduler"]
+)
+def test_a_second_order_solver_is_refused_where_its_first_step_would_be_too_long(name):
+    pipe = pipeline(OURS, use_exponential_sigmas=False, sigma_max=None, sigma_min=None)
+    pipe.scheduler = getattr(diffusers, name).from_config(pipe.scheduler.config)
+
+    with pytest.raises(ValueError, match="`scheduler` must have a `sigma_max`|`scheduler.timesteps` must fall, got"):
+        pipe(num_inference_steps=10)
+
+
+@pytest.mark.parametrize("options", [{}, {"prediction_type": "epsilon"}])
+def test_a_sampler_made_from_our_config_does_not_complain_of_our_own_options(options, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(diffusers.configuration_utils.logger, "warning", said.append)
+    ours = scheduler(**options)
+    ours.save_pretrained(tmp_path)
+
+    for config in (ours.config, CosineDDPMScheduler.from_pretrained(tmp_path).config):
+        for cls in CLASSES.values():
+            cls.from_config(config)
+
+    assert said == []
+
+
+def test_a_network_of_a_learned_variance_needs_a_scheduler_that_reads_it():
+    unet = tiny_model("UNet2DModel", out_channels=2)
+    images = CosineDDPMPipeline(unet, diffusers.DDPMScheduler(20, variance_type="learned_range"), 2)(output_type="pt")
+
+    assert images.images.shape == (1, 1, 8, 8)
+    with pytest.raises(ValueError, match="`scheduler.variance_type` must be learned, .* got 'fixed_small'"):
+        CosineDDPMPipeline(unet, scheduler())
 
 
 def test_a_pipeline_refuses_steps_and_noise_levels_beyond_those_of_its_network():

@@ -76,8 +76,7 @@ def test_what_is_saved_is_loaded(name, variant, tmp_path):
     loaded = type(scheduler).from_pretrained(tmp_path)
 
     assert [path.name for path in tmp_path.iterdir()] == ["scheduler_config.json"]
-    # A file does not say which values are defaults
-    assert dict(loaded.config) == {k: v for k, v in scheduler.config.items() if k != "_use_default_values"}
+    assert dict(loaded.config) == dict(scheduler.config)
     assert torch.equal(noised(loaded), noised(scheduler))
     assert torch.equal(sampled(loaded), sampled(scheduler))
 

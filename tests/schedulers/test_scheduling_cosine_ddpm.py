@@ -399,8 +399,21 @@ def read(**config):
         ("`thresholding` must be off", lambda: cosine(thresholding=True, clip_sample=False)),
         ("`sigma_min` must lie between 0 and `sigma_max`, got 9 and 2", lambda: cosine(sigma_min=9, sigma_max=2)),
         ("`rescale_betas_zero_snr` must be off", lambda: read(rescale_betas_zero_snr=True)),
+        ("`use_flow_sigmas` must be off", lambda: CosineDDPMScheduler.from_config({"use_flow_sigmas": True})),
     ],
 )
 def test_a_mistake_is_answered_by_the_rule_it_breaks(message, mistake):
     with pytest.raises(ValueError, match=message):
         mistake()
+
+
+def test_the_previous_timestep_is_that_of_ddpm_in_value_and_type():
+    ours, theirs = CosineDDPMScheduler(50), DDPMScheduler(50, beta_schedule="squaredcos_cap_v2")
+
+    for count in (None, 5):
+        for scheduler in (ours, theirs) if count else ():
+            scheduler.set_timesteps(count)
+        for t in ours.timesteps:
+            before, expected = (scheduler.previous_timestep(t) for scheduler in (ours, theirs))
+            assert type(before) is type(expected)
+            assert before == expected
