@@ -73,6 +73,27 @@ def test_what_is_saved_is_loaded_bit_for_bit_from_safetensors(name, variant, tmp
     assert_close(loaded(**inputs).to_tuple(), model(**inputs).to_tuple(), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", [name for name in PUBLIC if name in MODELS])
+def test_a_pickle_is_not_read(name, tmp_path):
+    tiny_model(name).save_pretrained(tmp_path, safe_serialization=False)
+
+    for options in ({}, {"use_safetensors": False}):
+        with pytest.raises(OSError, match="no file named diffusion_pytorch_model.safetensors"):
+            model_class(name).from_pretrained(tmp_path, **options)
+
+
+@plain_models_and_slow_variants
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("low_cpu_mem_usage", [True, False])
+def test_a_model_is_loaded_in_half_precision(name, variant, dtype, low_cpu_mem_usage, tmp_path):
+    model = tiny_model(name, variant)
+    model.save_pretrained(tmp_path)
+
+    loaded = model_class(name).from_pretrained(tmp_path, dtype=dtype, low_cpu_mem_usage=low_cpu_mem_usage)
+
+    assert_close(loaded.state_dict(), model.to(dtype).state_dict(), rtol=0, atol=0)
+
+
 @every_model
 def test_the_output_is_named_or_a_tuple_of_the_same(name, variant):
     model = tiny_model(name, variant)

@@ -92,7 +92,8 @@ class RecurrentAutoencoder(ModelMixin, ConfigMixin):
 def init_like_keras(lstm: nn.LSTM):
     """Initialises an LSTM of one layer as Keras does; the order of the gates is i, f, g, o."""
     nn.init.xavier_uniform_(lstm.get_parameter("weight_ih_l0"))
-    nn.init.orthogonal_(lstm.get_parameter("weight_hh_l0"))
+    recurrent = lstm.get_parameter("weight_hh_l0")
+    recurrent.data.copy_(nn.init.orthogonal_(torch.empty_like(recurrent, dtype=torch.float32)))  # in no other dtype
     nn.init.zeros_(lstm.get_parameter("bias_ih_l0"))
     nn.init.zeros_(lstm.get_parameter("bias_hh_l0"))
     with torch.no_grad():

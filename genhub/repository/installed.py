@@ -1,7 +1,7 @@
-"""The installed form of a travelling pipeline class: what `genhub.GANPipeline` is.
+"""The installed form of a travelling pipeline or model class: what `genhub.GANPipeline` and `genhub.DenseVAE` are.
 
-The class of the file that travels with the weights imports nothing of genhub's; installed, it also loads repositories
-without running their code, and pushes them with their sources.
+The class of the file that travels with the weights imports nothing of genhub's; installed, it reads no pickle, and a
+pipeline also loads repositories without running their code, and pushes them with their sources.
 """
 
 import functools
@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from diffusers import DiffusionPipeline
+from diffusers import DiffusionPipeline, ModelMixin
 from diffusers.pipelines import pipeline_loading_utils
 
 from genhub.repository import card
@@ -58,12 +58,24 @@ class InstalledPipeline(InstalledClasses):
             return push(folder, repo_id, *args, **kwargs)
 
 
+class InstalledModel(ModelMixin):
+    """Adds to a travelling model class that no pickle is read."""
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any) -> Any:
+        """Loads a model as in diffusers, from safetensors only."""
+        return super().from_pretrained(pretrained_model_name_or_path, **kwargs | {"use_safetensors": True})
+
+
 @functools.cache
 def installed(cls: Any) -> Any:
-    """Returns the installed form of a travelling pipeline class, anything else as it is."""
-    is_pipeline = isinstance(cls, type) and issubclass(cls, DiffusionPipeline)
-    if not is_pipeline or not cls.__module__.startswith("genhub."):
+    """Returns the installed form of a travelling pipeline or model class, anything else as it is."""
+    if not isinstance(cls, type) or not cls.__module__.startswith("genhub."):
+        return cls
+    kinds = ((DiffusionPipeline, InstalledPipeline), (ModelMixin, InstalledModel))
+    form = next((form for kind, form in kinds if issubclass(cls, kind)), None)
+    if form is None:
         return cls
     # a class of the module genhub: that is where pickle and diffusers look it up by its name
     names = {"__module__": "genhub", "__qualname__": cls.__name__, "__doc__": cls.__doc__}
-    return type(cls.__name__, (InstalledPipeline, cls), names)
+    return type(cls.__name__, (form, cls), names)

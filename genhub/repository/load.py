@@ -197,7 +197,7 @@ def resolve(folder: Path, index: dict[str, Any]):
             component = find_transformers_class(class_name)
         else:
             component = find_class(class_name, (ModelMixin, SchedulerMixin))
-            library = "genhub" if component.__module__.startswith("genhub.") else "diffusers"
+            library = component.__module__.partition(".")[0]
         index[name] = [library, class_name]
         if issubclass(component, torch.nn.Module):
             check_weights(component, folder / name)

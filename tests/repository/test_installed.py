@@ -1,4 +1,5 @@
-"""A public pipeline class is the travelling one, with loading and pushing; diffusers records it by its public name."""
+"""A public pipeline or model class is the travelling one, with safe loading, and a pipeline with pushing; diffusers
+records it by its public name."""
 
 import inspect
 import json
@@ -8,18 +9,22 @@ from pathlib import Path
 import pytest
 from diffusers import DiffusionPipeline, UniPCMultistepScheduler
 from diffusers.pipelines import pipeline_loading_utils
+from tiny import MODELS
 from tiny_pipelines import OF_GENHUB, PIPELINES
 
 import genhub
 from genhub.repository.installed import installed
 
 CLASSES = {type(tiny.make()) for tiny in OF_GENHUB.values()}
+CLASSES |= {getattr(genhub, name) for name in MODELS if name in genhub.__all__}
 every_class = pytest.mark.parametrize("cls", sorted(CLASSES, key=lambda cls: cls.__name__), ids=lambda c: c.__name__)
 
 
 @every_class
-def test_a_public_pipeline_is_one_class_of_the_package_made_of_the_travelling_one(cls):
-    (travelling,) = (base for base in cls.__mro__ if base.__module__.startswith("genhub.pipelines."))
+def test_a_public_class_is_one_class_of_the_package_made_of_the_travelling_one(cls):
+    (travelling,) = (
+        base for base in cls.__mro__ if base.__module__.startswith(("genhub.pipelines.", "genhub.models."))
+    )
 
     assert getattr(genhub, cls.__name__) is cls is installed(travelling)
     assert pickle.loads(pickle.dumps(cls)) is cls
@@ -28,7 +33,7 @@ def test_a_public_pipeline_is_one_class_of_the_package_made_of_the_travelling_on
     assert inspect.signature(cls) == inspect.signature(travelling)
 
 
-@pytest.mark.parametrize("thing", [genhub.GANPipeline, genhub.DenseGenerator, genhub.DiffusionPipeline, genhub.train])
+@pytest.mark.parametrize("thing", [genhub.GANPipeline, genhub.DenseVAE, genhub.ModelMixin, genhub.Muon, genhub.train])
 def test_anything_else_is_installed_as_it_is(thing):
     assert installed(thing) is thing
 
