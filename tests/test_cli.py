@@ -48,7 +48,10 @@ def test_overrides_are_yaml_and_stand_anywhere():
     [
         (["train", "ddpm-quikc"], "did you mean 'ddpm-quick'"),
         (["train", "ddpm-quick", "--training.batchsize", "8"], "did you mean 'batch_size'"),
-        (["train", "ddpm-quick", "--training.batch_size", "many"], "`training.batch_size` must be a whole number, got 'many'"),
+        (
+            ["train", "ddpm-quick", "--training.batch_size", "many"],
+            "`training.batch_size` must be a whole number, got 'many'",
+        ),
         (["train", "ddpm-quick", "--training.batch_size", "0"], "must be at least 1, got 0"),
         (["train", "ddpm-quick", "--training.batch_size"], "must be followed by a value"),
         (["train", "ddpm-quick", "--batch_size", "8"], "There is no option '--batch_size'"),

@@ -169,14 +169,14 @@ def to_array(file: File, config: DataConfig, shape: tuple[int, int, int] | None 
     is_transparent = image.has_transparency_data
     if is_transparent:
         image = image.convert("RGBA")
-        is_transparent = image.getextrema()[3][0] < 255
+        is_transparent = np.asarray(image.getchannel("A")).min() < 255
         image = Image.alpha_composite(Image.new("RGBA", image.size, BACKGROUNDS[config.background]), image)
     array = fit(image, config.size, channels)
     if shape is not None and array.shape != shape:
         (c, h, w), (c_0, h_0, w_0) = array.shape, shape
         reason = f"is {w}x{h} with {c} channel(s), the first one {w_0}x{h_0} with {c_0}"
         raise BadImage(reason, "; `data.size` and `data.channels` bring all to one shape", is_skippable=False)
-    return array, is_transparent
+    return array, bool(is_transparent)
 
 
 def _is_grey(image: Image.Image) -> bool:

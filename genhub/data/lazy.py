@@ -63,7 +63,8 @@ class Lazy(IterableDataset):
             except ValueError as error:
                 first = first or error
             else:
-                return Shape(channels, height, width, self.class_names, self.class_names and len(self.class_names))
+                names = self.class_names
+                return Shape(channels, height, width, names, None if names is None else len(names))
         assert first is not None  # there are rows
         raise first
 

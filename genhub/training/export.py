@@ -17,17 +17,16 @@ from genhub import plotting
 from genhub.data import Images, Lazy, Points
 from genhub.evaluation.protocol import to_bytes
 from genhub.evaluation.sampling import sample
-from genhub.recipes.instantiate import without
 from genhub.recipes.recipe import Recipe
 from genhub.repository import card
 from genhub.repository.capabilities import capabilities_of
 from genhub.repository.save import save_repo
+from genhub.training.describe import describe_images, describe_networks
 from genhub.training.ema import MovingAverage
 from genhub.training.state import Progress
 from genhub.utils.environment import hardware, versions
 from genhub.utils.modules import evaluation_mode
 
-MOST_NAMED = 20  # classes, on a card
 BAR_DELAY = 3  # seconds
 
 
@@ -178,32 +177,12 @@ class Exporter:
             batch_size=recipe.training.batch_size,
             mixed_precision=self.accelerator.mixed_precision,
             planned_steps=sum(stage.training.steps(images) for stage in recipe.stages),
-            images=self._describe_images(),
+            images=describe_images(self.train),
             notes=self.notes,
-            networks=self._describe_networks(),
+            networks=describe_networks(recipe, self.modules),
             planned_minutes=recipe.training.max_minutes if self.progress.shares else None,
             overrides=recipe.overrides if recipe.is_published else None,
         )
-
-    def _describe_images(self) -> str:
-        """Returns size, colour and classes of the training images."""
-        shape = self.train.shape
-        if isinstance(self.train, Points):
-            return f"{shape.width} numbers"
-        size, colour = f"{shape.width}x{shape.height} pixels", "grey" if shape.channels == 1 else "colour"
-        names = shape.class_names or ()
-        classes = f"{shape.num_classes} classes" if shape.num_classes else "without classes"
-        named = f" ({', '.join(names)})" if 0 < len(names) <= MOST_NAMED else ""
-        return f"{size}, {colour}, {classes}{named}"
-
-    def _describe_networks(self) -> list[tuple[str, str]]:
-        """Returns the class and the arguments of each network that the recipe builds, as code."""
-        found = []
-        for name in (name for name in self.modules if name in self.recipe.components):
-            entry = cast(dict, without(self.recipe.sections["components"][name], "class"))
-            arguments = ", ".join(f"{key}={value!r}" for key, value in entry.items())
-            found.append((name, f"`{type(self.modules[name]).__name__}({arguments})`"))
-        return found
 
     def metrics(self, results: list[dict]) -> dict:
         """Returns what was measured in this run, and on what machine."""

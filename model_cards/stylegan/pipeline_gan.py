@@ -367,7 +367,7 @@ class GANPipeline(DiffusionPipeline):
         """Returns labels with numbers for names."""
         if isinstance(labels, str):
             return self.get_label_ids(labels)
-        if isinstance(labels, list | tuple):
+        if isinstance(labels, Sequence):
             return [self.get_label_ids(label)[0] if isinstance(label, str) else label for label in labels]
         return labels
 

@@ -7,15 +7,14 @@ import numpy as np
 from benchmarks.turns import in_turns
 
 from genhub import data
-from genhub.data.sources import open_dataset
+from genhub.data.sources import open_splits
 from genhub.utils.cache import cache_folder
 
 
 def benchmark_data(source: str, rounds: int):
     """Prints how long it takes to decode a data set by `datasets`, by us, and from our cache."""
     config = data.DataConfig(source=source, val_size=0)
-    folder = data.source_folder(config)
-    dataset: Any = open_dataset(folder, "train", config)
+    dataset: Any = open_splits(config)["train"]
 
     def one_by_one() -> float:
         start = time.perf_counter()

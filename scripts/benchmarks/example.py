@@ -14,7 +14,7 @@ from diffusers import DDPMScheduler
 from torch.utils.data import DataLoader
 
 from genhub import data, recipes
-from genhub.data.sources import open_dataset
+from genhub.data.sources import open_splits
 from genhub.recipes.recipe import Recipe
 
 
@@ -69,7 +69,7 @@ def benchmark_example(source: str, name: str, rounds: int, steps: int):
     config = data.DataConfig(source=source, val_size=0)
     unconditional: dict[str, object] = {"components.unet.num_class_embeds": None}  # the example knows no labels
     recipe, images = recipes.load(name, unconditional), cast(data.Images, data.load(config))
-    dataset = open_dataset(data.source_folder(config), "train", config)
+    dataset = open_splits(config)["train"]
     with tempfile.TemporaryDirectory() as folder:
         ours = Contestant(name, source, Path(folder) / "run", compiled=False, overrides=unconditional)
         theirs = UnconditionalExample(recipe, images, dataset, steps)
