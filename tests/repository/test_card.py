@@ -93,8 +93,11 @@ def test_later_writes_keep_the_words_and_the_metadata_of_the_author():
 def test_a_run_that_was_stopped_and_moved_says_so():
     training = METRICS["training"] | {"steps": 60, "steps_on": {"A CPU": 20, "A GPU": 40}}
 
+    training |= {"changes": [{"step": 40, "key": "optimizers.generator.lr", "from": 0.1, "to": 0.01}]}
+
     text = card.write(PIPELINES["GANPipeline"].make(), METRICS | {"training": training}, EXPERIMENT)
 
+    assert "\n| from step 40 on | `optimizers.generator.lr` 0.01, 0.1 before |\n| time |" in text
     assert "| steps | 60, stopped before the recipe's 100, of 32 images" in text
     assert "| hardware | A CPU (20 steps) and A GPU (40 steps), 1 process(es)" in text
 
