@@ -12,6 +12,8 @@ from typing import Any
 
 from genhub.commands.options import make_parser, refuse_options
 
+ENOUGH_IMAGES = 1300  # for a tenth of them to be enough for an evaluation
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command and returns its exit code: 0 success, 1 a user's error, 2 wrong usage, 128 + n signal n."""
@@ -91,9 +93,11 @@ def _train(options: argparse.Namespace, overrides: dict[str, object]) -> int:
         print(f"Saved the repository {folder}\n  card     {folder / 'README.md'}")
         if (folder / "samples.png").is_file():
             print(f"  samples  {folder / 'samples.png'}")
-            sampling = json.loads((folder / "metrics.json").read_text())["sampling"]
-            generate = "" if "reconstructions" in sampling else f"genhub generate {folder}    or: "
-            print(f"Next: {generate}genhub evaluate {folder}")
+            metrics = json.loads((folder / "metrics.json").read_text())
+            generate = [] if "reconstructions" in metrics["sampling"] else [f"genhub generate {folder}"]
+            can_evaluate = metrics["training"]["train_images"] >= ENOUGH_IMAGES
+            if advice := generate + [f"genhub evaluate {folder}"] * can_evaluate:
+                print(f"Next: {'    or: '.join(advice)}")
         print(f"To share it: genhub push {folder} YOUR_NAME/{folder.name}")
     return 0
 
@@ -130,7 +134,7 @@ def _generate(options: argparse.Namespace, overrides: dict[str, object]) -> int:
         options.repo,
         count=options.count,
         seed=options.seed,
-        class_labels=None if labels is None else [int(label) if label.isdigit() else label for label in labels],
+        class_labels=labels,
         prompts=options.prompt,
         image=options.image,
         mask_image=options.mask_image,

@@ -94,9 +94,11 @@ def _open(name: str, path: str) -> Image.Image:
 
 
 def _label_ids(pipeline: DiffusionPipeline, labels: Sequence[int | str] | None) -> list[int] | None:
-    """Returns classes by number; their names are those of the pipeline."""
+    """Returns classes by number; a word is a name, also a name that is a number, or else a number."""
     if labels is None:
         return None
+    known = {*(pipeline.config.get("id2label") or {}).values()}
+    labels = [int(x) if isinstance(x, str) and x.isdecimal() and x not in known else x for x in labels]
     named = [label for label in labels if isinstance(label, str)]
     if named and not hasattr(pipeline, "get_label_ids"):
         raise ValueError(

@@ -144,7 +144,7 @@ COMMANDS = {
     "train": ("Train a recipe and save a repository of the Hub's format.", _train_options),
     "generate": ("Generate images with a saved pipeline.", _generate_options),
     "evaluate": ("Measure quality, variety, speed and memorisation of a pipeline, or of images.", _evaluate_options),
-    "figure": ("Draw a figure of a repository: samples, codes, speed, training.", _figure_options),
+    "figure": ("Draw a figure of a repository: classes, codes, trajectories, speed, training.", _figure_options),
     "push": ("Upload a saved repository to the Hub, with its card.", _push_options),
     "recipes": ("List the recipes.", None),
     "doctor": ("Print devices, processes, arithmetic and versions of this machine.", None),

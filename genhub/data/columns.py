@@ -34,6 +34,13 @@ def find_columns(features: Mapping[str, Any], config: DataConfig) -> tuple[str, 
     return image, _choose("label_column", config.label_column, usable, likely)
 
 
+def possible_labels(features: Mapping[str, Any], config: DataConfig) -> list[str]:
+    """Returns the columns that could hold classes, where no column is taken to be that."""
+    if config.label_column is not None or find_columns(features, config)[1] is not None:
+        return []
+    return [name for name, kind in features.items() if _can_be_label(kind) and name != config.caption_column]
+
+
 def _choose(field: str, named: str | None, known: Sequence[str], likely: Sequence[str]) -> str | None:
     """Returns the column that is named, or the only likely one, or None if there is none."""
     if named is not None and named not in known:
@@ -60,10 +67,12 @@ def names_of_classes(splits: Iterable[Any], label: str | None, config: DataConfi
     Raises:
         ValueError: the labels are words of a stream, which is not read before training.
     """
-    splits = [*splits]
-    feature = None if label is None else splits[0].features[label]
-    if feature is None or getattr(feature, "names", None):
-        return tuple(feature.names) if feature is not None else None
+    splits = [split for split in splits if label in (split.features or {})]
+    feature = splits[0].features[label] if splits else None
+    if feature is None:
+        return None
+    if getattr(feature, "names", None):
+        return tuple(feature.names)
     if not feature.dtype.endswith("string"):
         return None
     if config.streaming:

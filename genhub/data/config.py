@@ -78,7 +78,7 @@ class DataConfig:
         check_ranges("data", self, RANGES)
         for name in ("val_size", "test_size"):
             size = getattr(self, name)
-            if isinstance(size, float) and size > 1 and not size.is_integer():
+            if isinstance(size, float) and size >= 1:
                 raise ValueError(f"`data.{name}` must be a number of images, or a share below 1, got {size}.")
         for name, known in CHOICES.items():
             if getattr(self, name) not in known:

@@ -106,7 +106,10 @@ def decode_cached(files: Sequence[File], config: DataConfig, describe: Callable[
         ValueError: as `decode`.
     """
     lengths = torch.tensor([len(file) for file in files])
-    options = () if (config.background, config.on_bad_image) == ("black", "error") else (config.background, "skip")
+    options = (config.background, config.on_bad_image)
+    options = () if options == ("black", "error") else options
+    if any(file[25:26] == b"\x03" or file[:3] == b"GIF" for file in files):  # palettes of greys were colour once
+        options += ("grey palettes",)
     key = content_hash(repr((config.size, config.channels, len(files), *options)), lengths, files)
 
     def compute() -> dict[str, torch.Tensor]:
@@ -166,6 +169,8 @@ def to_array(file: File, config: DataConfig, shape: tuple[int, int, int] | None 
         way_out = "scale them to 8 bits first, 16 by `(numpy.asarray(image) // 256).astype('uint8')`"
         raise BadImage(f"has pixels of more than 8 bits (mode {image.mode})", f"; {way_out}")
     channels = config.channels or (1 if _is_grey(image) else 3)
+    if shape is not None and config.channels is None and image.mode in ("P", "PA"):
+        channels = max(channels, shape[0])  # greys among colours
     is_transparent = image.has_transparency_data
     if is_transparent:
         image = image.convert("RGBA")

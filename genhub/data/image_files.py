@@ -63,11 +63,18 @@ def read_archive(path: Path) -> dict[str, Images]:
         for images, labels in ((f"x_{split}", f"y_{split}"), (f"{split}_images", f"{split}_labels")):
             if images in arrays:
                 found[split] = _to_images(path, arrays[images], arrays.get(labels), labels)
+    if found and "train" not in found:
+        raise ValueError(f"The archive {path} has no split 'train', only {', '.join(found)}.")
     if found:
         return found
     images = [array for name, array in arrays.items() if name != "labels"]
     if not images:
         raise ValueError(f"The archive {path} must hold an array of images.")
+    if len(images) > 1:
+        raise ValueError(
+            f"The archive {path} must hold one array of images, and their classes as `labels`, got "
+            f"{', '.join(arrays)}."
+        )
     return {"train": _to_images(path, images[0], arrays.get("labels"), "labels")}
 
 

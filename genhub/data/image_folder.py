@@ -58,9 +58,10 @@ def walk(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
             raise ValueError(f"{path} must be a file or a folder, or a link to one that exists.")
 
 
-def natural_key(name: str) -> list[tuple[int, str]]:
-    """Returns a key that sorts numbers in names by their value: 2 before 10."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name) if part]
+def natural_key(name: str) -> list[tuple[int, int, str]]:
+    """Returns a key that sorts numbers in names by their value, 2 before 10, and before words."""
+    parts = [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]
+    return [*parts, (-1, 0, name)]  # 02 before 2, whatever the order of a set
 
 
 def image_paths(folder: Path) -> list[Path]:
@@ -104,6 +105,13 @@ def splits_of(folder: Path, paths: Sequence[Path]) -> dict[str, Path]:
     return {split: folder / top for top, split in found.items()}
 
 
+def _common_folder(splits: dict[str, Path], own: dict[str, list[Path]]) -> str:
+    """Returns the folder of all images in all splits, as in train/images and test/images, "" if there is none."""
+    found = {path.relative_to(splits[split]).parts[:-1][:1] for split, paths in own.items() for path in paths}
+    first = found.pop()
+    return first[0] if first and not found else ""
+
+
 def read_image_folder(folder: Path, paths: Sequence[Path]) -> dict[str, Any]:
     """Reads the images `paths` under a folder to a data set of `datasets` for each split, with undecoded images.
 
@@ -115,6 +123,8 @@ def read_image_folder(folder: Path, paths: Sequence[Path]) -> dict[str, Any]:
 
     splits = splits_of(top := top_of(folder, paths), paths)
     own = {split: [path for path in paths if path.is_relative_to(part)] for split, part in splits.items()}
+    while single := _common_folder(splits, own):
+        splits = {split: part / single for split, part in splits.items()}
     classes = {split: by_class(part, own[split]) for split, part in splits.items()}
     names = sorted({name for found in classes.values() for name in found}, key=natural_key)
     if names and not all(classes.values()):

@@ -30,7 +30,7 @@ class Lazy(IterableDataset):
     """
 
     labels = None  # known only as batches are decoded
-    notes = ()
+    notes: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -76,7 +76,9 @@ class Lazy(IterableDataset):
             rows = (self.rows.skip(first) if first else self.rows).take(len(index))
         else:
             rows = self.rows.select(index.numpy())
-        return Lazy(rows, len(index), self.columns, self.config, self.class_names, self.shape, self.augmentation)
+        part = Lazy(rows, len(index), self.columns, self.config, self.class_names, self.shape, self.augmentation)
+        part.notes = self.notes
+        return part
 
     def all_labels(self) -> torch.Tensor | None:
         """Reads the labels of all rows; None if there are none, or only a stream of them."""

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from genhub.data.augmentation import Augmentation
-from genhub.data.columns import check_text_column, find_columns, names_of_classes, to_labels
+from genhub.data.columns import check_text_column, find_columns, names_of_classes, possible_labels, to_labels
 from genhub.data.config import DataConfig
 from genhub.data.decode import decode_cached, fit
 from genhub.data.idx import idx_files, read_idx
@@ -38,7 +38,7 @@ class Source:
     Args:
         splits: of which there are files.
         read: reads the file of a split.
-        is_mixed: the training file has its classes mixed, and its last images are the ones to hold out.
+        is_mixed: the last images of the training file are the ones to hold out, whatever they are.
     """
 
     splits: Container[str]
@@ -86,10 +86,14 @@ def _held_out(split: str, source: Source, config: DataConfig) -> Images | Lazy:
             f"The data set {config.source} has no split 'test', and `data.test_size`, {config.test_size}, holds out "
             f"none of its {len(data)} images."
         )
-    if source.is_mixed or config.streaming or is_benchmark(data.class_names, len(data)):
-        order = torch.arange(len(data))
-    else:
-        order = stratified_order(data.all_labels() if isinstance(data, Lazy) else data.labels, len(data))
+    if split == "train" and test:
+        data = copy(data)
+        data.notes = (*data.notes, f"{test:,} images are held out for the test.")
+    if source.is_mixed:
+        return data[rows_of(split, val, test, torch.arange(len(data)))]
+    labels = data.all_labels() if isinstance(data, Lazy) else data.labels
+    has_order = is_benchmark(data.class_names, labels)
+    order = torch.arange(len(data)) if has_order else stratified_order(labels, len(data))
     return data[rows_of(split, val, test, order)]
 
 
@@ -122,6 +126,8 @@ def _pad(data: Images | Lazy, padding: int) -> Images:
 
 def _open(config: DataConfig) -> Source:
     """Opens the data set that a configuration names."""
+    from datasets import IterableDataset
+
     folder = source_folder(config)
     has_columns = False
     if config.source == "points":
@@ -134,7 +140,13 @@ def _open(config: DataConfig) -> Source:
     else:
         has_columns = True
         splits = open_splits(config)
-        source = Source(splits, lambda split: _load_dataset(splits, split, config), config.source == "sample")
+        is_stream = isinstance(splits["train"], IterableDataset)
+        if config.streaming and not is_stream:  # a folder of images, whose order is known
+            read_config = replace(config, streaming=False, memory_limit_gb=0)
+        else:
+            read_config = config
+        is_mixed = is_stream or config.source == "sample"
+        source = Source(splits, lambda split: _load_dataset(splits, split, read_config), is_mixed)
     for field, given in (("captions", config.caption_column), *((n, getattr(config, n)) for n in COLUMN_FIELDS)):
         if given is not None and not has_columns:
             known = "templates" if field == "captions" else "left out"
@@ -172,7 +184,10 @@ def _load_dataset(splits: Mapping[str, Any], split: str, config: DataConfig) -> 
     captions = None
     if config.caption_column is not None:
         captions = np.array([text or "" for text in table[config.caption_column].to_pylist()], dtype=object)
-    images = Images(decoded.images, None, class_names, notes=decoded.notes(config))
+    notes = decoded.notes(config)
+    if possible := possible_labels(features, config):
+        notes += (f"No column is taken for classes; `data.label_column` can name one of {', '.join(possible)}.",)
+    images = Images(decoded.images, None, class_names, notes=notes)
     return replace(
         images,
         labels=None if labels is None else labels[decoded.kept],

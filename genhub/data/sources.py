@@ -64,8 +64,7 @@ def _open_folder(folder: Path, config: DataConfig) -> Mapping[Any, Any]:
         if glob.has_magic(str(folder)):
             raise ValueError(f"The path of a folder of tables must be without *, ? and [, got {folder}.")
         return _load(str(folder), config)
-    splits = read_image_folder(folder, images)
-    return {name: split.to_iterable_dataset() for name, split in splits.items()} if config.streaming else splits
+    return read_image_folder(folder, images)
 
 
 def _load(source: str, config: DataConfig) -> Mapping[Any, Any]:

@@ -25,9 +25,12 @@ MOST_NAMED = 20  # classes, in a description
 MNIST = tuple("0123456789")
 
 
-def is_benchmark(class_names: tuple[str, ...] | None, total: int) -> bool:
-    """Returns whether this is the training file of Fashion MNIST or MNIST, whose last images are the held-out ones."""
-    return class_names in (FASHION_MNIST, MNIST) and total == 60_000
+def is_benchmark(class_names: tuple[str, ...] | None, labels: torch.Tensor | None) -> bool:
+    """Returns whether these are classes and labels of the training file of Fashion MNIST or MNIST, whose last images
+    are the held-out ones: its classes are mixed."""
+    if labels is None or class_names not in (FASHION_MNIST, MNIST):
+        return False
+    return len(labels) == 60_000 and bool((labels[1:] < labels[:-1]).any())
 
 
 def held_out(config: DataConfig, total: int, has_val: bool, has_test: bool) -> tuple[int, int]:
@@ -63,19 +66,21 @@ def rows_of(split: str, val: int, test: int, order: torch.Tensor) -> torch.Tenso
 
 
 def stratified_order(labels: torch.Tensor | None, total: int) -> torch.Tensor:
-    """Draws an order of all rows, (N,), in which each stretch holds of each class its share, but for one image.
+    """Draws an order of all rows, (N,), in which each stretch holds of each class about its share.
 
     Args:
         labels: int64 (N,); None for images of one kind.
     """
-    shuffled = torch.randperm(total, generator=keyed_generator("held out"))
+    generator = keyed_generator("held out")
+    shuffled = torch.randperm(total, generator=generator)
     if labels is None:
         return shuffled
     _, classes, counts = labels[shuffled].unique(return_inverse=True, return_counts=True)
     first = counts.cumsum(0) - counts
     rank = torch.empty(total, dtype=torch.long)  # of a row among those of its class
     rank[classes.argsort(stable=True)] = torch.arange(total) - first.repeat_interleave(counts)
-    return shuffled[((rank + 0.5) / counts[classes]).argsort(stable=True)]
+    shift = torch.rand(len(counts), generator=generator)  # without which all small classes would fall together
+    return shuffled[((rank + shift[classes].double()) / counts[classes]).argsort(stable=True)]
 
 
 def describe_splits(

@@ -62,7 +62,8 @@ class Subject:
         Raises:
             ValueError: it cannot be loaded on this machine.
         """
-        return data.load(replace(self.recipe.data, streaming=False), split)
+        images = data.load(self.recipe.data, split)  # of a stream the same images as in training
+        return images.load() if isinstance(images, data.Lazy) and self.recipe.data.streaming else images
 
     def images(self, split: str, count: int | None = None) -> data.Images:
         """Returns the first `count` images of a split, or all of them; binarised if the model was trained on binary

@@ -21,7 +21,8 @@ A constructor's parameter that bears the name of a component receives that compo
 out, and `num_training_steps`, `total_steps` and `T_max` of a learning-rate schedule from the length of its stage.
 With `data.captions` a component `tokenizer` is learnt from the captions, if there is none, and text encoders are given
 its numbers.
-`num_class_embeds: auto` is one for each class of the data and one for the null class, or none without labels.
+`num_class_embeds: auto` is one for each class of the data, and one for the null class of an objective that drops
+labels, or none without labels.
 """
 
 import inspect
@@ -127,14 +128,14 @@ class Recipe:
                 components[name] = loaded[name]
             else:
                 components[name] = self.build_component(name, met_shape, loaded.get("tokenizer"))
-        has_classes = any(
+        known = {
             getattr(getattr(component, "config", None), key, None)
             for component in components.values()
             for key in ("num_class_embeds", "num_classes")
-        )
-        if has_classes and shape.num_classes:
+        } - {None}
+        if known and shape.num_classes:
             found: dict[str, Any] = {"num_classes": shape.num_classes}
-            if shape.class_names is not None:
+            if shape.class_names is not None and known & {shape.num_classes, shape.num_classes + 1}:
                 found["id2label"] = {str(number): name for number, name in enumerate(shape.class_names)}
             for key in filter(self.pipeline.lacks, found):
                 self.pipeline.arguments[key] = self.sections["pipeline"][key] = found[key]
@@ -151,8 +152,9 @@ class Recipe:
             filled = {key: value for key, value in found.items() if spec.lacks(key)}
             if tokenizer is not None:
                 filled |= {key: value for key, value in token_counts(tokenizer).items() if spec.lacks(key)}
-        if "num_class_embeds" in spec.automatic:  # the classes and the null class; none without labels
-            filled["num_class_embeds"] = shape.num_classes + 1 if shape.num_classes else None
+        if "num_class_embeds" in spec.automatic:  # none without labels
+            has_null_class = any("label_dropout" in stage.objective.parameters for stage in self.stages)
+            filled["num_class_embeds"] = shape.num_classes + has_null_class if shape.num_classes else None
         component = spec.build(**filled)
         for key, value in filled.items():
             self.sections["components"][name][key] = list(value) if isinstance(value, tuple) else value

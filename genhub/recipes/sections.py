@@ -56,12 +56,12 @@ def merge(base: dict, changes: dict) -> dict:
     return merged
 
 
-def flatten(values: Mapping[str, object], prefix: str = "") -> dict[str, object]:
+def as_overrides(values: Mapping[str, object], prefix: str = "") -> dict[str, object]:
     """Returns nested values by their dotted keys; a mapping with a `class` is one value."""
     flat: dict[str, object] = {}
     for key, value in values.items():
         if isinstance(value, Mapping) and value and "class" not in value:
-            flat |= flatten(value, f"{prefix}{key}.")
+            flat |= as_overrides(value, f"{prefix}{key}.")
         else:
             flat[f"{prefix}{key}"] = value
     return flat

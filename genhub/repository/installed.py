@@ -26,18 +26,31 @@ pipeline_loading_utils.LOADABLE_CLASSES.setdefault("genhub", {})
 class InstalledPipeline(InstalledClasses):
     """Adds to a travelling pipeline class what needs genhub: loading, saving and pushing."""
 
-    def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs: Any) -> None:
+    def save_pretrained(
+        self,
+        save_directory: str | os.PathLike,
+        safe_serialization: bool = True,
+        variant: str | None = None,
+        max_shard_size: int | str | None = None,
+        push_to_hub: bool = False,
+        use_flashpack: bool = False,
+        **kwargs: Any,
+    ) -> None:
         """Saves a repository that plain diffusers loads, as `genhub.save_repo` does, with a short card if it has none.
 
         Args:
             push_to_hub: also upload it, as `repo_id` or else the folder's name; `kwargs` are those of `genhub.push`.
 
         Raises:
-            ValueError: an option of diffusers' `save_pretrained` that changes the files, such as `variant`.
+            ValueError: an option that would change the files: a repository has one safetensors file a part.
         """
-        kept = {"safe_serialization": True, "variant": None, "max_shard_size": None}
-        for name, value in kept.items():
-            if kwargs.pop(name, value) != value:
+        for name, is_left_out in (
+            ("safe_serialization", safe_serialization),
+            ("variant", variant is None),
+            ("max_shard_size", max_shard_size is None),
+            ("use_flashpack", not use_flashpack),
+        ):
+            if not is_left_out:
                 raise ValueError(f"`{name}` must be left out: a repository of genhub has one safetensors file a part.")
         folder = Path(save_directory)
         repo_id = str(kwargs.pop("repo_id", folder.name))
@@ -63,7 +76,13 @@ class InstalledModel(ModelMixin):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any) -> Any:
-        """Loads a model as in diffusers, from safetensors only."""
+        """Loads a model as in diffusers, from safetensors only.
+
+        Raises:
+            ValueError: `use_safetensors` is False.
+        """
+        if kwargs.get("use_safetensors") is False:
+            raise ValueError("`use_safetensors` must be true: genhub loads no pickled weights.")
         return super().from_pretrained(pretrained_model_name_or_path, **kwargs | {"use_safetensors": True})
 
 

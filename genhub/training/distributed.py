@@ -168,7 +168,8 @@ def end_with_the_others() -> Iterator[None]:
         if not isinstance(error, torch.distributed.DistError) and not any(sign in str(error) for sign in LOST):
             raise
         raise TrainingStopped(
-            "Another process of the run has ended, and this one with it; `--auto_resume` goes on from its checkpoint."
+            "Another process of the run has ended, and this one with it; `--auto_resume` goes on from its checkpoint "
+            f"({str(error).splitlines()[0]})."
         ) from error
 
 

@@ -61,6 +61,9 @@ class Guard:
         path, step = self.folder.path, self.folder.newest
         known = "There is no checkpoint" if step is None else f"The checkpoint of step {step} is"
         goes_on = "starts again" if step is None else "goes on"
+        if len(self.folder.recipe.stages) > 1 or any("." in name for name in self.rates):
+            change = "with a lower rate in `optimizers` of the recipe"
+            return f"{known} from before that; `genhub train --resume {path}` {goes_on} {change}."
         rates = " ".join(f"--optimizers.{name}.lr {rate / 10:g}" for name, rate in self.rates.items())
         return (
             f"{known} from before that; `genhub train --resume {path} {rates}` {goes_on} with a lower learning rate."

@@ -51,8 +51,10 @@ class Rehearsal:
         self.built = StageOptimizers(objective, stage, steps)
         has_autocast = accelerator.mixed_precision != "no"
         if has_autocast:
-            modules = objective.modules.items()
-            objective.modules = {name: accelerator.prepare_model(part, evaluation_mode=True) for name, part in modules}
+            trained = {name.partition(".")[0] for name in self.parameters}
+            objective.modules |= {  # the others are not copies
+                name: accelerator.prepare_model(objective.modules[name], evaluation_mode=True) for name in trained
+            }
         with torch.random.fork_rng(), training_attention(self.device):
             for phase in objective.phases:
                 thaw(objective, self.parameters[phase.trains])
@@ -89,6 +91,8 @@ class Rehearsal:
                 self.built.schedules[name].step()
         except (*FAILURES, ValueError) as error:
             raise ValueError(f"`{spec.section}` cannot be {spec.path}: {error}") from error
+        for parameter in self.parameters[name]:
+            parameter.grad = None
         self.built.check_rates(name)
 
     def _size_that_works(self, phase: Phase) -> str:

@@ -14,7 +14,7 @@ from genhub import data, recipes
 from genhub.evaluation.monitor import QualityMonitor
 from genhub.objectives.objective import Batch, Objective
 from genhub.recipes.recipe import Recipe
-from genhub.recipes.sections import flatten
+from genhub.recipes.sections import as_overrides
 from genhub.recipes.stages import Stage
 from genhub.training.arithmetic import flush_denormals
 from genhub.training.callbacks import VALIDATION_BATCH, Callback, DrawSamples, MonitorQuality, SaveCheckpoint, Validate
@@ -75,10 +75,10 @@ def train(
         ValueError: a mistake in the recipe, the data or the folder, before anything is written.
         TrainingStopped: training ended early: a signal, or a loss that is not finite.
     """
-    overrides = (overrides or {}) | flatten(sections)
+    overrides = (overrides or {}) | as_overrides(sections)
     is_run = str(recipe) not in recipes.names()  # or a recipe file of one's own
     if (resume or auto_resume) and is_run:
-        if not Path(recipe).exists():
+        if resume and not Path(recipe).exists():
             raise ValueError(f"There is no folder {recipe} with a run to resume.")
         output_dir = output_dir or (recipe if Path(recipe).is_dir() else None)
     if (downloaded := download_recipe(recipe)) is not None:

@@ -10,6 +10,7 @@ from tiny import tiny_model
 from tiny_pipelines import tiny_stable_diffusion
 
 from genhub import AutoencoderPipeline, CosineDDPMPipeline, CosineDDPMScheduler, VAEPipeline, generate, save_repo
+from genhub.commands.generate import _label_ids
 
 
 def images(folder: Path) -> np.ndarray:
@@ -140,8 +141,15 @@ def test_classes_are_asked_for_by_name_too(tmp_path):
 def test_a_model_without_names_of_its_classes_wants_numbers(tmp_path):
     repo = save_repo(VAEPipeline(tiny_model("DenseVAE", num_class_embeds=3)), tmp_path / "repo")
 
-    with pytest.raises(ValueError, match="`class_labels` must be whole numbers, .* got 'Bag'"):
+    with pytest.raises(ValueError, match="`class_labels` must be numbers: the classes have no names, got"):
         generate(str(repo), class_labels=["Bag"], output=str(tmp_path / "grid.png"))
+
+
+def test_a_name_that_is_a_number_is_a_name(tmp_path):
+    pipeline = VAEPipeline(tiny_model("DenseVAE", num_class_embeds=3), id2label={0: "2", 1: "10", 2: "cats"})
+
+    for words, numbers in ((["10", "2", "cats"], [1, 0, 2]), (["1", "0"], [1, 0]), ([2, "2"], [2, 0])):
+        assert _label_ids(pipeline, words) == numbers
 
 
 def test_an_image_file_is_edited_where_its_mask_is_white(tmp_path):

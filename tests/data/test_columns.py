@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, Value
-from pictures import encode, noise
+from pictures import encode, noise, write_folder
 
 from genhub.data import DataConfig, load
 
@@ -150,3 +150,30 @@ def test_a_file_of_another_kind_is_refused_with_the_way_out(tmp_path, name, reme
 
     with pytest.raises(ValueError, match=f"must be a folder or an .npz archive, got .*{remedy}"):
         load(DataConfig(str(tmp_path / name)))
+
+
+def test_columns_that_could_hold_classes_are_named_where_none_is_taken(tmp_path):
+    folder = write(tmp_path, image=IMAGE, kind=(list("abcabc"), Value("string")), weight=([0.5] * 6, Value("float32")))
+
+    said = load(DataConfig(folder, **WHOLE)).notes
+    assert said == ("No column is taken for classes; `data.label_column` can name one of kind.",)
+    for column in ("kind", "none"):
+        assert load(DataConfig(folder, **WHOLE, label_column=column)).notes == ()
+
+
+def test_words_of_one_split_only_name_the_classes(tmp_path):
+    files = {"train/a.png": CELLS[0]["bytes"], "train/b.png": CELLS[1]["bytes"], "test/c.png": CELLS[2]["bytes"]}
+    write_folder(tmp_path, files | {"train/metadata.csv": b"file_name,label\na.png,x\nb.png,y\n"})
+
+    assert load(DataConfig(str(tmp_path), **WHOLE)).class_names == ("x", "y")
+    assert load(DataConfig(str(tmp_path), **WHOLE), "test").labels is None
+
+
+def test_arrays_of_other_names_are_refused(tmp_path):
+    np.savez(tmp_path / "a.npz", pictures=noise(6, 5, 4), y=np.array(NUMBERS))
+    np.savez(tmp_path / "b.npz", x_test=noise(6, 5, 4))
+
+    with pytest.raises(ValueError, match="must hold one array of images, .* got pictures, y"):
+        load(DataConfig(str(tmp_path / "a.npz"), **WHOLE))
+    with pytest.raises(ValueError, match="has no split 'train', only test"):
+        load(DataConfig(str(tmp_path / "b.npz"), **WHOLE))

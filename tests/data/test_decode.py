@@ -90,6 +90,8 @@ def test_a_palette_of_greys_is_grey(colours, channels):
     Image.fromarray(colours).quantize(63).save(file, "PNG")
 
     assert decode([file.getvalue()]).shape[1] == channels
+    if channels == 1:  # beside colours it is one of them
+        assert np.array_equal(decode([write_png(RGB), file.getvalue()])[1, 0], decode([file.getvalue()])[0, 0])
 
 
 @pytest.mark.parametrize(
@@ -237,8 +239,10 @@ def test_the_cache_knows_which_files_were_left_out(cache):
 
     assert first.kept.tolist() == second.kept.tolist() == [True, False, True]
     assert torch.equal(first.images, second.images)
-    with pytest.raises(ValueError, match="is empty"):
-        cached(files)
+    for background in ("black", "white"):
+        decode_cached(files, DataConfig(on_bad_image="skip", background=background), str)
+        with pytest.raises(ValueError, match="is empty"):
+            cached(files, background=background)
 
 
 def test_the_same_bytes_are_decoded_once(cache, monkeypatch):

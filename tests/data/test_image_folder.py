@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pictures import encode, noise, write_folder
 
-from genhub.data import DataConfig, load
+from genhub.data import DataConfig, Images, load
 from genhub.data.image_folder import natural_key
 
 PIXELS = noise(12, 5, 4)
@@ -47,10 +47,10 @@ def test_folders_are_classes_and_names_of_files_mean_nothing(tmp_path, paths, na
     write_folder(tmp_path / "my [photos] *", dict(zip(paths, FILES, strict=False)))
     folder = tmp_path / "my [photos] *"
 
-    if not way:
-        assert read(folder) == expected(*names)
     data = load(DataConfig(str(folder), **WHOLE, **way))
-    assert len(data) == len(names)
+    images = data if isinstance(data, Images) else data.load()
+    found = [None] * len(images) if images.labels is None else [images.class_names[label] for label in images.labels]
+    assert dict(zip(map(np.ndarray.tobytes, images.images[:, 0].numpy()), found, strict=True)) == expected(*names)
     assert list(data.shape.class_names or ()) == sorted({*names} - {None}, key=natural_key)
 
 
@@ -69,6 +69,24 @@ def test_splits_need_no_classes(tmp_path):
 
     assert read(tmp_path) == expected(None, None)
     assert len(read(tmp_path, "test")) == 1
+
+
+def test_a_single_folder_in_all_splits_stands_for_its_content(tmp_path):
+    names = ["train/images/cat/a.png", "train/images/dog/b.png", "test/images/cat/c.png"]
+    flat = [name.replace("images/", "") for name in names]
+    for folder, paths in (("deep", names), ("flat", flat)):
+        write_folder(tmp_path / folder, dict(zip(paths, FILES, strict=False)))
+
+    for folder in ("deep", "flat"):
+        assert read(tmp_path / folder) == expected("cat", "dog")
+        assert set(read(tmp_path / folder, "test").values()) == {"cat"}
+
+
+def test_names_are_in_one_order_whatever_comes_first():
+    names = ["b", "10", "1b", "02", "2", "1", "a"]
+
+    assert sorted(names, key=natural_key) == ["1", "1b", "02", "2", "10", "a", "b"]
+    assert len({tuple(natural_key(name)) for name in [*names, "002"]}) == len(names) + 1
 
 
 def test_links_are_followed(tmp_path):

@@ -1,12 +1,15 @@
 """What is held out is drawn once, of each class its share, and never trained on."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from datasets import ClassLabel
 from pictures import encode, noise, write_folder, write_parquet
 
-from genhub.data import DataConfig, load
+from genhub.commands.evaluation_data import load_images
+from genhub.data import DataConfig, Images, load
 from genhub.data.splits import MNIST, held_out, is_benchmark, rows_of, stratified_order
 
 WAYS = {"memory": {}, "lazy": {"memory_limit_gb": 0}}
@@ -113,8 +116,50 @@ def test_files_of_a_split_are_that_split(tmp_path, way):
     assert labels_of(DataConfig(str(tmp_path), **way), "val").unique().tolist() == [1]
 
 
-def test_the_benchmarks_keep_their_last_images():
-    assert is_benchmark(MNIST, 60_000)
-    assert not is_benchmark(MNIST, 60_001)
-    assert not is_benchmark(None, 60_000)
-    assert not is_benchmark(("cat", "dog"), 60_000)
+@pytest.mark.parametrize("way", [{}, {"memory_limit_gb": 0}, {"streaming": True}], ids=["memory", "lazy", "stream"])
+@pytest.mark.parametrize("form", ["folder", "table"])
+def test_what_is_evaluated_was_not_trained_on_however_it_is_read(tmp_path, form, way):
+    pixels = noise(60, 4, 4)
+    pixels[:, 0, 0] = np.arange(60)  # all differ
+    labels = [number // 30 for number in range(60)]
+    if form == "folder":
+        write_folder(tmp_path, {f"{labels[i]}/{i:02}.png": encode(image) for i, image in enumerate(pixels)})
+    else:
+        write_parquet(tmp_path, [encode(image) for image in pixels], label=(labels, ClassLabel(names=["a", "b"])))
+    config = DataConfig(str(tmp_path), val_size=0.1, **way)
+
+    train = load(config)
+    if not isinstance(train, Images):
+        train = train.load()
+    parts = [train, *(load_images(replace(config, memory_limit_gb=1), split) for split in ("val", "test"))]
+
+    seen = [set(map(np.ndarray.tobytes, part.images.numpy())) for part in parts]
+    assert [*map(len, seen)] == [48, 6, 6]
+    assert len(set.union(*seen)) == 60
+    for part in parts:  # each image has its own label
+        places = part.images[:, 0, 0, 0].long()
+        assert torch.equal(part.labels, torch.tensor(labels)[places])
+    if form == "folder" or "streaming" not in way:
+        assert [part.labels.bincount().tolist() for part in parts] == [[24, 24], [3, 3], [3, 3]]
+
+
+def test_rare_classes_are_spread_over_all_parts():
+    labels = torch.cat([torch.zeros(10_000), torch.arange(1, 101).repeat_interleave(3)]).long()
+
+    order = stratified_order(labels, len(labels))
+
+    rare = [(labels[rows_of(split, 1030, 1030, order)] > 0).sum().item() for split in ("train", "val", "test")]
+    for found, share in zip(rare, (8240, 1030, 1030), strict=True):
+        assert abs(found - 300 * share / 10_300) < 20
+
+
+def test_sorted_digits_are_no_benchmark():
+    digits = torch.arange(10).repeat_interleave(6000)
+    mixed = digits[torch.randperm(60_000, generator=torch.Generator().manual_seed(0))]
+
+    assert not is_benchmark(MNIST, digits)
+    assert is_benchmark(MNIST, mixed)
+    assert not is_benchmark(MNIST, mixed[1:])
+    assert not is_benchmark(None, mixed)
+    assert not is_benchmark(("cat", "dog"), mixed)
+    assert not is_benchmark(MNIST, None)

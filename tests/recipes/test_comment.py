@@ -37,6 +37,17 @@ def test_settings_that_change_no_experiment_keep_the_comment(key):
     assert recipes.load("conv-vae", {key: 7}).comment == recipes.load("conv-vae").comment
 
 
+@pytest.mark.parametrize("name", ["conv-vae-mnist", "conditional-ddpm"])
+def test_further_changes_are_added_to_those_before(name, tmp_path):
+    first = recipes.load(name, {"data.source": "./mine", "data.size": 8})
+    (tmp_path / "recipe.yaml").write_text(first.text)
+
+    second = recipes.load(tmp_path, {"data.size": 8, "training.epochs": 3})
+
+    both = recipes.load(name, {"data.source": "./mine", "data.size": 8, "training.epochs": 3})
+    assert second.comment == both.comment
+
+
 def test_a_resumed_run_keeps_the_comment_that_it_got(tmp_path):
     changed = recipes.load("conv-vae", {"data.source": "./mine"})
     (tmp_path / "recipe.yaml").write_text(changed.text)

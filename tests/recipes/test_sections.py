@@ -4,7 +4,7 @@ import pytest
 
 from genhub import recipes
 from genhub.data import Shape
-from genhub.recipes.sections import flatten, merge, override, resume_conflicts
+from genhub.recipes.sections import as_overrides, merge, override, resume_conflicts
 
 QUICK = "ddpm-quick"
 UNET, SCHEDULE = "components.unet", "optimizers.unet.schedule"
@@ -135,7 +135,7 @@ def test_nested_values_are_those_of_their_dotted_keys():
     scheduler = {"class": "diffusers.DDPMScheduler", "num_train_timesteps": 20}
     nested = {"data": {"source": "x"}, "components": {"unet": {"sizes": [1, 2]}, "scheduler": scheduler}}
 
-    flat = flatten(nested)
+    flat = as_overrides(nested)
 
     assert flat == {"data.source": "x", "components.unet.sizes": [1, 2], "components.scheduler": scheduler}
-    assert flatten(flat) == flat
+    assert as_overrides(flat) == flat

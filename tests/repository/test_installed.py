@@ -79,5 +79,12 @@ def test_an_option_that_would_change_the_files_is_refused(option, tmp_path):
         PIPELINES["GANPipeline"].make().save_pretrained(tmp_path / "a", **option)
 
 
+def test_saving_takes_the_arguments_of_diffusers_in_their_order():
+    ours, theirs = (inspect.signature(cls.save_pretrained) for cls in (genhub.GANPipeline, DiffusionPipeline))
+
+    assert list(ours.parameters) == list(theirs.parameters)
+    assert [p.default for p in ours.parameters.values()] == [p.default for p in theirs.parameters.values()]
+
+
 def test_the_private_table_of_diffusers_holds_genhub():
     assert pipeline_loading_utils.LOADABLE_CLASSES["genhub"] == {}

@@ -8,7 +8,8 @@ from tiny import PATCH_UNET
 from worlds import run, same_bits, weights
 
 import genhub
-from genhub.data import DataConfig, Images, load
+from genhub import recipes
+from genhub.data import DataConfig, Images, Shape, load
 
 trusted_train = partial(genhub.train, trust_code=True)  # objectives of tests/games.py
 
@@ -110,3 +111,14 @@ def test_neither_a_resume_nor_a_second_process_changes_which_labels_are_seen(tin
     assert same_bits(tmp_path / "1", tmp_path / "resumed")
     one, two = weights(tmp_path / "1"), weights(tmp_path / "2")
     assert all(torch.allclose(one[name], two[name], atol=1e-6) for name in one)
+
+
+@pytest.mark.parametrize(("recipe", "extra"), [("conditional-dcgan", 0), ("conditional-vae", 0), ("ddpm-quick", 1)])
+def test_a_conditional_network_has_the_classes_of_the_data_and_a_null_class_if_labels_are_dropped(recipe, extra):
+    shape = Shape(1, 28, 28, ("cats", "dogs", "birds"), 3)
+    loaded = recipes.load(recipe)
+
+    with torch.device("meta"):
+        networks = {name: loaded.build_component(name, shape) for name in loaded.names if name != "scheduler"}
+
+    assert {network.config["num_class_embeds"] for network in networks.values()} == {3 + extra}

@@ -16,7 +16,7 @@ from worlds import run, weights
 
 import genhub
 from genhub.recipes.recipe import load
-from genhub.recipes.sections import flatten
+from genhub.recipes.sections import as_overrides
 from genhub.training import run_folder
 from genhub.training.arithmetic import flush_denormals
 from genhub.training.checkpoint import CheckpointError, list_checkpoints
@@ -516,7 +516,7 @@ def test_values_of_sections_are_those_of_their_dotted_keys(tmp_path, tiny):
     two_steps = tiny | {"training.max_steps": 2}
 
     by_section = genhub.train("ddpm-quick", tmp_path / "a", overrides=two_steps, data={"label_draw": 3})
-    by_key = genhub.train("ddpm-quick", tmp_path / "b", overrides=tiny | flatten(nested))
+    by_key = genhub.train("ddpm-quick", tmp_path / "b", overrides=tiny | as_overrides(nested))
 
     assert weights(by_section).keys() == weights(by_key).keys()
     assert load(by_section / "recipe.yaml").sections == load(by_key / "recipe.yaml").sections
