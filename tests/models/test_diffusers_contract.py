@@ -1,5 +1,5 @@
-"""What diffusers and accelerate do to any model - offload it, or cast it - is exact for each of ours, or
-refused in a line."""
+"""What diffusers and accelerate do to any model - offload, cast or spread it - is exact for each of ours, or refused
+in a line."""
 
 import accelerate
 import pytest
@@ -82,3 +82,34 @@ def test_a_model_whose_weights_are_stored_in_bf16_computes_with_these_or_refuses
     rounded.load_state_dict(model.state_dict())
     for call in calls_of(rounded, tiny_inputs(name, model)):
         assert_close(call(model), call(rounded), rtol=0, atol=0)
+
+
+@every_model
+def test_a_model_spread_over_memory_and_disk_computes_the_same(name, variant, tmp_path):
+    model = lively_model(name, variant)
+    model.save_pretrained(tmp_path)
+    size = sum(tensor.nbytes for tensor in model.state_dict().values())
+    places = {"max_memory": {"cpu": size * 2 // 3}, "offload_folder": tmp_path / "offloaded"}
+
+    spread = type(model).from_pretrained(tmp_path, device_map="auto", **places)
+
+    assert "disk" in spread.hf_device_map.values()
+    for call in calls_of(model, tiny_inputs(name, model)):
+        assert_close(call(spread), call(model), rtol=1e-4, atol=1e-5)  # memory is aligned otherwise
+
+
+@every_model
+def test_gradient_checkpointing_changes_no_gradient_or_is_refused(name, variant):
+    model, recomputing = (lively(tiny_model(name, variant)).train() for _ in range(2))
+    if not model._supports_gradient_checkpointing:
+        with pytest.raises(ValueError, match=f"{name} does not support gradient checkpointing"):
+            recomputing.enable_gradient_checkpointing()
+        return
+
+    recomputing.enable_gradient_checkpointing()
+
+    assert recomputing.is_gradient_checkpointing
+    for network in (model, recomputing):
+        network(**tiny_inputs(name, network)).sample.square().sum().backward()
+    gradients = [{key: p.grad for key, p in network.named_parameters()} for network in (model, recomputing)]
+    assert_close(*gradients, rtol=0, atol=0)

@@ -244,6 +244,30 @@ def test_every_further_parameter_of_a_call_is_declared(name):
     assert parameters - declared.inputs == declared.sampling_arguments
 
 
+@pytest.mark.parametrize("name", OF_GENHUB_OR_LATENT)
+def test_a_pipeline_that_steps_calls_back_after_each_step_with_its_tensors(name):
+    pipe, arguments = OF_GENHUB_OR_LATENT[name].make(), OF_GENHUB_OR_LATENT[name].arguments
+    if "num_inference_steps" not in inspect.signature(type(pipe).__call__).parameters:
+        return
+    seen, inputs = [], list(pipe._callback_tensor_inputs)
+
+    def remember(pipeline, step, timestep, tensors):
+        seen.append((step, sorted(tensors)))
+        return {"latents": 0 * tensors["latents"]}
+
+    images = call(
+        pipe,
+        arguments,
+        output_type="pt",
+        callback_on_step_end=remember,
+        callback_on_step_end_tensor_inputs=inputs,
+    ).images
+
+    assert seen == [(step, sorted(inputs)) for step in range(4)]
+    if pipe.components.get("vae") is None:
+        assert torch.equal(images, torch.full_like(images, 0.5))
+
+
 @pytest.mark.parametrize("name", OF_GENHUB)
 def test_diffusers_understands_the_annotations_of_a_constructor(name, monkeypatch):
     said = []
