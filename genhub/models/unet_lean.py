@@ -25,7 +25,7 @@ its arithmetic on dense 3 x 3 convolutions, which run at the full rate of any pr
 """
 
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -228,5 +228,5 @@ class LeanUNet2DModel(ModelMixin, ConfigMixin):
 
     def _run(self, block: nn.Module, hidden: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
         if torch.is_grad_enabled() and self.gradient_checkpointing:
-            return self._gradient_checkpointing_func(block, hidden, embedding)
+            return cast(Any, self)._gradient_checkpointing_func(block, hidden, embedding)
         return block(hidden, embedding)
