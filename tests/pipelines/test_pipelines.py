@@ -95,8 +95,7 @@ def test_in_bf16_a_pipeline_gives_nearly_the_same_in_float32(name):
 
 
 @pytest.mark.parametrize("name", [name for name in OF_GENHUB if name in GENERATING])
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_a_seed_means_the_same_images_in_half_precision(name, dtype):
+def test_a_seed_means_the_same_images_in_half_precision(name):
     pipe = PIPELINES[name].make()
     pipe.set_progress_bar_config(disable=True)
     classes = capabilities_of(pipe).num_classes
@@ -106,7 +105,7 @@ def test_a_seed_means_the_same_images_in_half_precision(name, dtype):
     exact, other = (
         pipe(**arguments, generator=torch.Generator().manual_seed(seed), output_type="pt") for seed in (0, 1)
     )
-    rounded = pipe.to(dtype)(**arguments, generator=torch.Generator().manual_seed(0), output_type="pt")
+    rounded = pipe.to(torch.float16)(**arguments, generator=torch.Generator().manual_seed(0), output_type="pt")
 
     distance = (rounded.images - exact.images).abs().mean()
     assert distance < 0.1 * (other.images - exact.images).abs().mean()
