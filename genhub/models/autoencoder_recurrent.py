@@ -33,6 +33,7 @@ class RecurrentAutoencoder(ModelMixin, ConfigMixin):
     """
 
     _supports_gradient_checkpointing = False
+    _no_split_modules = ()
     _group_offload_block_modules = ("decoder", "to_row")
 
     @register_to_config

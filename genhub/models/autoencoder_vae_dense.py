@@ -54,6 +54,7 @@ class DenseVAE(ModelMixin, ConfigMixin):
     """
 
     _supports_gradient_checkpointing = False
+    _no_split_modules = ()
     _group_offload_block_modules = ("to_moments", "to_pixels")
 
     @register_to_config

@@ -41,6 +41,7 @@ class ImageClassifier(ModelMixin, ConfigMixin):
     """
 
     _supports_gradient_checkpointing = False
+    _no_split_modules = ()
 
     @register_to_config
     def __init__(
@@ -93,6 +94,7 @@ class DenseClassifier(ModelMixin, ConfigMixin):
     """
 
     _supports_gradient_checkpointing = False
+    _no_split_modules = ()
     _supports_group_offloading = False  # its hooks see calls, and a layer is not called
 
     @register_to_config

@@ -56,6 +56,7 @@ class DCGANGenerator(ModelMixin, ConfigMixin):
     """
 
     _supports_gradient_checkpointing = False
+    _no_split_modules = ()
     noise_size = 0  # the image depends on latents and class only
     has_normalized_latents = False
 
@@ -113,6 +114,7 @@ class DCGANDiscriminator(ModelMixin, ConfigMixin):
     """
 
     _supports_gradient_checkpointing = False
+    _no_split_modules = ()
 
     @register_to_config
     def __init__(

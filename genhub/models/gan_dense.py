@@ -49,6 +49,7 @@ class DenseGenerator(ModelMixin, ConfigMixin):
     """
 
     _supports_gradient_checkpointing = False
+    _no_split_modules = ()
     noise_size = 0  # the image depends on the latents only
     has_normalized_latents = False
 
@@ -83,6 +84,7 @@ class DenseDiscriminator(ModelMixin, ConfigMixin):
     """
 
     _supports_gradient_checkpointing = False
+    _no_split_modules = ()
     noise_size = 0
     has_batch_statistics = False
 

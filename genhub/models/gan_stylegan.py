@@ -46,6 +46,7 @@ class StyleGANGenerator(ModelMixin, ConfigMixin):
     """
 
     _supports_gradient_checkpointing = False
+    _no_split_modules = ("StyledLayer",)
     _supports_group_offloading = False  # its hooks see `forward`, not `map` and `synthesize`
     has_normalized_latents = True
     not_averaged = ("alpha",)

@@ -22,7 +22,8 @@ class PatchUNet2DModel(ModelMixin, ConfigMixin):
         other arguments: those of `diffusers.UNet2DModel`.
     """
 
-    _supports_gradient_checkpointing = False
+    _supports_gradient_checkpointing = True
+    _no_split_modules = ("UNet2DModel",)
     _group_offload_block_modules = ("unet",)
 
     @register_to_config

@@ -1,11 +1,11 @@
-"""What diffusers and accelerate do to any model - offload it, or cast it - is exact for each of ours, or
-refused in a line."""
+"""What diffusers and accelerate do to any model - offload, cast or spread it - is exact for each of ours, or refused
+in a line."""
 
 import accelerate
 import pytest
 import torch
-from test_models import every_model
-from tiny import tiny_inputs, tiny_model
+from test_models import PUBLIC
+from tiny import MODELS, tiny_inputs, tiny_model
 from tiny_pipelines import lively
 from torch import nn
 from torch.testing import assert_close
@@ -15,6 +15,18 @@ GROUPS = {
     "pairs of blocks": {"offload_type": "block_level", "num_blocks_per_group": 2},
     "leaves": {"offload_type": "leaf_level"},
 }
+
+
+OTHER_LAYERS = ("plain", "conditional", "tied")  # other variants have the same layers, of other sizes
+models_of_all_layers = pytest.mark.parametrize(
+    ("name", "variant"),
+    [
+        pytest.param(name, variant, marks=[] if variant in OTHER_LAYERS else pytest.mark.slow)
+        for name in PUBLIC
+        if name in MODELS
+        for variant in MODELS[name].variants
+    ],
+)
 
 
 def lively_model(name, variant):
@@ -35,7 +47,7 @@ def calls_of(model, inputs):
     return calls
 
 
-@every_model
+@models_of_all_layers
 @pytest.mark.parametrize("groups", GROUPS)
 def test_a_model_offloaded_in_groups_computes_the_same_or_refuses(name, variant, groups, tmp_path):
     model = lively_model(name, variant)
@@ -55,7 +67,7 @@ def test_a_model_offloaded_in_groups_computes_the_same_or_refuses(name, variant,
         assert_close(call(offloaded), call(model), rtol=0, atol=0)
 
 
-@every_model
+@models_of_all_layers
 def test_a_model_whose_layers_are_offloaded_one_by_one_computes_the_same(name, variant):
     model = lively_model(name, variant)
 
@@ -66,7 +78,7 @@ def test_a_model_whose_layers_are_offloaded_one_by_one_computes_the_same(name, v
         assert_close(call(offloaded), call(model), rtol=0, atol=0)
 
 
-@every_model
+@models_of_all_layers
 def test_a_model_whose_weights_are_stored_in_bf16_computes_with_these_or_refuses(name, variant):
     model, rounded = lively_model(name, variant), lively_model(name, variant)
     if any(isinstance(layer, nn.LSTM) for layer in model.modules()):  # which diffusers does not cast
@@ -82,3 +94,34 @@ def test_a_model_whose_weights_are_stored_in_bf16_computes_with_these_or_refuses
     rounded.load_state_dict(model.state_dict())
     for call in calls_of(rounded, tiny_inputs(name, model)):
         assert_close(call(model), call(rounded), rtol=0, atol=0)
+
+
+@models_of_all_layers
+def test_a_model_spread_over_memory_and_disk_computes_the_same(name, variant, tmp_path):
+    model = lively_model(name, variant)
+    model.save_pretrained(tmp_path)
+    size = sum(tensor.nbytes for tensor in model.state_dict().values())
+    places = {"max_memory": {"cpu": size * 2 // 3}, "offload_folder": tmp_path / "offloaded"}
+
+    spread = type(model).from_pretrained(tmp_path, device_map="auto", **places)
+
+    assert "disk" in spread.hf_device_map.values()
+    for call in calls_of(model, tiny_inputs(name, model)):
+        assert_close(call(spread), call(model), rtol=1e-4, atol=1e-5)  # memory is aligned otherwise
+
+
+@models_of_all_layers
+def test_gradient_checkpointing_changes_no_gradient_or_is_refused(name, variant):
+    model, recomputing = (lively(tiny_model(name, variant)).train() for _ in range(2))
+    if not model._supports_gradient_checkpointing:
+        with pytest.raises(ValueError, match=f"{name} does not support gradient checkpointing"):
+            recomputing.enable_gradient_checkpointing()
+        return
+
+    recomputing.enable_gradient_checkpointing()
+
+    assert recomputing.is_gradient_checkpointing
+    for network in (model, recomputing):
+        network(**tiny_inputs(name, network)).sample.square().sum().backward()
+    gradients = [{key: p.grad for key, p in network.named_parameters()} for network in (model, recomputing)]
+    assert_close(*gradients, rtol=0, atol=0)

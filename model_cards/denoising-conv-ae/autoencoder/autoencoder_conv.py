@@ -38,6 +38,7 @@ class ConvAutoencoder(ModelMixin, ConfigMixin):
     """
 
     _supports_gradient_checkpointing = False
+    _no_split_modules = ()
     _group_offload_block_modules = ("from_code",)
 
     @register_to_config

@@ -50,6 +50,7 @@ class DenseAutoencoder(ModelMixin, ConfigMixin):
     """
 
     _supports_gradient_checkpointing = False
+    _no_split_modules = ("DenseLayer",)
     _supports_group_offloading = False  # its hooks see calls, and a layer is not called
 
     @register_to_config

@@ -25,7 +25,7 @@ its arithmetic on dense 3 x 3 convolutions, which run at the full rate of any pr
 """
 
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -90,7 +90,8 @@ class LeanUNet2DModel(ModelMixin, ConfigMixin):
         ValueError: a size that does not fit the levels, or a `data_std` that is not above 0.
     """
 
-    _supports_gradient_checkpointing = False
+    _supports_gradient_checkpointing = True
+    _no_split_modules = ("LeanBlock",)
     _supports_group_offloading = False  # its hooks see blocks in the order of their list, and the way up goes back
     takes_class_mixtures = True
 
@@ -116,6 +117,7 @@ class LeanUNet2DModel(ModelMixin, ConfigMixin):
         schedule = DDPMScheduler(**names)
         self.alphas_cumprod = schedule.alphas_cumprod  # (T,); no buffer, so that it stays float32
 
+        self.gradient_checkpointing = False
         self.noise_level = NoiseLevelEmbedding(embedding_channels)
         self.class_embedding = nn.Embedding(num_class_embeds, embedding_channels) if num_class_embeds else None
 
@@ -212,14 +214,19 @@ class LeanUNet2DModel(ModelMixin, ConfigMixin):
             if level:
                 hidden = self.downsamplers[level - 1](hidden)  # half the height and width
             for block in blocks.children():
-                hidden = block(hidden, embedding)
+                hidden = self._run(block, hidden, embedding)
             skips.append(hidden)
-        hidden = self.mid_block(hidden, embedding)
+        hidden = self._run(self.mid_block, hidden, embedding)
         for level in reversed(range(len(skips))):
             hidden = hidden + self.skips[level](skips[level])
             for block in self.up_blocks[level].children():
-                hidden = block(hidden, embedding)
+                hidden = self._run(block, hidden, embedding)
             if level:
                 hidden = self.upsamplers[level - 1](hidden)  # twice the height and width
         hidden = layer_norm(hidden).permute(0, 3, 1, 2)
         return F.pixel_shuffle(self.conv_out(hidden), patch_size)
+
+    def _run(self, block: nn.Module, hidden: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
+        if torch.is_grad_enabled() and self.gradient_checkpointing:
+            return cast(Any, self)._gradient_checkpointing_func(block, hidden, embedding)
+        return block(hidden, embedding)

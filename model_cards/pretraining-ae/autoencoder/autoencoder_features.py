@@ -39,6 +39,7 @@ class FeatureAutoencoder(ModelMixin, ConfigMixin):
     """
 
     _supports_gradient_checkpointing = False
+    _no_split_modules = ()
     _group_offload_block_modules = ("to_code",)
 
     @register_to_config

@@ -55,6 +55,7 @@ class ProgressiveGenerator(ModelMixin, ConfigMixin):
     """
 
     _supports_gradient_checkpointing = False
+    _no_split_modules = ()
     _supports_group_offloading = False  # its hooks see calls, and a block is not called
     not_averaged = ("alpha",)  # buffers that a moving average copies
     noise_size = 0  # the image depends on the latents only
@@ -139,6 +140,7 @@ class ProgressiveDiscriminator(ModelMixin, ConfigMixin):
     """
 
     _supports_gradient_checkpointing = False
+    _no_split_modules = ()
     _supports_group_offloading = False  # its hooks see calls, and a block is not called
     not_averaged = ("alpha",)
     noise_size = 0
