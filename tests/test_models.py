@@ -77,9 +77,10 @@ def test_what_is_saved_is_loaded_bit_for_bit_from_safetensors(name, variant, tmp
 def test_a_pickle_is_not_read(name, tmp_path):
     tiny_model(name).save_pretrained(tmp_path, safe_serialization=False)
 
-    for options in ({}, {"use_safetensors": False}):
-        with pytest.raises(OSError, match="no file named diffusion_pytorch_model.safetensors"):
-            model_class(name).from_pretrained(tmp_path, **options)
+    with pytest.raises(OSError, match="no file named diffusion_pytorch_model.safetensors"):
+        model_class(name).from_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="`use_safetensors` must be true"):
+        model_class(name).from_pretrained(tmp_path, use_safetensors=False)
 
 
 @plain_models_and_slow_variants
