@@ -44,9 +44,7 @@ def config_of(recipe: Recipe) -> data.DataConfig:
 
 
 def load_images(config: data.DataConfig, split: str) -> data.Images:
-    images = data.load(config, split)  # of a stream the same images as in training
-    if isinstance(images, data.Lazy) and config.streaming:
-        images = images.load()
+    images = data.load_whole(config, split)
     if not isinstance(images, data.Images):
         raise ValueError(f"`data.memory_limit_gb` must be enough for {config.source}, got {config.memory_limit_gb}.")
     return images

@@ -5,7 +5,7 @@ from genhub.data.config import DataConfig
 from genhub.data.images import Images, InMemory, Order, Shape, to_model_range
 from genhub.data.latents import Latents, encode_images
 from genhub.data.lazy import Lazy
-from genhub.data.load import describe, load
+from genhub.data.load import load, load_whole
 from genhub.data.points import Points, points_to_model_range
 from genhub.data.sources import source_folder
 from genhub.data.tokens import TOKENIZER_KEYS, token_counts, tokenize, train_tokenizer
@@ -21,9 +21,9 @@ __all__ = [
     "Order",
     "Points",
     "Shape",
-    "describe",
     "encode_images",
     "load",
+    "load_whole",
     "points_to_model_range",
     "source_folder",
     "to_model_range",

@@ -35,8 +35,8 @@ def find_columns(features: Mapping[str, Any], config: DataConfig) -> tuple[str, 
 
 
 def possible_labels(features: Mapping[str, Any], config: DataConfig) -> list[str]:
-    """Returns the columns that could hold classes, where no column is taken to be that."""
-    if config.label_column is not None or find_columns(features, config)[1] is not None:
+    """Returns the columns that could hold classes, none if a configuration wants none."""
+    if config.label_column is not None:
         return []
     return [name for name, kind in features.items() if _can_be_label(kind) and name != config.caption_column]
 

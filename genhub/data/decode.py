@@ -74,9 +74,10 @@ def decode(
     has_hints, config = config is not None, config or DataConfig()
     bad: dict[int, BadImage] = {}
     transparent = np.zeros(len(files), bool)
-    for index in range(len(files)):
-        if shape is None and (array := _try(files, index, config, None, bad, transparent)) is not None:
+    for index in range(0 if shape else len(files)):
+        if (array := _try(files, index, config, None, bad, transparent)) is not None:
             shape = array.shape
+            break
     if shape is None:
         raise ValueError(_explain(bad, len(files), describe, has_hints))
     images = np.empty((len(files), *shape), np.uint8)

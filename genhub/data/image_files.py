@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from genhub.data.decode import decode
-from genhub.data.image_folder import by_class, image_paths, natural_key, top_of
+from genhub.data.image_folder import by_class, images_of, natural_key, top_of, walk
 from genhub.data.images import Images
 
 
@@ -30,7 +30,7 @@ def load_image_files(path: Path) -> Images:
 
 
 def _load_folder(folder: Path) -> Images:
-    files = image_paths(folder)
+    files = images_of(walk(folder))
     if not files:
         raise ValueError(f"The folder {folder} must hold images or a saved pipeline with its model_index.json.")
     files.sort(key=lambda path: (path.name, path))  # whatever their class: numbered files stay in their order

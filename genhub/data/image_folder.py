@@ -13,11 +13,13 @@ Nothing else has a meaning, and the name of a file least of all.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
+
+from genhub.utils.spelling import shorten
 
 SPLITS = {
     "train": ("train", "training"),
@@ -29,7 +31,6 @@ FOLDER_COLUMN = "folder"  # of the classes
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 NOT_PICTURES = {".bufr", ".grib", ".h5", ".hdf", ".mpg", ".mpeg", ".pdf"}  # which Pillow lists, and cannot open
 PHOTOGRAPHS = {".heic", ".heif", ".jxl", ".svg", ".cr2", ".cr3", ".nef", ".arw", ".dng", ".raf", ".orf", ".rw2"}
-SHOWN = 5  # names in an error
 
 
 def extensions() -> frozenset[str]:
@@ -64,10 +65,10 @@ def natural_key(name: str) -> list[tuple[int, int, str]]:
     return [*parts, (-1, 0, name)]  # 02 before 2, whatever the order of a set
 
 
-def image_paths(folder: Path) -> list[Path]:
-    """Returns the images under `folder`, also those of a format that only a plug-in of Pillow opens."""
+def images_of(files: Iterable[Path]) -> list[Path]:
+    """Returns the images among files, also those of a format that only a plug-in of Pillow opens."""
     known = extensions() | PHOTOGRAPHS
-    return [path for path in walk(folder) if path.suffix.lower() in known]
+    return [path for path in files if path.suffix.lower() in known]
 
 
 def top_of(folder: Path, paths: Sequence[Path]) -> Path:
@@ -180,9 +181,3 @@ def _columns(file: Path, paths: Sequence[Path]) -> dict[str, list]:
             raise ValueError(f"{file} {problem} {shorten(list(wrong))}.")
     table = table.loc[names].astype(object)
     return {str(name): column.where(column.notna(), None).tolist() for name, column in table.items()}
-
-
-def shorten(names: Sequence[str]) -> str:
-    """Returns the first names of a list, and how many more there are."""
-    more = len(names) - SHOWN
-    return ", ".join(map(str, names[:SHOWN])) + (f" and {more:,} more" if more > 0 else "")

@@ -25,7 +25,7 @@ from genhub.data.images import Images
 from genhub.data.lazy import Lazy
 from genhub.data.points import Points, points
 from genhub.data.sources import count_images, disable_decoding, open_splits, read_column, source_folder
-from genhub.data.splits import describe_splits, held_out, is_benchmark, rows_of, stratified_order
+from genhub.data.splits import held_out, is_benchmark, rows_of, stratified_order
 
 SPLITS = ("train", "val", "test")
 COLUMN_FIELDS = ("image_column", "label_column")  # of a configuration
@@ -75,6 +75,12 @@ def load(config: DataConfig, split: str = "train") -> Images | Lazy:
     return _with_augmentation(data, config) if split == "train" else data
 
 
+def load_whole(config: DataConfig, split: str) -> Images | Lazy:
+    """Loads a split as `load` does, a stream into memory: the same images as in training."""
+    data = load(config, split)
+    return data.load() if isinstance(data, Lazy) and config.streaming else data
+
+
 def _held_out(split: str, source: Source, config: DataConfig) -> Images | Lazy:
     """Takes a split of the training file."""
     data = source.read("train")
@@ -95,14 +101,6 @@ def _held_out(split: str, source: Source, config: DataConfig) -> Images | Lazy:
     has_order = is_benchmark(data.class_names, labels)
     order = torch.arange(len(data)) if has_order else stratified_order(labels, len(data))
     return data[rows_of(split, val, test, order)]
-
-
-def describe(train: Images | Lazy, val: Images | None) -> list[str]:
-    """Returns sentences about the images of a training: how many there are, of each class."""
-    labels = train.all_labels() if isinstance(train, Lazy) else train.labels
-    held_out = torch.tensor([], dtype=torch.long) if val is None else val.labels
-    sizes = (len(train), 0 if val is None else len(val))
-    return describe_splits(labels, held_out, sizes, train.class_names)
 
 
 def _with_augmentation(data: Images | Lazy, config: DataConfig) -> Images | Lazy:
@@ -142,11 +140,9 @@ def _open(config: DataConfig) -> Source:
         splits = open_splits(config)
         is_stream = isinstance(splits["train"], IterableDataset)
         if config.streaming and not is_stream:  # a folder of images, whose order is known
-            read_config = replace(config, streaming=False, memory_limit_gb=0)
-        else:
-            read_config = config
+            config = replace(config, streaming=False, memory_limit_gb=0)
         is_mixed = is_stream or config.source == "sample"
-        source = Source(splits, lambda split: _load_dataset(splits, split, read_config), is_mixed)
+        source = Source(splits, lambda split: _load_dataset(splits, split, config), is_mixed)
     for field, given in (("captions", config.caption_column), *((n, getattr(config, n)) for n in COLUMN_FIELDS)):
         if given is not None and not has_columns:
             known = "templates" if field == "captions" else "left out"
@@ -185,7 +181,7 @@ def _load_dataset(splits: Mapping[str, Any], split: str, config: DataConfig) -> 
     if config.caption_column is not None:
         captions = np.array([text or "" for text in table[config.caption_column].to_pylist()], dtype=object)
     notes = decoded.notes(config)
-    if possible := possible_labels(features, config):
+    if label is None and (possible := possible_labels(features, config)):
         notes += (f"No column is taken for classes; `data.label_column` can name one of {', '.join(possible)}.",)
     images = Images(decoded.images, None, class_names, notes=notes)
     return replace(

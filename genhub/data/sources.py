@@ -11,7 +11,7 @@ import numpy as np
 
 from genhub.data.config import DataConfig
 from genhub.data.decode import File
-from genhub.data.image_folder import METADATA, SPLIT_OF, image_paths, read_image_folder, walk
+from genhub.data.image_folder import METADATA, SPLIT_OF, images_of, read_image_folder, walk
 
 SAMPLE = Path(__file__).parent.parent / "sample"
 ALTERNATIVES = (
@@ -59,7 +59,7 @@ def _open_folder(folder: Path, config: DataConfig) -> Mapping[Any, Any]:
         return saved if isinstance(saved, Mapping) else {"train": saved}
     if names & {"batches.meta", "data_batch_1"} or {"train", "test", "meta"} <= names:
         raise ValueError(f"{folder} holds CIFAR in pickles, which may run code; use `uoft-cs/cifar10` of the Hub.")
-    images = image_paths(folder)
+    images = images_of(files)
     if not images or any(path.suffix == ".parquet" and path.name not in METADATA for path in files):
         if glob.has_magic(str(folder)):
             raise ValueError(f"The path of a folder of tables must be without *, ? and [, got {folder}.")

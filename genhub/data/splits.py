@@ -1,11 +1,8 @@
 """Which images are trained on, and which are held out for validation and for the test."""
 
-from collections.abc import Sequence
-
 import torch
 
 from genhub.data.config import DataConfig
-from genhub.data.image_folder import shorten
 from genhub.utils.randomness import keyed_generator
 
 VAL_SHARE, MOST_VAL = 0.1, 5000  # where `data.val_size` says nothing
@@ -21,7 +18,6 @@ FASHION_MNIST = (
     "Bag",
     "Ankle boot",
 )
-MOST_NAMED = 20  # classes, in a description
 MNIST = tuple("0123456789")
 
 
@@ -81,36 +77,6 @@ def stratified_order(labels: torch.Tensor | None, total: int) -> torch.Tensor:
     rank[classes.argsort(stable=True)] = torch.arange(total) - first.repeat_interleave(counts)
     shift = torch.rand(len(counts), generator=generator)  # without which all small classes would fall together
     return shuffled[((rank + shift[classes].double()) / counts[classes]).argsort(stable=True)]
-
-
-def describe_splits(
-    train: torch.Tensor | None, val: torch.Tensor | None, sizes: tuple[int, int], class_names: Sequence[str] | None
-) -> list[str]:
-    """Returns sentences that say how many images are trained on and held out, of each class, and which class is
-    missing.
-
-    Args:
-        train, val: labels of the splits, None where they are not known.
-        sizes: of the splits.
-    """
-    whole = f"{sizes[0]:,} images to train on, {sizes[1]:,} for validation"
-    if train is None or val is None or not len(train) or torch.cat([train, val]).min() < 0:
-        return [f"{whole}."]
-    classes = len(class_names) if class_names else int(torch.cat([train, val]).max()) + 1
-    if classes > MOST_NAMED and not class_names:
-        return [f"{whole}."]
-    names = class_names or [*map(str, range(classes))]
-    counts = [part.bincount(minlength=classes).tolist() for part in (train, val)]
-    if classes <= MOST_NAMED:
-        each = ", ".join(f"{name} {n:,} + {m:,}" for name, n, m in zip(names, *counts, strict=True))
-    else:
-        each = "{} classes of {:,} to {:,} + {:,} to {:,}".format(classes, *(f(c) for c in counts for f in (min, max)))
-    sentences = [f"{whole}: {each}."]
-    for count, size, what in zip(counts, sizes, ("train on", "validate with"), strict=True):
-        missing = [name for name, number in zip(names, count, strict=True) if not number]
-        if missing and size:
-            sentences.append(f"Warning: there is no image to {what} of {shorten(missing)}.")
-    return sentences
 
 
 def _count(size: int | float, total: int) -> float:

@@ -62,8 +62,7 @@ class Subject:
         Raises:
             ValueError: it cannot be loaded on this machine.
         """
-        images = data.load(self.recipe.data, split)  # of a stream the same images as in training
-        return images.load() if isinstance(images, data.Lazy) and self.recipe.data.streaming else images
+        return data.load_whole(self.recipe.data, split)
 
     def images(self, split: str, count: int | None = None) -> data.Images:
         """Returns the first `count` images of a split, or all of them; binarised if the model was trained on binary

@@ -19,10 +19,10 @@ from genhub.data import (
     tokenize,
     train_tokenizer,
 )
-from genhub.data.image_folder import shorten
 from genhub.recipes.recipe import Recipe
 from genhub.training.encoder import check_standardisable, encoder_key, encoder_of, standardise
 from genhub.training.pretrained import load_component, load_pretrained
+from genhub.utils.spelling import shorten
 
 MAX_LENGTH = 4096  # of a text, in tokens
 MAX_PROMPTS = 64  # from a column of captions

@@ -60,12 +60,11 @@ def starting_weights(recipe: Recipe, repository: str) -> dict[str, object]:
         raise ValueError(
             f"`start_from` must be a repository of {' or '.join(networks)}, got {repository} of {', '.join(saved)}."
         )
-    values = {"weights": "{}/{}", "ignore_mismatched_sizes": True}
-    return {
-        f"components.{name}.{key}": value.format(repository.rstrip("/"), name) if isinstance(value, str) else value
-        for name in found
-        for key, value in values.items()
-    }
+    overrides: dict[str, object] = {}
+    for name in found:
+        overrides[f"components.{name}.weights"] = f"{repository.rstrip('/')}/{name}"
+        overrides[f"components.{name}.ignore_mismatched_sizes"] = True
+    return overrides
 
 
 def load_pretrained(weights: str, name: str, module: nn.Module, ignore_mismatched_sizes: bool = False) -> list[str]:

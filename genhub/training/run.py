@@ -20,6 +20,7 @@ from genhub.training.arithmetic import flush_denormals
 from genhub.training.callbacks import VALIDATION_BATCH, Callback, DrawSamples, MonitorQuality, SaveCheckpoint, Validate
 from genhub.training.clock import Clock
 from genhub.training.components import ComponentBuilder
+from genhub.training.describe import describe_splits
 from genhub.training.distributed import (
     StopSignal,
     TrainingStopped,
@@ -109,7 +110,7 @@ class Run:
         objectives = [self._objective(stage, self.components) for stage in recipe.stages]
         self.notes = [*dict.fromkeys([*self.images.notes, *(note for part in objectives for note in part.notes)])]
         if self.accelerator.is_main_process:
-            print(*data.describe(self.images, self.held_out), *self.notes, sep="\n", file=sys.stderr)
+            print(*describe_splits(self.images, self.held_out), *self.notes, sep="\n", file=sys.stderr)
         self.progress, self.stop = Progress(), StopSignal()
         for name in self.config.ema:
             if name not in self.modules or name in self.frozen:

@@ -1,7 +1,9 @@
-"""Hints for misspelt words."""
+"""Words in messages: hints for misspelt ones, and lists of names."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+SHOWN = 5  # names of a list
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -10,3 +12,9 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     lower_case = {word.lower(): word for word in known}
     close = difflib.get_close_matches(word.lower(), lower_case, n=1, cutoff=0.5)
     return f" (did you mean {lower_case[close[0]]!r}?)" if close else ""
+
+
+def shorten(names: Sequence[str]) -> str:
+    """Returns the first names of a list, and how many more there are."""
+    more = len(names) - SHOWN
+    return ", ".join(map(str, names[:SHOWN])) + (f" and {more:,} more" if more > 0 else "")

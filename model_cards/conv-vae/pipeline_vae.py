@@ -37,7 +37,7 @@ class VAEPipeline(DiffusionPipeline):
     def __init__(self, vae: ModelMixin, id2label: Mapping[Any, str] | None = None):
         super().__init__()
         self.register_modules(vae=vae)
-        self._register_names(id2label)
+        self._register_names(id2label, vae.config.get("num_class_embeds") or 0)
         self.image_processor = self._make_image_processor()
 
     # Same as genhub.pipelines.pipeline_autoencoder.AutoencoderPipeline.extract_init_dict
@@ -247,9 +247,8 @@ class VAEPipeline(DiffusionPipeline):
                 raise ValueError(f"`class_labels` must be names of `id2label`, got {name!r}{hint}")
         return [known[name] for name in names]
 
-    def _register_names(self, id2label: Mapping[Any, str] | None):
+    def _register_names(self, id2label: Mapping[Any, str] | None, num_classes: int):
         """Stores the names of the classes."""
-        num_classes = self.network.config.get("num_class_embeds") or 0
         if id2label is not None and {int(number) for number in id2label} != set(range(num_classes)):
             raise ValueError(f"`id2label` must name the classes 0..{num_classes - 1}, got {dict(id2label)}.")
         names = None if id2label is None else {str(number): name for number, name in id2label.items()}

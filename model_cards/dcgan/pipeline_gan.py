@@ -42,7 +42,7 @@ class GANPipeline(DiffusionPipeline):
     def __init__(self, generator: ModelMixin, id2label: Mapping[Any, str] | None = None):
         super().__init__()
         self.register_modules(generator=generator)
-        self._register_names(id2label)
+        self._register_names(id2label, generator.config.get("num_class_embeds") or 0)
         self.image_processor = self._make_image_processor()
         if not self.has_styles:
             self.tasks = tuple(task for task in self.tasks if task != "mix")
@@ -354,9 +354,8 @@ class GANPipeline(DiffusionPipeline):
         return [known[name] for name in names]
 
     # Same as genhub.pipelines.pipeline_vae.VAEPipeline._register_names
-    def _register_names(self, id2label: Mapping[Any, str] | None):
+    def _register_names(self, id2label: Mapping[Any, str] | None, num_classes: int):
         """Stores the names of the classes."""
-        num_classes = self.network.config.get("num_class_embeds") or 0
         if id2label is not None and {int(number) for number in id2label} != set(range(num_classes)):
             raise ValueError(f"`id2label` must name the classes 0..{num_classes - 1}, got {dict(id2label)}.")
         names = None if id2label is None else {str(number): name for number, name in id2label.items()}

@@ -150,13 +150,11 @@ class CosineDDPMPipeline(DiffusionPipeline):
             num_classes=num_classes,
             guidance_scale=guidance_scale,
             guidance_interval=list(guidance_interval),
-            id2label=None if id2label is None else {str(number): name for number, name in id2label.items()},
         )
         if guidance_scale != 1 and embeds and not (self.has_null_class or guide):
             raise ValueError(f"`guidance_scale` must be 1: the network has no null class, got {guidance_scale}.")
         self._check_interval(guidance_interval)
-        if id2label is not None and {int(number) for number in id2label} != set(range(num_classes or 0)):
-            raise ValueError(f"`id2label` must name the classes 0..{(num_classes or 0) - 1}, got {dict(id2label)}.")
+        self._register_names(id2label, num_classes or 0)
         self._check_parts()
         if vae is not None:  # what is known of an image says nothing exact about its latents
             self.tasks, self.inputs = ("generate", "reconstruct"), ("class_labels", "image")
@@ -281,6 +279,14 @@ class CosineDDPMPipeline(DiffusionPipeline):
                 hint = f"; did you mean {', '.join(near)}?" if near else f", which are {', '.join(known)}."
                 raise ValueError(f"`class_labels` must be names of `id2label`, got {name!r}{hint}")
         return [known[name] for name in names]
+
+    # Same as genhub.pipelines.pipeline_vae.VAEPipeline._register_names
+    def _register_names(self, id2label: Mapping[Any, str] | None, num_classes: int):
+        """Stores the names of the classes."""
+        if id2label is not None and {int(number) for number in id2label} != set(range(num_classes)):
+            raise ValueError(f"`id2label` must name the classes 0..{num_classes - 1}, got {dict(id2label)}.")
+        names = None if id2label is None else {str(number): name for number, name in id2label.items()}
+        self.register_to_config(id2label=names)
 
     def to_diffusers(self) -> DDPMPipeline | None:
         """Returns a plain pipeline that makes the same images if diffusers alone has all parts, else None."""

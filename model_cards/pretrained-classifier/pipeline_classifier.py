@@ -43,12 +43,8 @@ class ImageClassificationPipeline(DiffusionPipeline):
 
     def __init__(self, classifier: ModelMixin, id2label: Mapping[Any, str] | None = None):
         super().__init__()
-        num_classes = classifier.config["num_classes"]
-        if id2label is not None and {int(number) for number in id2label} != set(range(num_classes)):
-            raise ValueError(f"`id2label` must name the classes 0..{num_classes - 1}, got {dict(id2label)}.")
         self.register_modules(classifier=classifier)
-        names = None if id2label is None else {str(number): name for number, name in id2label.items()}
-        self.register_to_config(id2label=names)
+        self._register_names(id2label, classifier.config["num_classes"])
         self.image_processor = self._make_image_processor()
 
     # Same as genhub.pipelines.pipeline_autoencoder.AutoencoderPipeline.extract_init_dict
@@ -91,6 +87,14 @@ class ImageClassificationPipeline(DiffusionPipeline):
         known = self.config["id2label"]
         names = None if known is None else [known[str(label)] for label in labels.tolist()]
         return ImageClassificationOutput(labels, probabilities, names) if return_dict else (labels, probabilities)
+
+    # Same as genhub.pipelines.pipeline_vae.VAEPipeline._register_names
+    def _register_names(self, id2label: Mapping[Any, str] | None, num_classes: int):
+        """Stores the names of the classes."""
+        if id2label is not None and {int(number) for number in id2label} != set(range(num_classes)):
+            raise ValueError(f"`id2label` must name the classes 0..{num_classes - 1}, got {dict(id2label)}.")
+        names = None if id2label is None else {str(number): name for number, name in id2label.items()}
+        self.register_to_config(id2label=names)
 
     # Same as genhub.pipelines.pipeline_autoencoder.AutoencoderPipeline._make_image_processor
     def _make_image_processor(self) -> VaeImageProcessor:
