@@ -64,7 +64,7 @@ def generate(
     files = {"image": image, "mask_image": mask_image}
     pictures = {name: _open(name, file) for name, file in files.items() if file is not None}
     pipeline = AutoPipeline.from_pretrained(repo, dtype=_dtype(dtype, place)).to(place)
-    _check(pipeline, class_labels, prompts, pictures)
+    _check(repo, pipeline, class_labels, prompts, pictures)
     labels = _label_ids(pipeline, labels)
     check_sampling_arguments(pipeline, arguments := arguments or {})
     arguments = arguments | pictures
@@ -131,6 +131,7 @@ def _dtype(name: str, device: torch.device) -> torch.dtype:
 
 
 def _check(
+    repo: str,
     pipeline: DiffusionPipeline,
     class_labels: Sequence[int | str] | None,
     prompts: Sequence[str] | None,
@@ -141,7 +142,7 @@ def _check(
     if not capabilities.can("generate"):
         raise ValueError(
             f"`repo` must hold a pipeline that generates images, got {name}; reconstructions are drawn by "
-            "`genhub figure reconstructions`."
+            f"`genhub figure reconstructions {repo}`."
         )
     if class_labels is not None and capabilities.num_classes is None:
         hint = "the model takes prompts" if "prompt" in capabilities.inputs else "the network is unconditional"

@@ -151,7 +151,7 @@ def quality_lines(repo: str, log: str | None) -> dict[str, dict[str, Any]]:
     if not any(values.values()):
         raise ValueError(
             f"{repo} has no record of {', '.join(KERNEL_DISTANCES)} or val_loss in training/metrics.jsonl: train "
-            "with `--evaluation.every` above 0, or `--training.validate_every` if the objective has one loss."
+            "with images held out, `--data.val_size N`, and with `--evaluation.every N` if the loss tells no quality."
         )
     if not clock:
         raise ValueError(f"{repo} has no record with `seconds` in training/metrics.jsonl: nothing tells the time.")

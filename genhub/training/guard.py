@@ -23,8 +23,9 @@ class Guard:
         parameters: Mapping[str, list[nn.Parameter]],
         optimizers: Mapping[str, AcceleratedOptimizer],
         folder: RunFolder,
+        stage: int,
     ):
-        self.parameters, self.folder = parameters, folder
+        self.parameters, self.folder, self.stage = parameters, folder, stage
         groups = {name: optimizer.param_groups[0] for name, optimizer in optimizers.items()}
         self.rates = {name: float(group.get("initial_lr", group["lr"])) for name, group in groups.items()}
 
@@ -61,10 +62,11 @@ class Guard:
         path, step = self.folder.path, self.folder.newest
         known = "There is no checkpoint" if step is None else f"The checkpoint of step {step} is"
         goes_on = "starts again" if step is None else "goes on"
-        if len(self.folder.recipe.stages) > 1 or any("." in name for name in self.rates):
+        if any("." in name for name in self.rates):  # parts of a component: no option names their optimizers
             change = "with a lower rate in `optimizers` of the recipe"
             return f"{known} from before that; `genhub train --resume {path}` {goes_on} {change}."
-        rates = " ".join(f"--optimizers.{name}.lr {rate / 10:g}" for name, rate in self.rates.items())
+        stage = f"stages.{self.stage}." if len(self.folder.recipe.stages) > 1 else ""
+        rates = " ".join(f"--{stage}optimizers.{name}.lr {rate / 10:g}" for name, rate in self.rates.items())
         return (
             f"{known} from before that; `genhub train --resume {path} {rates}` {goes_on} with a lower learning rate."
         )

@@ -63,7 +63,7 @@ class Loop:
         self.callbacks, self.checkpoint = callbacks, checkpoint
         self.window, self.device = Window(self.progress.seconds), accelerator.device
         self.parameters = {phase.trains: trainable_parameters(phase, objective) for phase in objective.phases}
-        self.guard = Guard(self.parameters, optimizers, folder)
+        self.guard = Guard(self.parameters, optimizers, folder, self.progress.stage)
         self.trainable: str | None = None  # what the phase in hand trains
         self.is_stopping = self.is_out_of_time = False
         for module in objective.modules.values():

@@ -126,6 +126,19 @@ def test_the_command_that_is_advised_after_an_infinite_loss_works(tmp_path, tiny
     assert [record["lr"] for record in records(tmp_path / "run") if "lr" in record][-1] == (0.1 if every else 0.01)
 
 
+def test_the_command_that_is_advised_changes_the_rate_of_the_stage_that_failed(tmp_path, tiny, capsys):
+    tiny |= {"objective": {"class": "games.Exploding"}, "optimizers.unet": SGD, "training.checkpoint_every": 1}
+    tiny |= {"stages": [{"training": {"max_steps": 2}}, {"training": {"max_steps": 4}}]}
+
+    with pytest.raises(TrainingStopped) as stopped:
+        genhub.train("ddpm-quick", tmp_path / "run", overrides=tiny, trust_code=True)
+    (command,) = re.findall("`genhub (.*?)`", str(stopped.value))
+    assert main([*command.split(), "--trust_code"]) == 1  # it explodes at any rate
+
+    assert "--stages.1.optimizers.unet.lr 0.01" in command
+    assert "optimizers.unet.lr is 0.01 from step 4 on, and was 0.1 before" in capsys.readouterr().err
+
+
 def test_a_run_whose_images_are_not_finite_is_not_saved(tmp_path, tiny, capsys):
     tiny |= {"components.unet": PATCH_UNET, "objective": {"class": "games.Blank"}, "training.sample_every": 2}
     tiny |= {"optimizers": {"unet.unet.conv_in": SGD}}
