@@ -48,7 +48,7 @@ def to_bytes(images: torch.Tensor, shape: tuple[int, int, int]) -> torch.Tensor:
     """
     if not torch.isfinite(images).all():
         bad = int((~torch.isfinite(images)).flatten(1).any(1).sum())
-        raise ValueError(f"The generated images must be finite, got {bad} of {len(images)} with NaN or infinity.")
+        raise ValueError(f"The images must be finite, got {bad} of {len(images)} with NaN or infinity.")
     return (crop(images, shape).clamp(0, 1) * 255).round().to(torch.uint8).contiguous()  # safetensors demands it
 
 

@@ -179,6 +179,7 @@ class Run:
         if saved is not None:
             self.progress.load_state_dict(saved["progress"])
         if self.resume is None and self._is_done():
+            self._say(f"The run in {self.folder.path} is done, with all {self.progress.total_steps:,} steps.")
             return self.folder.path
         self._say_how_many()
         bar = tqdm(
@@ -203,8 +204,14 @@ class Run:
     def _say_how_many(self):
         """Says how many processes take part: a launcher may start fewer than it was asked for."""
         count, size = self.accelerator.num_processes, self.recipe.stages[self.progress.stage].training.batch_size
+        self._say(f"Training on {count} process(es), {size // count} images of a step on each.")
+        if sum(self.lengths) < self.progress.total_steps:
+            done = f"{self.progress.total_steps:,} steps already, and the recipe asks for {sum(self.lengths):,}"
+            self._say(f"The run has {done}: it is saved as it is.")
+
+    def _say(self, sentence: str):
         if self.accelerator.is_main_process:
-            print(f"Training on {count} process(es), {size // count} images of a step on each.", file=sys.stderr)
+            print(sentence, file=sys.stderr)
 
     def _is_done(self) -> bool:
         """Returns whether the run was trained to its end, and saved."""

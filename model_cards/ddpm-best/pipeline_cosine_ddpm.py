@@ -825,8 +825,10 @@ class CosineDDPMPipeline(DiffusionPipeline):
 
     # Same as genhub.pipelines.pipeline_autoencoder.AutoencoderPipeline._output
     def _output(self, images: torch.Tensor, output_type: str, return_dict: bool) -> ImagePipelineOutput | tuple:
-        """Returns images in the form that `output_type` names."""
+        """Returns images in the form that `output_type` names; raises ValueError if they are not finite."""
         self.maybe_free_model_hooks()
+        if bad := int((~images.isfinite()).flatten(1).any(1).sum()):
+            raise ValueError(f"The images must be finite, got {bad} of {len(images)} with NaN or infinity.")
         converted: Any = self.image_processor.postprocess(images, output_type=output_type)
         return ImagePipelineOutput(images=converted) if return_dict else (converted,)
 

@@ -175,10 +175,9 @@ class AutoencoderPipeline(DiffusionPipeline):
             raise ValueError("`index` must be called with the images to search in before `search`.")
         if not 1 <= num_images <= len(self._indexed):
             raise ValueError(f"`num_images` must lie in 1..{len(self._indexed)}, got {num_images}.")
-        queries, indexed = self._bits(image), self._indexed
-        distances = queries.sum(1)[:, None] + indexed.sum(1) - 2 * queries @ indexed.T  # (N, M)
-        distances, indices = distances.long().sort(dim=1, stable=True)
-        indices, distances = indices[:, :num_images], distances[:, :num_images]
+        queries = self._bits(image)
+        distances = queries.sum(1)[:, None] + self._indexed.sum(1) - 2 * queries @ self._indexed.T  # (N, M)
+        distances, indices = (part[:, :num_images] for part in distances.long().sort(dim=1, stable=True))
         return SearchOutput(indices, distances) if return_dict else (indices, distances)
 
     def _bits(self, image: PipelineImageInput) -> torch.Tensor:
@@ -188,16 +187,17 @@ class AutoencoderPipeline(DiffusionPipeline):
 
     def _code_length(self) -> int:
         """Returns the number of bits of a hash."""
-        config = self.autoencoder.config
-        if config.get("latent_activation") != "sigmoid":
+        if self.autoencoder.config.get("latent_activation") != "sigmoid":
             raise ValueError(f"A hash needs a model whose `latent_activation` is sigmoid: {type(self.autoencoder)}.")
-        if config["latent_channels"] > 62:
-            raise ValueError(f"A hash has at most 62 bits, the model has {config['latent_channels']} units.")
-        return config["latent_channels"]
+        if (length := self.autoencoder.config["latent_channels"]) > 62:
+            raise ValueError(f"A hash has at most 62 bits, the model has {length} units.")
+        return length
 
     def _output(self, images: torch.Tensor, output_type: str, return_dict: bool) -> ImagePipelineOutput | tuple:
-        """Returns images in the form that `output_type` names."""
+        """Returns images in the form that `output_type` names; raises ValueError if they are not finite."""
         self.maybe_free_model_hooks()
+        if bad := int((~images.isfinite()).flatten(1).any(1).sum()):
+            raise ValueError(f"The images must be finite, got {bad} of {len(images)} with NaN or infinity.")
         converted: Any = self.image_processor.postprocess(images, output_type=output_type)
         return ImagePipelineOutput(images=converted) if return_dict else (converted,)
 

@@ -198,7 +198,8 @@ def test_a_guide_and_the_names_are_saved_with_the_pipeline(tmp_path, has_guide):
 
     again.set_progress_bar_config(disable=True)
     assert (again.guide is not None) is has_guide
-    assert torch.equal(sample(again, 0, class_labels="Sandal"), sample(pipe, 0, class_labels="Sandal"))
+    images = sample(again, 0, class_labels="Sandal"), sample(pipe, 0, class_labels="Sandal")
+    assert_close(*images, atol=1e-4, rtol=0)  # a product may round otherwise where weights lie elsewhere in memory
 
 
 def test_a_class_may_be_named():

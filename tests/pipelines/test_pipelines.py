@@ -207,6 +207,19 @@ def test_a_bad_image_is_refused_before_the_network_is_called(name, change, messa
     assert seen == []
 
 
+@pytest.mark.parametrize("name", [name for name in OF_IMAGES if name in OF_GENHUB])
+@pytest.mark.parametrize("output_type", ["pil", "np", "pt"])
+def test_images_that_are_not_finite_are_refused(name, output_type):
+    pipe = PIPELINES[name].make()
+    for part in pipe.components.values():
+        if isinstance(part, torch.nn.Module):
+            for parameter in part.parameters():
+                torch.nn.init.constant_(parameter, torch.nan)
+
+    with pytest.raises(ValueError, match="The images must be finite, got 2 of 2 with NaN or infinity"):
+        call(pipe, PIPELINES[name].arguments, output_type=output_type)
+
+
 # What it declares is true.
 
 

@@ -43,9 +43,19 @@ def test_one_command_starts_goes_on_and_is_done(tmp_path, tiny, processes):
     assert codes == [0] * processes, (tmp_path / "log").read_text()
     card = (tmp_path / "run/README.md").stat()
     assert run(command(tmp_path / "run", tiny), processes, tmp_path / "log") == [0] * processes
+    assert "is done, with all 8 steps" in (tmp_path / "log").read_text()
 
     assert (tmp_path / "run/README.md").stat().st_mtime_ns == card.st_mtime_ns  # nothing was left to do
     assert whole is None or same_bits(whole, tmp_path / "run")
+
+
+def test_a_resume_to_fewer_steps_than_are_done_says_so(tmp_path, tiny, capsys):
+    folder = genhub.train("ddpm-quick", tmp_path / "run", overrides=tiny | {"training.max_steps": 3})
+
+    genhub.train(folder, resume=True, overrides={"training.max_steps": 2})
+
+    assert "The run has 3 steps already, and the recipe asks for 2" in capsys.readouterr().err
+    assert json.loads((folder / "metrics.json").read_text())["training"]["steps"] == 3
 
 
 def test_the_one_command_goes_on_where_more_is_asked_for_and_refuses_another_recipe(tmp_path, tiny):
