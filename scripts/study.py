@@ -160,7 +160,7 @@ def run(study: Study, name: str, folder: Path, runs: Path) -> Results:
         if results.of(labels, overrides, seed):
             continue
         target = runs / name / content_hash(json.dumps([study.recipe, overrides, seed]))[:12]
-        everything: dict[str, object] = QUIET | overrides | {"training.seed": seed}
+        everything: dict[str, object] = {**QUIET, **overrides, "training.seed": seed}
         train(study.recipe, target, overrides=everything, auto_resume=True)
         if study.evaluate is not None:
             evaluate(str(target), **study.evaluate)
