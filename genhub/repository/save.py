@@ -15,15 +15,19 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from diffusers import DiffusionPipeline
 from diffusers.utils.torch_utils import is_compiled_module
+from safetensors import SafetensorError
 from torch import nn
 
 from genhub.repository.format import DOCUMENTS, FORMAT, PICTURE, SCRATCH, STAGED, read_json, repo_files
-from genhub.utils.files import sha256, sync_file, sync_folder, sync_tree
+from genhub.utils.files import remove_leftovers, replacement, scratch_name, sha256, sync_folder, sync_tree
+from genhub.utils.locks import FolderInUse, locked
+from genhub.utils.reading import one_line
 from genhub.version import VERSION
 
 
@@ -32,7 +36,8 @@ def save_repo(
 ) -> Path:
     """Saves `pipeline` as a repository that plain diffusers loads; returns its folder.
 
-    If it fails or is interrupted, the repository that was there before or the new one loads.
+    If it fails or is interrupted, the repository that was there before or the new one loads. The folder is locked
+    meanwhile.
 
     Args:
         folder: other files in it, such as a run's, stay; those of an earlier version of a component do not.
@@ -40,12 +45,22 @@ def save_repo(
             shows.
 
     Raises:
-        ValueError: a document has another name; before any work.
+        ValueError: a document has another name, or another process writes to the folder; before any work.
+        OSError: the disk is full, or the folder cannot be written.
     """
     folder, documents = Path(folder), documents or {}
     check_documents(documents)
-    folder.mkdir(parents=True, exist_ok=True)
-    finish_save(folder)
+    with locked(folder):
+        remove_leftovers(folder)
+        try:
+            _save(pipeline, folder, documents)
+        except SafetensorError as error:  # of its writer: a full disk
+            raise OSError(f"{folder} cannot be written: {one_line(error)}") from error
+    return folder
+
+
+def _save(pipeline: DiffusionPipeline, folder: Path, documents: Mapping[str, str | bytes]):
+    _finish_save(folder)
     scratch = folder / SCRATCH
     shutil.rmtree(scratch, ignore_errors=True)
     try:
@@ -57,12 +72,18 @@ def save_repo(
         shutil.rmtree(scratch, ignore_errors=True)
         raise
     sync_folder(folder)
-    finish_save(folder)
-    return folder
+    _finish_save(folder)
 
 
 def finish_save(folder: Path):
-    """Puts a complete new version in place of the old one, if an earlier save was interrupted after its commit."""
+    """Puts a complete new version in place of the old one, if an earlier save was interrupted after its commit; leaves
+    that to a process which is saving."""
+    if (folder / STAGED).is_dir():
+        with suppress(FolderInUse), locked(folder):
+            _finish_save(folder)
+
+
+def _finish_save(folder: Path):
     staged, scratch = folder / STAGED, folder / SCRATCH
     if not staged.is_dir():
         return
@@ -85,14 +106,14 @@ def replace_by_link(source: Path, target: Path):
     """Replaces `target` in one step by a hard link to `source`, or by a copy where there are no hard links."""
     if target.exists() and target.samefile(source):
         return
-    part = target.with_name(f"{target.name}.part")
-    part.unlink(missing_ok=True)
+    part = scratch_name(target.parent)
     try:
         os.link(source, part)
+        os.replace(part, target)
     except OSError:
-        shutil.copyfile(source, part)
-        sync_file(part)
-    os.replace(part, target)
+        part.unlink(missing_ok=True)
+        with replacement(target) as part:
+            shutil.copyfile(source, part)
 
 
 def write_repo(pipeline: DiffusionPipeline, folder: Path, documents: Mapping[str, str | bytes]):
@@ -110,11 +131,21 @@ def write_repo(pipeline: DiffusionPipeline, folder: Path, documents: Mapping[str
     index["_genhub"] = own_entry(pipeline, folder)
     for path in (folder / "model_index.json", *folder.glob("*/*config.json")):
         content = index if path.name == "model_index.json" else read_json(path)
-        content.pop("_name_or_path", None)  # a path of this machine
-        path.write_text(json.dumps(content, indent=2) + "\n")
+        path.write_text(json.dumps(_without_paths(content), indent=2) + "\n")
 
     for name, content in documents.items():
         (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def _without_paths(content: Any) -> Any:
+    """Returns a config without the names of the folders that it and its parts were loaded from."""
+    if isinstance(content, list):
+        return [_without_paths(entry) for entry in content]
+    if not isinstance(content, dict):
+        return content
+    return {
+        key: _without_paths(value) for key, value in content.items() if key not in ("_name_or_path", "name_or_path")
+    }
 
 
 def saved_form(pipeline: DiffusionPipeline) -> DiffusionPipeline:
