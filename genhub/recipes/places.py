@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from genhub.recipes.checks import as_mapping
-from genhub.recipes.yaml import read_yaml_file
+from genhub.recipes.comment import comment_of
+from genhub.recipes.yaml import read_yaml, read_yaml_file, write_yaml
 
 OWN = Path("training", "recipe.yaml")  # in a run's folder: the recipe as it is run
 COMPONENTS = ("from", "weights")  # keys of FOLDER/COMPONENT
@@ -24,6 +25,11 @@ def published(sections: dict, prefix: str = "") -> dict:
         prefix: of dotted keys, such as "data.".
     """
     return _map(lambda key, value: published_value(prefix + key, value), sections)
+
+
+def published_text(text: str) -> str:
+    """Returns a recipe as YAML as it is published."""
+    return comment_of(text) + write_yaml(published(as_mapping("recipe", read_yaml(text))))
 
 
 def published_value(key: str, value: Any) -> Any:

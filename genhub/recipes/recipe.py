@@ -41,7 +41,7 @@ from genhub.recipes.components import read_components
 from genhub.recipes.configs import read_config
 from genhub.recipes.find import find_recipe
 from genhub.recipes.instantiate import Spec, without
-from genhub.recipes.places import published, with_paths
+from genhub.recipes.places import with_paths
 from genhub.recipes.sections import FROM_DATA, SECTIONS, override
 from genhub.recipes.stages import check_stage_overrides, read_stages
 from genhub.recipes.yaml import LARGEST, read_yaml, write_yaml
@@ -171,11 +171,6 @@ class Recipe:
     def text(self) -> str:
         """The recipe as YAML, as it is run on this machine."""
         return self.comment + write_yaml(self.sections)
-
-    @property
-    def published_text(self) -> str:
-        """The recipe as YAML, without the paths of this machine."""
-        return self.comment + write_yaml(published(self.sections))
 
     def _meets_data(self, name: str) -> bool:
         """Whether images or latents reach a component: the objective has it, or it is the encoder."""

@@ -17,7 +17,7 @@ from genhub import plotting
 from genhub.data import Images, Lazy, Points
 from genhub.evaluation.protocol import to_bytes
 from genhub.evaluation.sampling import sample
-from genhub.recipes.places import OWN, published, published_value
+from genhub.recipes.places import OWN, published, published_text, published_value
 from genhub.recipes.recipe import Recipe
 from genhub.repository import card
 from genhub.repository.capabilities import capabilities_of
@@ -156,7 +156,7 @@ class Exporter:
     def save(self, path: Path, results: list[dict]):
         """Saves the pipeline with its recipe, metrics, samples and card."""
         metrics = self.metrics(results)
-        documents: dict[str, str | bytes] = {"recipe.yaml": self.recipe.published_text}
+        documents: dict[str, str | bytes] = {"recipe.yaml": published_text(self.recipe.text)}
         if self.makes_images:
             images, seconds = self.samples()
             documents["samples.png"] = plotting.png(plotting.grid(images, columns=8))

@@ -6,10 +6,9 @@ import sys
 from pathlib import Path
 
 from genhub.recipes.checks import as_mapping
-from genhub.recipes.comment import comment_of
-from genhub.recipes.places import OWN, published
+from genhub.recipes.places import OWN, published_text
 from genhub.recipes.recipe import Recipe
-from genhub.recipes.yaml import read_yaml, read_yaml_file, write_yaml
+from genhub.recipes.yaml import read_yaml, read_yaml_file
 from genhub.training.checkpoint import CheckpointError, list_checkpoints, newest_recipe
 from genhub.utils.files import atomic_write, make_folder
 from genhub.utils.reading import read_json_lines, read_text
@@ -21,7 +20,7 @@ def write_recipe(folder: Path, recipe: Recipe):
     """Writes the recipe of a run as it is run, and as it is published."""
     make_folder(folder / STATE)
     atomic_write(folder / OWN, recipe.text)
-    atomic_write(folder / RECIPE, recipe.published_text)
+    atomic_write(folder / RECIPE, published_text(recipe.text))
 
 
 def restore_recipe(folder: Path):
@@ -31,7 +30,7 @@ def restore_recipe(folder: Path):
         atomic_write(folder / OWN, text)
         restored.append(str(OWN))
     if text and _is_empty(folder / RECIPE):
-        atomic_write(folder / RECIPE, comment_of(text) + write_yaml(published(as_mapping(RECIPE, read_yaml(text)))))
+        atomic_write(folder / RECIPE, published_text(text))
         restored.append(RECIPE)
     if restored and os.environ.get("RANK", "0") == "0":
         print(f"Restored in {folder}, where lost or empty: {' and '.join(restored)}.", file=sys.stderr)
