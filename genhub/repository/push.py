@@ -7,7 +7,8 @@ from huggingface_hub import HfApi, ModelCard
 from huggingface_hub.errors import HFValidationError
 
 from genhub.repository.download import download
-from genhub.repository.format import RepositoryError, first_line, read_json, repo_files
+from genhub.repository.format import RepositoryError, first_line, repo_files
+from genhub.repository.index import read_index
 from genhub.repository.load import resolve
 
 
@@ -31,7 +32,7 @@ def push(
     folder = download(folder)
     if not (folder / "README.md").is_file():
         raise RepositoryError(f"The folder {folder} has no README.md: a repository is shared with its card.")
-    resolve(folder, read_json(folder / "model_index.json"))
+    resolve(folder, read_index(folder))
     try:
         ModelCard.load(folder / "README.md")
     except (ValueError, yaml.YAMLError) as error:

@@ -22,7 +22,17 @@ from diffusers import DiffusionPipeline
 from diffusers.utils.torch_utils import is_compiled_module
 from torch import nn
 
-from genhub.repository.format import DOCUMENTS, FORMAT, PICTURE, SCRATCH, STAGED, read_json, repo_files
+from genhub.repository.format import (
+    DOCUMENTS,
+    FORMAT,
+    PICTURE,
+    SCRATCH,
+    STAGED,
+    component_files,
+    read_json,
+    repo_files,
+    source_name,
+)
 from genhub.utils.files import sha256, sync_file, sync_folder, sync_tree
 from genhub.version import VERSION
 
@@ -107,11 +117,11 @@ def write_repo(pipeline: DiffusionPipeline, folder: Path, documents: Mapping[str
     if _library(saved) == "genhub":
         index["_class_name"] = copy_source(type(saved), folder)
         index |= auto_map(saved, index)
-    index["_genhub"] = own_entry(pipeline, folder)
-    for path in (folder / "model_index.json", *folder.glob("*/*config.json")):
-        content = index if path.name == "model_index.json" else read_json(path)
-        content.pop("_name_or_path", None)  # a path of this machine
-        path.write_text(json.dumps(content, indent=2) + "\n")
+    for path in folder.glob("*/*config.json"):
+        write_json(path, read_json(path))
+    index["_genhub"] = own_entry(pipeline)
+    write_json(folder / "model_index.json", index)
+    record_digests(folder)
 
     for name, content in documents.items():
         (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
@@ -141,19 +151,39 @@ def check_documents(documents: Mapping[str, str | bytes]):
         )
 
 
-def own_entry(pipeline: DiffusionPipeline, folder: Path) -> dict[str, Any]:
+def write_json(path: Path, content: dict[str, Any]):
+    """Writes an index or a config, without the path that diffusers adds."""
+    content.pop("_name_or_path", None)
+    path.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def record_digests(folder: Path):
+    """Writes the SHA-256 of weights, configs and sources into model_index.json: what `load` then insists on.
+
+    Whoever changes one of these files of a saved repository on purpose calls it afterwards.
+    """
+    index = read_json(folder / "model_index.json")
+    names = [*component_files(folder, index), *filter(None, [source_name(index)])]
+    digests = {name: sha256(folder / name) for name in sorted(names)}
+    own = index["_genhub"]
+    own["sha256"] = {name: digest for name, digest in digests.items() if name.endswith(".safetensors")}
+    own["texts"] = {name: digest for name, digest in digests.items() if name not in own["sha256"]}
+    write_json(folder / "model_index.json", index)
+
+
+def own_entry(pipeline: DiffusionPipeline) -> dict[str, Any]:
     """Returns the entry `_genhub` of model_index.json: installed classes, arguments, also of calls that name none, and
-    digests."""
+    place for digests."""
     components = {name: part for name, part in pipeline.components.items() if part is not None}
     config = {name: value for name, value in pipeline.config.items() if not name.startswith("_")}
-    weights = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.safetensors"))
     entry = {
         "format": FORMAT,
         "version": VERSION,
         "class_name": type(pipeline).__name__,
         "components": {name: _class_of(part).__name__ for name, part in components.items()},
         "arguments": {name: value for name, value in config.items() if name not in pipeline.components},
-        "sha256": {name: sha256(folder / name) for name in weights},
+        "sha256": {},
+        "texts": {},
     }
     defaults = getattr(pipeline, "default_arguments", None)
     return entry | {"call": defaults} if defaults else entry
