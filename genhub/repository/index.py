@@ -55,7 +55,11 @@ class Index(BaseModel):
 
 
 class Keys(RootModel[dict[Name, Any]]):
-    """Names of components and arguments, which are names of folders, too."""
+    """Names of components, which are names of folders, too, and of arguments."""
+
+
+class Components(RootModel[dict[Name, Pair]]):
+    """Where the class of each component is defined, and its name."""
 
 
 def read_index(folder: Path) -> dict[str, Any]:
@@ -68,6 +72,7 @@ def read_index(folder: Path) -> dict[str, Any]:
     index = read_json(path)
     _validate(Keys, index, path)
     _validate(Index, index, path)
+    _validate(Components, {name: list(entry) for name, entry in component_entries(index).items()}, path)
     if "_genhub" in index:
         _validate(Format, index["_genhub"], path, "_genhub.")
         if index["_genhub"]["format"] > FORMAT:
