@@ -8,7 +8,7 @@ from typing import Any
 
 from genhub.figures import ANIMATED, CAN_ANIMATE, FIGURES
 from genhub.repository.card_results import with_figure
-from genhub.repository.save import finish_save
+from genhub.repository.replace import finish_save
 from genhub.utils.files import atomic_write
 from genhub.utils.locks import locked
 from genhub.utils.spelling import did_you_mean

@@ -44,7 +44,7 @@ def published_value(key: str, value: Any) -> Any:
 
 def with_paths(sections: dict, file: Path) -> dict:
     """Returns the recipe of `file` with the paths of the run in its folder, where the recipe names them."""
-    folder = file.parent.parent if file.parent.name == ".saved" else file.parent  # see repository/save.py
+    folder = file.parent.parent if file.parent.name == ".saved" else file.parent  # see repository/replace.py
     with suppress(ValueError):
         own = _flat(as_mapping("recipe", read_yaml_file(folder / OWN)))
 
