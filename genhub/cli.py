@@ -209,7 +209,8 @@ def _figure(options: argparse.Namespace, overrides: dict[str, object]) -> int:
 def _push(options: argparse.Namespace, overrides: dict[str, object]) -> int:
     from genhub.commands.push import push
 
-    print(f"Uploaded to {push(options.folder, options.repo_id, options.private)}")
+    address = push(options.folder, options.repo_id, options.private, dry_run=options.dry_run)
+    print(f"Nothing was sent to {address}" if options.dry_run else f"Uploaded to {address}")
     return 0
 
 

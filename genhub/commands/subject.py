@@ -14,7 +14,7 @@ from genhub.repository.capabilities import Capabilities, capabilities_of
 from genhub.repository.download import download
 from genhub.repository.format import AUTO_MAP, TEXTS
 from genhub.repository.load import AutoPipeline
-from genhub.repository.save import finish_save
+from genhub.repository.replace import finish_save
 from genhub.utils.cache import content_hash
 from genhub.utils.files import sha256
 from genhub.utils.reading import read_text

@@ -17,7 +17,7 @@ from genhub.utils.reading import FileError, read_text
 from genhub.utils.reading import read_json as read_json_file
 
 FORMAT = 1  # of `_genhub`; a higher one is refused
-SCRATCH, STAGED = ".saving", ".saved"  # folders of a version being written, and of a complete one (see save.py)
+SCRATCH, STAGED = ".saving", ".saved"  # folders of a version being written, and of a complete one (see replace.py)
 LARGEST = 4 * 2**20  # bytes of an index or a config
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 DOCUMENTS = ("LICENSE", "README.md", "metrics.json", "recipe.yaml")
