@@ -1,6 +1,5 @@
 """What a run does every so many steps besides training: validate, sample, measure quality, save."""
 
-import json
 import math
 import sys
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from genhub.data import Images, Latents
 from genhub.evaluation.monitor import QualityMonitor
 from genhub.objectives.objective import Objective, Step
 from genhub.recipes.configs import EvaluationConfig
+from genhub.repository.metrics import read_metrics
 from genhub.training.distributed import all_reduce
 from genhub.training.export import Exporter
 from genhub.training.run_folder import RunFolder
@@ -155,7 +155,7 @@ class MonitorQuality(Callback):
         """Saves the repository if its distance is the lowest so far."""
         if self.accelerator.is_main_process:
             path = self.folder.best / "metrics.json"
-            best = json.loads(path.read_text())["results"][0]["value"] if path.is_file() else math.inf
+            best = read_metrics(path)["results"][0]["value"] if path.is_file() else math.inf
             if value < best:
                 self.exporter.save(self.folder.best, results)
         self.accelerator.wait_for_everyone()
