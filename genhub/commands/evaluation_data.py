@@ -35,7 +35,7 @@ def read_newest(name: str, *folders: Path | None) -> str | None:
     return next((read_text(path) for path in paths if path.is_file()), None)
 
 
-def newest_metrics(*folders: Path | None) -> dict[str, Any]:
+def metrics_of(*folders: Path | None) -> dict[str, Any]:
     """Returns the metrics.json of the first of some folders that has one."""
     folder = next((folder for folder in folders if folder is not None and (folder / "metrics.json").is_file()), None)
     return {} if folder is None else read_metrics(folder / "metrics.json")
