@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from diffusers import DiffusionPipeline
 
 from genhub import data, plotting
-from genhub.commands.evaluation_data import check_target, config_of, load_images, load_splits, read_newest
+from genhub.commands.evaluation_data import check_target, config_of, load_images, load_splits, metrics_of, read_newest
 from genhub.commands.subject import Subject
 from genhub.data.image_files import with_classes_of
 from genhub.evaluation import protocol
@@ -231,7 +231,7 @@ class Evaluation:
 
     def _write(self) -> None:
         with locked(self.target, wait=WAIT):
-            metrics = json.loads(read_newest("metrics.json", self.target, self.subject.folder) or "{}")
+            metrics = metrics_of(self.target, self.subject.folder)
             metrics["evaluations"] = merge_evaluation(metrics.get("evaluations", []), self.result)
             atomic_write(self.target / "metrics.json", json.dumps(metrics, indent=2) + "\n")
             is_shown = card_results.to_show(metrics) == metrics["evaluations"][-1]

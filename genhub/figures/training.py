@@ -1,7 +1,6 @@
 """How a run went: `progress`, `milestones`, `training-time` and `game`."""
 
 import bisect
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,10 @@ from genhub.figures.subject import read_text, scale_for
 from genhub.recipes.recipe import Recipe
 from genhub.repository.capabilities import capabilities_of
 from genhub.repository.download import download
+from genhub.utils import reading
+from genhub.utils.reading import parse_json_lines
 
+WORDS = ("warning", "message", "changed")  # keys of a record whose values are texts
 MAX_FRAMES = 60  # of `progress`
 KERNEL_DISTANCES = {"val_kid_clf": "clf", "val_kid_pix": "pix"}  # key of a record -> feature space
 NEAR = "val_near_pix"  # key of the share of images near to training images
@@ -64,8 +66,7 @@ def milestones(repo: str, count: int = 8) -> bytes:
     recipe, files = load_pictures(repo)
     if not capabilities_of(recipe.pipeline.cls).can("generate"):
         raise ValueError(f"`repo` must hold a model that generates images, got {recipe.pipeline.cls.__name__}.")
-    log = (files[0].parent.parent / "metrics.jsonl").read_text()
-    records = [json.loads(line) for line in log.splitlines()]
+    records = records_of(reading.read_text(files[0].parent.parent / "metrics.jsonl"))
     clock = {0: 0} | {record["step"]: record["images"] for record in records if "images" in record}
     files = choose_geometrically(files, count)
     seen = np.interp([step_of(file) for file in files], list(clock), list(clock.values()))
@@ -231,4 +232,11 @@ def parse_log(repo: str, log: str | None) -> list[dict]:
     """
     if log is None:
         raise ValueError(f"{repo} has no training/metrics.jsonl: it stays where the model was trained.")
-    return [json.loads(line) for line in log.splitlines()]
+    return records_of(log)
+
+
+def records_of(log: str) -> list[dict[str, Any]]:
+    """Returns the records of a log that say at which step they were made, without what is neither number nor text."""
+    records = [record for record in parse_json_lines(log.encode()) if isinstance(record.get("step"), int)]
+    wanted = {key: str if key in WORDS else int | float for record in records for key in record}
+    return [{key: x for key, x in record.items() if isinstance(x, wanted[key])} for record in records]

@@ -13,20 +13,19 @@ from torch import nn
 from genhub.repository.format import WEIGHTS, RepositoryError, first_line, read_json
 from genhub.repository.index import MOST_STEPS, check_numbers
 from genhub.utils.modules import at_most
+from genhub.utils.ranges import shown
 from genhub.utils.reading import FileError, Stored, stored_tensors
+from genhub.utils.schedulers import check_timesteps
 
 FLOATS = ("F64", "F32", "F16", "BF16")
 OTHERS = {torch.int64: "I64", torch.int32: "I32", torch.uint8: "U8", torch.bool: "BOOL", torch.complex64: "C64"}
 MOST_NUMBER = 10**7  # that a config may hold, whatever the size of the weights: a base of angles, a length of texts
 SPARE_TENSORS, SPARE_ELEMENTS = 2000, 2**27  # of buffers, which are in no file
-ELSEWHERE = ("quantization_config", "attn_implementation", "_attn_implementation", "use_pretrained_backbone")
-ATTENTION = (
-    None,
-    "eager",
-    "sdpa",
-    "flex_attention",
-    "flash_attention_2",
-)  # a name of the Hub would be fetched and run
+ELSEWHERE = (
+    *("quantization_config", "use_pretrained_backbone", "use_timm_backbone"),
+    *("attn_implementation", "_attn_implementation", "_attn_implementation_internal", "experts_implementation"),
+)
+OWN_CODE = (None, "eager", "sdpa", "flex_attention", "batched_mm", "grouped_mm")  # others come from the Hub, and run
 
 
 def check_component(component: Any, folder: Path) -> None:
@@ -36,11 +35,10 @@ def check_component(component: Any, folder: Path) -> None:
         RepositoryError: the config or the weights are missing, damaged, pickled, or do not fit the class.
     """
     if issubclass(component, SchedulerMixin):
-        config = read_json(folder / component.config_name)
-        check_numbers(config, folder / component.config_name, MOST_STEPS)
-        scheduler = build(component, config, folder / component.config_name)
-        if scheduler.config.get("num_train_timesteps", 1) < 1:
-            raise RepositoryError(f"{folder / component.config_name}: `num_train_timesteps` must be at least 1.")
+        path = folder / component.config_name
+        config = read_json(path)
+        check_numbers(config, path, MOST_STEPS)
+        build(component, config, path)
     elif issubclass(component, ModelMixin):
         check_model(component, folder, "diffusion_pytorch_model")
     elif issubclass(component, nn.Module):
@@ -66,9 +64,7 @@ def check_model(component: Any, folder: Path, stem: str) -> None:
         raise RepositoryError(f"{folder} holds no {wanted}; genhub loads no pickled weights.")
     if issubclass(component, ModelMixin):
         check_keys(component, config, path)
-    for key in ELSEWHERE:
-        if config.get(key) not in (ATTENTION if "attn" in key else (None, False)):
-            raise RepositoryError(f"{path}: `{key}` must be unset: it names code or weights from elsewhere.")
+    check_own(config, path)
     for source, stored in sets.items():
         elements = sum(torch.Size(tensor.shape).numel() for tensor in stored.values())
         check_numbers(config, path, max(elements, MOST_NUMBER))
@@ -78,6 +74,18 @@ def check_model(component: Any, folder: Path, stem: str) -> None:
             shared = expected.keys() & check_names(component, folder, source, stored)
             expected, stored = ({key: part[key] for key in shared} for part in (expected, stored))
         compare(expected, stored, source, component.__name__)
+
+
+def check_own(config: Any, path: Path) -> None:
+    """Refuses a config that names code or weights from elsewhere, at whatever depth."""
+    for key, value in config.items() if isinstance(config, dict) else enumerate(config):
+        allowed = OWN_CODE if "implementation" in str(key) else (None, False)
+        if key in ELSEWHERE and not any(value is known or value == known for known in allowed):
+            raise RepositoryError(f"{path}: `{key}` must be unset: it names code or weights from elsewhere.")
+        if key == "model_type" and str(value).startswith("timm"):  # fetches an architecture by its name on the Hub
+            raise RepositoryError(f"{path}: `model_type` must be a model of transformers, got {shown(value)}.")
+        if isinstance(value, dict | list):
+            check_own(value, path)
 
 
 def check_names(component: Any, folder: Path, source: Path, stored: Iterable[str]) -> set[str]:
@@ -116,6 +124,7 @@ def build(component: Any, config: dict[str, Any], path: Path) -> Any:
         RepositoryError: its class refuses the config, in whatever way.
     """
     try:
+        check_timesteps("config", config)
         if hasattr(component, "config_class"):  # of transformers
             return component(component.config_class.from_dict(config))
         return component.from_config(config)

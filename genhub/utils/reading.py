@@ -101,10 +101,15 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
     Raises:
         FileError: it is not there, no regular file, or too large.
     """
+    return parse_json_lines(read_bytes(path, LARGEST_LOG))
+
+
+def parse_json_lines(content: bytes) -> list[dict[str, Any]]:
+    """Parses the records of a log as `read_json_lines` does."""
     records = []
-    for line in read_bytes(path, LARGEST_LOG).split(b"\n"):
+    for line in content.split(b"\n"):
         try:
-            records.append(parse_json(line.decode(), path))
+            records.append(parse_json(line.decode(), "a line"))
         except ValueError:
             continue
     return records

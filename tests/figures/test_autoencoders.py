@@ -9,7 +9,7 @@ import torch
 import yaml
 from PIL import Image
 
-from genhub import AutoPipeline, data, figure
+from genhub import AutoPipeline, data, figure, recipes
 from genhub.figures.autoencoders import bin_edges, describe_units, percent, squared_error
 from genhub.figures.subject import load_subject
 
