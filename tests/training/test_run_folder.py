@@ -143,7 +143,7 @@ def test_a_run_without_recipe_and_checkpoint_starts_again_and_one_whose_recipe_i
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"\xff\xfe\n[1]\n{", b'{"step": "one"}\nnull\n', b'{"step": 1}\n{"step": 9}\n']
+    "content", [b"", b'\xff\xfe\n[1]\n{"step": "one"}\nnull\n{"step": 1}\n{"step": 9}\n{"step": 1']
 )
 def test_a_damaged_log_does_not_keep_a_run_from_going_on(content, trained, tmp_path):
     folder = shutil.copytree(trained, tmp_path / "run")
