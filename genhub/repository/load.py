@@ -12,9 +12,10 @@ import torch
 from diffusers import DiffusionPipeline, ModelMixin, SchedulerMixin
 
 from genhub.repository.download import DOWNLOAD_ARGUMENTS, download
-from genhub.repository.format import RepositoryError, component_entries, first_line, pipeline_class_name
+from genhub.repository.format import RepositoryError, component_entries, pipeline_class_name
 from genhub.repository.index import check_files, read_index
 from genhub.repository.weights import check_component, check_numbers_of
+from genhub.utils.reading import one_line
 from genhub.utils.spelling import did_you_mean
 
 
@@ -85,14 +86,14 @@ def loading(folder: str | os.PathLike) -> Iterator[None]:
     """Turns what a library raises while it reads a file that it was not written for into one kind of error.
 
     Raises:
-        RepositoryError: in place of any error but a ValueError or an OSError.
+        RepositoryError: in place of any error but an OSError.
     """
     try:
         yield
-    except (ValueError, OSError):
+    except (RepositoryError, OSError):
         raise
     except Exception as error:
-        raise RepositoryError(f"{folder} cannot be loaded: {first_line(error)}") from error
+        raise RepositoryError(f"{folder} cannot be loaded: {one_line(error)}") from error
 
 
 def loader_of(pipeline_class: type[DiffusionPipeline]) -> type[DiffusionPipeline]:
@@ -183,8 +184,9 @@ def load_part(folder: Path, name: str) -> Any:
     library, cls = component_entries(index)[name]
     loadable: Any = getattr(importlib.import_module(library), cls)
     options = {"use_safetensors": True} if issubclass(loadable, torch.nn.Module) else {}
+    load = loadable.from_pretrained  # pyright: ignore[reportAttributeAccessIssue]
     with loading(folder / name):
-        part = loadable.from_pretrained(folder / name, **options)
+        part = load(folder / name, **options)
     if isinstance(part, torch.nn.Module):
         check_numbers_of(part, folder / name)
     return part
