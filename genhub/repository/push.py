@@ -9,6 +9,7 @@ from huggingface_hub.errors import HFValidationError
 from genhub.repository.download import download
 from genhub.repository.format import RepositoryError, first_line, read_json, repo_files
 from genhub.repository.load import resolve
+from genhub.utils.network import connect
 
 
 def push(
@@ -36,6 +37,7 @@ def push(
         ModelCard.load(folder / "README.md")
     except (ValueError, yaml.YAMLError) as error:
         raise RepositoryError(f"The card {folder / 'README.md'} is not valid: {first_line(error)}.") from error
+    connect()
     api = HfApi(token=token)
     try:
         url = api.create_repo(repo_id, private=private, exist_ok=True)
