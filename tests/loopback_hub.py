@@ -322,7 +322,9 @@ def online(url: str, home: Path, silence: float) -> Iterator[None]:
     at_hub |= {"HUGGINGFACE_CO_URL_TEMPLATE": url + "/{repo_id}/resolve/{revision}/{filename}"}
     at_hub |= {"HF_HUB_DOWNLOAD_TIMEOUT": silence, "HF_HUB_ETAG_TIMEOUT": silence}
     settings = [(constants, at_hub), (network, {"NOTICE_AFTER": silence / 4, "PAUSES": (0.01, 0.02, 0.03)})]
-    settings += [(datasets.config, {"HF_ENDPOINT": url, "HF_DATASETS_CACHE": home / "datasets"})]
+    settings += [
+        (datasets.config, {"HF_ENDPOINT": url, "HF_DATASETS_CACHE": home / "datasets", "HF_HUB_OFFLINE": False})
+    ]
     with ExitStack() as stack:
         for module, values in settings:
             stack.enter_context(patch.multiple(module, **values))

@@ -44,10 +44,11 @@ def read(name: str, **way) -> np.ndarray:
 
 
 @pytest.mark.parametrize("fault", [{"status": 503, "times": 2}, {"hang": 2 * SILENCE, "times": 1}], ids=str)
-def test_what_fails_for_a_while_is_asked_again(online, name, fault):
+def test_what_fails_for_a_while_is_asked_again(online, name, fault, caplog):
     break_down(online, {"path": f".*{name}.*", **fault})
 
     assert np.array_equal(read(name), PIXELS)
+    assert "cache is used" not in caplog.text
 
 
 @pytest.mark.parametrize(
