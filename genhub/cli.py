@@ -3,14 +3,18 @@
 A command calls one function of the package and prints lines about its result. Nothing heavy is imported before that.
 """
 
-import argparse
-import json
 import os
 import sys
-from pathlib import Path
-from typing import Any
 
-from genhub.commands.options import make_parser, refuse_options
+if __name__ == "__main__" and sys.path[0] in ("", os.getcwd()):  # `python -m`: a stranger's folder shadows no module
+    folder = sys.path.pop(0)
+    sys.path += [folder] if __file__ == os.path.join(folder, "genhub", "cli.py") else []  # a clone, not installed
+
+import argparse  # noqa: E402
+from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
+
+from genhub.commands.options import make_parser, refuse_options  # noqa: E402
 
 ENOUGH_IMAGES = 1300  # for a tenth of them to be enough for an evaluation
 
@@ -66,23 +70,25 @@ def split_overrides(words: list[str]) -> tuple[list[str], dict[str, object]]:
 
 def _parse_value(text: str) -> object:
     """Reads one value as YAML; a value that is not YAML is a word."""
-    import yaml
-
     from genhub.recipes.yaml import read_yaml
+    from genhub.utils.reading import FileError
 
     try:
         return read_yaml(text)
-    except yaml.YAMLError:
+    except FileError:
         return text
 
 
 def _train(options: argparse.Namespace, overrides: dict[str, object]) -> int:
     from accelerate import PartialState
 
+    from genhub.repository.metrics import read_metrics
     from genhub.training.run import TrainingStopped, train
 
     if options.folder and options.output_dir:
         raise ValueError(f"The folder must be given once, got {options.folder} and --output_dir {options.output_dir}.")
+    if options.trust_code and os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
     more = {name: value for name in ("trust_code", "auto_resume", "start_from") if (value := getattr(options, name))}
     try:
         folder = train(options.recipe, options.output_dir or options.folder, options.resume, overrides, **more)
@@ -93,7 +99,7 @@ def _train(options: argparse.Namespace, overrides: dict[str, object]) -> int:
         print(f"Saved the repository {folder}\n  card     {folder / 'README.md'}")
         if (folder / "samples.png").is_file():
             print(f"  samples  {folder / 'samples.png'}")
-            metrics = json.loads((folder / "metrics.json").read_text())
+            metrics = read_metrics(folder / "metrics.json")
             generate = [] if "reconstructions" in metrics["sampling"] else [f"genhub generate {folder}"]
             can_evaluate = metrics["training"]["train_images"] >= ENOUGH_IMAGES
             if advice := generate + [f"genhub evaluate {folder}"] * can_evaluate:
@@ -176,8 +182,9 @@ def _evaluate(options: argparse.Namespace, overrides: dict[str, object]) -> int:
 
 def _print_evaluation(folder: Path) -> None:
     from genhub.repository.card_results import to_show
+    from genhub.repository.metrics import read_metrics
 
-    metrics = json.loads((folder / "metrics.json").read_text())
+    metrics = read_metrics(folder / "metrics.json")
     newest = metrics["evaluations"][-1]
     print(newest["protocol"] + ("" if newest["complete"] else ", reduced: not comparable with the full protocol"))
     for metric in newest["figures"]:
@@ -203,7 +210,8 @@ def _figure(options: argparse.Namespace, overrides: dict[str, object]) -> int:
 def _push(options: argparse.Namespace, overrides: dict[str, object]) -> int:
     from genhub.commands.push import push
 
-    print(f"Uploaded to {push(options.folder, options.repo_id, options.private)}")
+    address = push(options.folder, options.repo_id, options.private, dry_run=options.dry_run)
+    print(f"Nothing was sent to {address}" if options.dry_run else f"Uploaded to {address}")
     return 0
 
 

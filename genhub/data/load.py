@@ -133,7 +133,7 @@ def _open(config: DataConfig) -> Source:
     elif files := idx_files(folder):
         source = Source(files, lambda split: _load_idx(*files[split], config), is_mixed=True)
     elif folder.suffix == ".npz" and folder.is_file():
-        arrays = read_archive(folder)
+        arrays = read_archive(folder, config.memory_limit_gb)
         source = Source(arrays, lambda split: _fit(arrays[split], config))
     else:
         has_columns = True
@@ -176,7 +176,7 @@ def _load_dataset(splits: Mapping[str, Any], split: str, config: DataConfig) -> 
         return f"Image {index} ({cell.get('path') or 'without a name'}) of {config.source}"
 
     labels = None if label is None else to_labels(table[label].to_pylist(), class_names, config.source, label)
-    decoded = decode_cached(read_column(table[image]), config, describe)
+    decoded = decode_cached(read_column(table[image], config), config, describe)
     captions = None
     if config.caption_column is not None:
         captions = np.array([text or "" for text in table[config.caption_column].to_pylist()], dtype=object)
@@ -193,8 +193,8 @@ def _load_dataset(splits: Mapping[str, Any], split: str, config: DataConfig) -> 
 
 def _load_idx(image_file: Path, label_file: Path, config: DataConfig) -> Images:
     """Reads images and labels in the format of MNIST (LeCun)."""
-    images = read_idx(image_file, 3)  # (N, H, W)
-    labels = torch.from_numpy(read_idx(label_file, 1)).long()
+    images = read_idx(image_file, 3, config.memory_limit_gb)  # (N, H, W)
+    labels = torch.from_numpy(read_idx(label_file, 1, config.memory_limit_gb)).long()
     if len(images) != len(labels):
         raise ValueError(f"{image_file} holds {len(images)} images, {label_file} {len(labels)} labels.")
     if not len(images):

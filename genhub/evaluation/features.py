@@ -1,17 +1,17 @@
 """Feature spaces: uint8 images (N, C, H, W) -> features (N, K), by which sets of images are compared."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
 import torch
-from safetensors.torch import load_file
 
 from genhub.data import to_model_range
 from genhub.models.classifier import ImageClassifier
+from genhub.repository.weights import check_component, check_numbers_of
 from genhub.utils.cache import cached, content_hash
 from genhub.utils.files import sha256
+from genhub.utils.reading import parse_json, read_safetensors, read_text
 
 NETS = Path(__file__).parent / "feature_nets"
 PINNED = {  # the classifiers of protocol fmnist-eval-1, seeds 0, 1 and 2; others give other numbers
@@ -90,9 +90,11 @@ class ClassifierSpace(FeatureSpace):
                 f"{folder / WEIGHTS} must be the feature weights of the protocol (SHA-256 {PINNED[folder.name]}), "
                 f"got {digest}."
             )
-        config = (folder / "config.json").read_text()
-        classifier = cast(ImageClassifier, ImageClassifier.from_config(json.loads(config)))
-        classifier.load_state_dict(load_file(folder / WEIGHTS))
+        check_component(ImageClassifier, folder)
+        config = read_text(folder / "config.json")
+        classifier = cast(ImageClassifier, ImageClassifier.from_config(parse_json(config, folder / "config.json")))
+        classifier.load_state_dict(read_safetensors(folder / WEIGHTS))
+        check_numbers_of(classifier, folder)
         return cls(name, classifier, f"{digest}-{content_hash(config)}", device)
 
     def map(self, images: torch.Tensor) -> torch.Tensor:
@@ -161,4 +163,8 @@ def pinned_spaces(device: str | torch.device = "cpu") -> Iterator[ClassifierSpac
 
 def cached_features(space: FeatureSpace, images: torch.Tensor) -> torch.Tensor:
     """Returns the features of real images, from the cache if possible."""
-    return cached("features", content_hash(space.key, images), lambda: {"features": space(images)})["features"]
+
+    def fits(stored: dict[str, torch.Tensor]) -> bool:
+        return len(stored.get("features", ())) == len(images)
+
+    return cached("features", content_hash(space.key, images), lambda: {"features": space(images)}, fits)["features"]

@@ -1,7 +1,6 @@
 """How a run went: `progress`, `milestones`, `training-time` and `game`."""
 
 import bisect
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,11 @@ from genhub.evaluation.memorisation import QUANTILE
 from genhub.figures.subject import read_text, scale_for
 from genhub.recipes.recipe import Recipe
 from genhub.repository.capabilities import capabilities_of
-from genhub.repository.load import download
+from genhub.repository.download import download
+from genhub.utils import reading
+from genhub.utils.reading import parse_json_lines
 
+WORDS = ("warning", "message", "changed")  # keys of a record whose values are texts
 MAX_FRAMES = 60  # of `progress`
 KERNEL_DISTANCES = {"val_kid_clf": "clf", "val_kid_pix": "pix"}  # key of a record -> feature space
 NEAR = "val_near_pix"  # key of the share of images near to training images
@@ -64,8 +66,7 @@ def milestones(repo: str, count: int = 8) -> bytes:
     recipe, files = load_pictures(repo)
     if not capabilities_of(recipe.pipeline.cls).can("generate"):
         raise ValueError(f"`repo` must hold a model that generates images, got {recipe.pipeline.cls.__name__}.")
-    log = (files[0].parent.parent / "metrics.jsonl").read_text()
-    records = [json.loads(line) for line in log.splitlines()]
+    records = records_of(reading.read_text(files[0].parent.parent / "metrics.jsonl"))
     clock = {0: 0} | {record["step"]: record["images"] for record in records if "images" in record}
     files = choose_geometrically(files, count)
     seen = np.interp([step_of(file) for file in files], list(clock), list(clock.values()))
@@ -192,7 +193,7 @@ def game_panels(repo: str, log: str | None) -> tuple[list[plotting.Panel], str, 
         ValueError: there is no such file, or no record of a game in it.
     """
     everything = parse_log(repo, log)
-    records = [record for record in everything if "discriminator/D(real)" in record]
+    records = [record for record in everything if {"discriminator/D(real)", "images"} <= record.keys()]
     if not records:
         raise ValueError(f"{repo} has no record of discriminator/D(real) in training/metrics.jsonl: only GANs log it.")
     size = math.ceil(len(records) / MAX_POINTS)
@@ -217,7 +218,7 @@ def game_panels(repo: str, log: str | None) -> tuple[list[plotting.Panel], str, 
 
 def average_records(name: str, key: str, records: list[dict], size: int) -> plotting.Line:
     """Returns the line of `key` against thousands of images, each point the mean of `size` records that have it."""
-    points = [(record["images"] / 1000, record[key]) for record in records if key in record]
+    points = [(record["images"] / 1000, record[key]) for record in records if {key, "images"} <= record.keys()]
     groups = [points[start : start + size] for start in range(0, len(points), size)]
     means = [np.mean(group, 0).tolist() for group in groups]
     return plotting.Line(name, x=[x for x, _ in means], y=[y for _, y in means])
@@ -231,4 +232,11 @@ def parse_log(repo: str, log: str | None) -> list[dict]:
     """
     if log is None:
         raise ValueError(f"{repo} has no training/metrics.jsonl: it stays where the model was trained.")
-    return [json.loads(line) for line in log.splitlines()]
+    return records_of(log)
+
+
+def records_of(log: str) -> list[dict[str, Any]]:
+    """Returns the records of a log that say at which step they were made, without what is neither number nor text."""
+    records = [record for record in parse_json_lines(log.encode()) if isinstance(record.get("step"), int)]
+    wanted = {key: str if key in WORDS else int | float for record in records for key in record}
+    return [{key: x for key, x in record.items() if isinstance(x, wanted[key])} for record in records]

@@ -30,7 +30,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import yaml
 from diffusers import DiffusionPipeline, SchedulerMixin
 from torch import nn
 
@@ -42,9 +41,11 @@ from genhub.recipes.components import read_components
 from genhub.recipes.configs import read_config
 from genhub.recipes.find import find_recipe
 from genhub.recipes.instantiate import Spec, without
+from genhub.recipes.places import with_paths
 from genhub.recipes.sections import FROM_DATA, SECTIONS, override
 from genhub.recipes.stages import check_stage_overrides, read_stages
-from genhub.recipes.yaml import read_yaml, write_yaml
+from genhub.recipes.yaml import LARGEST, read_yaml, write_yaml
+from genhub.utils.reading import read_text
 from genhub.utils.spelling import did_you_mean
 
 FIXED_ARGUMENTS = ("batch_size", "class_labels", "generator", "latents", "output_type", "return_dict")
@@ -168,7 +169,7 @@ class Recipe:
 
     @property
     def text(self) -> str:
-        """The recipe as YAML."""
+        """The recipe as YAML, as it is run on this machine."""
         return self.comment + write_yaml(self.sections)
 
     def _meets_data(self, name: str) -> bool:
@@ -229,11 +230,8 @@ def load(source: str | Path, overrides: dict[str, object] | None = None, trust_c
             that needs `trust_code`.
     """
     path = find_recipe(str(source))
-    text = path.read_text(encoding="utf-8")
-    try:
-        sections = as_mapping(str(path), read_yaml(text))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not YAML: {error}") from error
+    text = read_text(path, LARGEST)
+    sections = with_paths(as_mapping(str(path), read_yaml(text, path)), path)
     for key, value in (overrides or {}).items():
         override(sections, key, value)
     name = path.stem if path.name != "recipe.yaml" else path.resolve().parent.name
