@@ -66,13 +66,12 @@ def split_overrides(words: list[str]) -> tuple[list[str], dict[str, object]]:
 
 def _parse_value(text: str) -> object:
     """Reads one value as YAML; a value that is not YAML is a word."""
-    import yaml
-
     from genhub.recipes.yaml import read_yaml
+    from genhub.utils.reading import FileError
 
     try:
         return read_yaml(text)
-    except yaml.YAMLError:
+    except FileError:
         return text
 
 

@@ -20,7 +20,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 SCRIPTS = sorted((ROOT.parent / "scripts").rglob("*.py"))
 ROOMS = {  # from the top: each room, and the rooms below it that its files may import
     "__init__": {"version"},
-    "cli": {"commands", "training", "repository", "recipes", "version"},
+    "cli": {"commands", "training", "repository", "recipes", "utils", "version"},
     "commands": {"figures", "training", "evaluation", "repository", "recipes", "data", "plotting", "utils", "version"},
     "figures": {"evaluation", "repository", "recipes", "data", "objectives", "plotting", "utils"},
     "training": {"evaluation", "repository", "recipes", "data", "objectives", "plotting", "utils"},

@@ -11,8 +11,9 @@ from genhub.data import Images
 from genhub.data.image_files import load_image_files
 from genhub.recipes.recipe import Recipe
 from genhub.repository.capabilities import Capabilities, capabilities_of
+from genhub.repository.download import download
 from genhub.repository.format import AUTO_MAP
-from genhub.repository.load import AutoPipeline, download
+from genhub.repository.load import AutoPipeline
 from genhub.repository.save import finish_save
 from genhub.utils.cache import content_hash
 from genhub.utils.files import sha256

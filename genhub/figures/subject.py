@@ -12,7 +12,8 @@ from genhub import data, recipes
 from genhub.evaluation.likelihood import binarise_pixels
 from genhub.recipes.recipe import Recipe
 from genhub.repository.capabilities import Capabilities, capabilities_of
-from genhub.repository.load import AutoPipeline, download
+from genhub.repository.download import download
+from genhub.repository.load import AutoPipeline
 from genhub.utils.environment import best_device
 
 SPLITS = {"train": "training", "val": "validation", "test": "test"}

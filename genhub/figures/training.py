@@ -14,7 +14,7 @@ from genhub.evaluation.memorisation import QUANTILE
 from genhub.figures.subject import read_text, scale_for
 from genhub.recipes.recipe import Recipe
 from genhub.repository.capabilities import capabilities_of
-from genhub.repository.load import download
+from genhub.repository.download import download
 
 MAX_FRAMES = 60  # of `progress`
 KERNEL_DISTANCES = {"val_kid_clf": "clf", "val_kid_pix": "pix"}  # key of a record -> feature space

@@ -30,7 +30,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import yaml
 from diffusers import DiffusionPipeline, SchedulerMixin
 from torch import nn
 
@@ -44,7 +43,8 @@ from genhub.recipes.find import find_recipe
 from genhub.recipes.instantiate import Spec, without
 from genhub.recipes.sections import FROM_DATA, SECTIONS, override
 from genhub.recipes.stages import check_stage_overrides, read_stages
-from genhub.recipes.yaml import read_yaml, write_yaml
+from genhub.recipes.yaml import LARGEST, read_yaml, write_yaml
+from genhub.utils.reading import read_text
 from genhub.utils.spelling import did_you_mean
 
 FIXED_ARGUMENTS = ("batch_size", "class_labels", "generator", "latents", "output_type", "return_dict")
@@ -229,11 +229,8 @@ def load(source: str | Path, overrides: dict[str, object] | None = None, trust_c
             that needs `trust_code`.
     """
     path = find_recipe(str(source))
-    text = path.read_text(encoding="utf-8")
-    try:
-        sections = as_mapping(str(path), read_yaml(text))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not YAML: {error}") from error
+    text = read_text(path, LARGEST)
+    sections = as_mapping(str(path), read_yaml(text, path))
     for key, value in (overrides or {}).items():
         override(sections, key, value)
     name = path.stem if path.name != "recipe.yaml" else path.resolve().parent.name

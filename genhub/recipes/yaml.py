@@ -1,7 +1,13 @@
 """YAML 1.2: `no` is a word and `1e-3` a number, unlike in PyYAML's version 1.1."""
 
+from pathlib import Path
+
 import yaml
 from yamlcore import CCoreDumper, CCoreLoader
+
+from genhub.utils.reading import DEEPEST, FileError, checked_copy, one_line, read_text
+
+LARGEST = 2**20  # bytes of a recipe
 
 
 class _Dumper(CCoreDumper):
@@ -16,16 +22,31 @@ for _first, _resolvers in yaml.SafeDumper.yaml_implicit_resolvers.items():
         _Dumper.add_implicit_resolver(_tag, _pattern, [_first])
 
 
-def read_yaml(text: str) -> object:
+def read_yaml(text: str, source: object = "the text") -> object:
     """Parses YAML 1.2 by its core schema; an alias is a copy of what it names.
 
+    Args:
+        source: what the error names.
+
     Raises:
-        yaml.YAMLError: the text is not YAML, repeats a key, or holds itself.
+        FileError: the text is not YAML, repeats a key, holds itself, or is beyond the limits of `checked_copy`.
     """
     try:
-        return _copy(yaml.load(text, CCoreLoader))
-    except RecursionError as error:
-        raise yaml.YAMLError("an alias stands within what it names") from error
+        if len(text) > LARGEST:
+            raise FileError(source, f"it has more than {LARGEST:,} characters")
+        _check_depth(text, source)
+        return checked_copy(yaml.load(text, CCoreLoader), source)
+    except (yaml.YAMLError, ValueError, TypeError) as error:
+        raise error if isinstance(error, FileError) else FileError(source, f"it is not YAML: {one_line(error)}") from error
+
+
+def read_yaml_file(path: Path) -> object:
+    """Reads a YAML file as `read_yaml` does.
+
+    Raises:
+        FileError: as `read_yaml`, or it is not there, no regular file, or not UTF-8.
+    """
+    return read_yaml(read_text(path, LARGEST), path)
 
 
 def write_yaml(value: object) -> str:
@@ -33,8 +54,13 @@ def write_yaml(value: object) -> str:
     return yaml.dump(value, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=110)
 
 
-def _copy(value: object) -> object:
-    """Copies nested lists and dicts; unlike `copy.deepcopy`, aliases become separate objects."""
-    if isinstance(value, dict):
-        return {key: _copy(entry) for key, entry in value.items()}
-    return [_copy(entry) for entry in value] if isinstance(value, list) else value
+def _check_depth(text: str, source: object) -> None:
+    """Refuses what is nested too deeply for PyYAML, which recurses without a limit."""
+    depth = 0
+    for event in yaml.parse(text, CCoreLoader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > DEEPEST:
+            raise FileError(source, f"it is nested more than {DEEPEST} deep")

@@ -6,8 +6,9 @@ import yaml
 from huggingface_hub import HfApi, ModelCard
 from huggingface_hub.errors import HFValidationError
 
+from genhub.repository.download import download
 from genhub.repository.format import RepositoryError, first_line, read_json, repo_files
-from genhub.repository.load import download, resolve
+from genhub.repository.load import resolve
 
 
 def push(

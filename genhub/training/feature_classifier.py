@@ -11,7 +11,7 @@ from genhub.data import DataConfig, Images
 from genhub.evaluation.features import ClassifierSpace, pinned_spaces
 from genhub.evaluation.protocol import is_fashion_mnist
 from genhub.recipes.find import find_recipe
-from genhub.repository.load import download
+from genhub.repository.download import download
 from genhub.training.run import train
 from genhub.utils.cache import cache_folder, content_hash
 

@@ -11,7 +11,9 @@ from torch import nn
 
 from genhub import recipes
 from genhub.recipes.recipe import Recipe
-from genhub.repository.load import WEIGHTS, RepositoryError, download, read_json, resolve
+from genhub.repository.download import download
+from genhub.repository.format import WEIGHTS, RepositoryError, read_json
+from genhub.repository.load import resolve
 
 
 def load_component(source: str, name: str) -> Any:

@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from genhub.recipes.checks import as_mapping
 from genhub.recipes.recipe import Recipe
 from genhub.recipes.sections import resume_conflicts
-from genhub.recipes.yaml import read_yaml
+from genhub.recipes.yaml import read_yaml_file
 from genhub.training.checkpoint import list_checkpoints, load_newest, save_checkpoint
 from genhub.training.distributed import on_main
 from genhub.training.state import Progress, State
@@ -143,7 +143,7 @@ class RunFolder:
         if resume:
             if not saved.is_file():
                 raise ValueError(f"The folder {folder} holds no run to resume.")
-            before = as_mapping(str(saved), read_yaml(saved.read_text()))
+            before = as_mapping(str(saved), read_yaml_file(saved))
             refused = resume_conflicts(before, self.recipe.sections, recorded=True)
             if refused and has_checkpoints:
                 raise ValueError(f"`{refused[0]}` differs from the run in {folder}; it may not change on resume.")

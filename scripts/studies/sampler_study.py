@@ -28,7 +28,8 @@ from genhub.evaluation.generation_metrics import Comparison, FrechetDistance
 from genhub.evaluation.metrics import Gaussian
 from genhub.evaluation.sampling import Sampler, check_sampling_arguments, set_scheduler
 from genhub.repository.capabilities import capabilities_of
-from genhub.repository.load import AutoPipeline, download
+from genhub.repository.download import download
+from genhub.repository.load import AutoPipeline
 from genhub.utils.cache import content_hash
 from genhub.utils.environment import best_device, device_name, versions
 from genhub.utils.files import atomic_write, sha256
@@ -213,8 +214,7 @@ def markdown(report: dict) -> str:
         f"FD ± sd over halves (images/s), {report['images']:,} images of the same initial noise against "
         f"{report['reference_images']:,}; {report['dtype']}, {report['hardware']['device']}, "
         f"{report['hardware']['threads']} thread(s).",
-        "",
-        f"| calls | {' | '.join(names)} |",
+        f"\n| calls | {' | '.join(names)} |",
         "|---" * (len(names) + 1) + "|",
     ]
     for calls in sorted({cell["calls"] for cell in cells}):

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from genhub.recipes.yaml import read_yaml, write_yaml
+from genhub.utils.reading import FileError
 
 
 @pytest.mark.parametrize(
@@ -33,9 +34,21 @@ def test_numbers_nulls_lists_and_quoted_words_are_read_as_in_either_version():
     assert math.isnan(read_yaml(".nan"))
 
 
-@pytest.mark.parametrize("text", ["{a: [", "a: 1\na: 2", "&a [*a]", "!!python/object/apply:sys.exit []"])
-def test_what_is_not_yaml_or_repeats_a_key_or_holds_itself_or_is_code_is_refused(text):
-    with pytest.raises(yaml.YAMLError):
+CODE = ["!!python/object/apply:sys.exit []", "%TAG ! tag:yaml.org,2002:python/\n---\n!name:os.system x", "!own {a: 1}"]
+LAUGHS = "\n".join(["a0: &a0 ha", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 40))])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("{a: [", "a: 1\na: 2", "{[1]: 2}", "*a", "a: \0", "--- 1\n--- 2", "!!int a", "1" * 5000, "0x" + "f" * 99),
+        *("&a [*a]", "&a {b: {c: *a}}", "&a {? *a : 1}", "[" * 10**5, "- " * 10**5, "? " * 10**5, "a: " + "b" * 2**20),
+        *(*CODE, LAUGHS, f"[&a {'ha' * 10**5}, {'*a, ' * 10**5}]"),
+    ],
+    ids=lambda text: text[:12],
+)
+def test_what_is_not_yaml_or_repeats_a_key_or_holds_itself_or_is_code_or_too_much_is_one_line(text):
+    with pytest.raises(FileError, match=r"^the text cannot be read: .*[^.]$"):
         read_yaml(text)
 
 

@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 from tiny_pipelines import PIPELINES
 
 import genhub
-from genhub.repository.load import RepositoryError, download, find_class, find_transformers_class
+from genhub.repository.format import RepositoryError
+from genhub.repository.load import find_class, find_transformers_class
 
 WEIGHTS = Path("unet/diffusion_pytorch_model.safetensors")
 both_ways = pytest.mark.parametrize("load", ["AutoPipeline", "CosineDDPMPipeline"])
@@ -173,21 +174,7 @@ def test_a_class_is_found_by_its_public_name_and_kind():
         find_class("GANPipeline", genhub.SchedulerMixin)
 
 
-@pytest.mark.parametrize("name", ["/no/such/folder", "./nothing", "one-word", "a/b/c"])
-def test_a_name_that_is_no_repository_is_refused(name):
-    with pytest.raises(RepositoryError, match="neither an existing folder nor a repository"):
-        genhub.AutoPipeline.from_pretrained(name)
-
-
 @pytest.mark.parametrize("load", ["AutoPipeline", "GANPipeline"])
 def test_a_folder_without_a_pipeline_is_refused(load, tmp_path):
     with pytest.raises(RepositoryError, match="holds no model_index.json"):
         getattr(genhub, load).from_pretrained(tmp_path)
-
-
-def test_a_complete_new_version_whose_files_are_not_in_place_yet_is_the_repository(folder):
-    shutil.copytree(folder, folder / ".saved")
-    (folder / ".saved/metrics.json").unlink()
-
-    assert download(folder) == folder / ".saved"
-    assert download(folder, required="metrics.json") == folder

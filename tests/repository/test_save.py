@@ -19,8 +19,7 @@ from tiny import tiny_model
 from tiny_pipelines import CALL, OF_GENHUB_OR_LATENT, PIPELINES, tensor
 
 import genhub
-from genhub.repository.format import repo_files
-from genhub.repository.load import RepositoryError
+from genhub.repository.format import RepositoryError, repo_files
 
 LOAD = """
 import json, torch
