@@ -3,14 +3,19 @@
 A command calls one function of the package and prints lines about its result. Nothing heavy is imported before that.
 """
 
-import argparse
-import json
 import os
 import sys
-from pathlib import Path
-from typing import Any
 
-from genhub.commands.options import make_parser, refuse_options
+if __name__ == "__main__" and sys.path[0] in ("", os.getcwd()):  # `python -m`: a stranger's folder shadows no module
+    folder = sys.path.pop(0)
+    sys.path += [folder] if __file__ == os.path.join(folder, "genhub", "cli.py") else []  # a clone, not installed
+
+import argparse  # noqa: E402
+import json  # noqa: E402
+from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
+
+from genhub.commands.options import make_parser, refuse_options  # noqa: E402
 
 ENOUGH_IMAGES = 1300  # for a tenth of them to be enough for an evaluation
 
@@ -82,6 +87,8 @@ def _train(options: argparse.Namespace, overrides: dict[str, object]) -> int:
 
     if options.folder and options.output_dir:
         raise ValueError(f"The folder must be given once, got {options.folder} and --output_dir {options.output_dir}.")
+    if options.trust_code and os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
     more = {name: value for name in ("trust_code", "auto_resume", "start_from") if (value := getattr(options, name))}
     try:
         folder = train(options.recipe, options.output_dir or options.folder, options.resume, overrides, **more)
@@ -202,7 +209,8 @@ def _figure(options: argparse.Namespace, overrides: dict[str, object]) -> int:
 def _push(options: argparse.Namespace, overrides: dict[str, object]) -> int:
     from genhub.commands.push import push
 
-    print(f"Uploaded to {push(options.folder, options.repo_id, options.private)}")
+    address = push(options.folder, options.repo_id, options.private, dry_run=options.dry_run)
+    print(f"Nothing was sent to {address}" if options.dry_run else f"Uploaded to {address}")
     return 0
 
 

@@ -3,9 +3,9 @@
     for outcome in every_call(action, prepare, "power"):
         check(outcome.root)
 
-An action runs in a forked child, whose n-th call that writes under a folder fails, for n = 1, 2, ... until it ends before
-its n-th call. Counted are Python's calls: files opened for writing, write, fsync, rename, link, unlink, mkdir, rmdir,
-truncate. Writers in C++ or Rust are seen when what they wrote is synced: they open no file that is counted.
+An action runs in a forked child, whose n-th call that writes under a folder fails, for n = 1, 2, ... until it ends
+before its n-th call. Counted are Python's calls: files opened for writing, write, fsync, rename, link, unlink, mkdir,
+rmdir, truncate. Writers in C++ or Rust are seen when what they wrote is synced: they open no file that is counted.
 """
 
 import builtins

@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from diffusers import DiffusionPipeline
 
 from genhub import data, plotting
-from genhub.commands.evaluation_data import check_target, config_of, load_images, load_splits
+from genhub.commands.evaluation_data import check_target, config_of, load_images, load_splits, read_newest
 from genhub.commands.subject import Subject
 from genhub.data.image_files import with_classes_of
 from genhub.evaluation import protocol
@@ -26,11 +26,15 @@ from genhub.evaluation.reconstruction import evaluate_reconstructions
 from genhub.evaluation.result import Metric, merge_evaluation
 from genhub.evaluation.sampling import Sampler
 from genhub.evaluation.stored_images import StoredImages
+from genhub.recipes.places import published_value
 from genhub.repository import card, card_results
+from genhub.training.distributed import on_main
 from genhub.training.feature_classifier import classifies_correctly, feature_spaces, labels_of
 from genhub.utils.environment import hardware, versions
 from genhub.utils.files import atomic_write
+from genhub.utils.locks import locked
 
+WAIT = 10  # seconds for another evaluation that writes its results
 MIN_IMAGES = 129  # for the covariance of the 128 features of the protocol's classifier
 
 
@@ -58,7 +62,7 @@ class Evaluation:
             "repository": subject.key,
             "training_seed": None if subject.recipe is None else subject.recipe.training.seed,
             "reference": {
-                "data": self.config.source,
+                "data": published_value("data.source", self.config.source),
                 "split": "test",
                 "images": len(self.test),
                 "train_images": len(self.train),
@@ -88,7 +92,6 @@ class Evaluation:
         images, seconds = source.draw(count)
         if evaluator is None:
             return
-
         self.result["complete"] &= protocol.is_followed(record) and evaluator.clf.is_pinned
         self.result["samples"] = record
         self.result["effective_rank"] = evaluator.effective_ranks()
@@ -219,26 +222,26 @@ class Evaluation:
             print(f"measuring {what}", file=sys.stderr)
 
     def write(self) -> None:
-        """Merges the result into `metrics.json` and renews the card."""
-        if self.accelerator.is_main_process:
-            self.target.mkdir(parents=True, exist_ok=True)
-            metrics = json.loads(self._read_newest("metrics.json") or "{}")
+        """Merges the result into `metrics.json` and renews the card.
+
+        Raises:
+            ValueError: another process writes to the folder; the generated images are kept for the next evaluation.
+        """
+        on_main(self._write)
+
+    def _write(self) -> None:
+        with locked(self.target, wait=WAIT):
+            metrics = json.loads(read_newest("metrics.json", self.target, self.subject.folder) or "{}")
             metrics["evaluations"] = merge_evaluation(metrics.get("evaluations", []), self.result)
             atomic_write(self.target / "metrics.json", json.dumps(metrics, indent=2) + "\n")
             is_shown = card_results.to_show(metrics) == metrics["evaluations"][-1]
             if self.closest_pairs is not None and is_shown:
                 atomic_write(self.target / "closest.png", self.closest_pairs)
-            text = self._read_newest("README.md")
+            text = read_newest("README.md", self.target, self.subject.folder)
             if text is None and self.subject.recipe is None:
                 text = card.of_results(self.subject.name)
             if text is not None:
                 atomic_write(self.target / "README.md", card_results.with_results(text, metrics))
-        self.accelerator.wait_for_everyone()
-
-    def _read_newest(self, name: str) -> str | None:
-        """Returns a document of the target, else of a repository that genhub trained."""
-        paths = (folder / name for folder in (self.target, self.subject.folder) if folder is not None)
-        return next((path.read_text() for path in paths if path.is_file()), None)
 
 
 def draw_closest_pairs(images: torch.Tensor, seen: torch.Tensor, memorisation: Memorisation) -> bytes:

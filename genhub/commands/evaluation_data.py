@@ -9,19 +9,28 @@ from genhub import data
 from genhub.commands.subject import Subject
 from genhub.evaluation import protocol
 from genhub.recipes.recipe import Recipe
+from genhub.utils.locks import check_unlocked
 
 
 def check_target(target: Path, subject: Subject) -> None:
-    """Raises ValueError if a folder cannot be written, holds the images, or has results of another repository."""
+    """Raises ValueError if a folder cannot be written, holds the images, is in use, or has results of another
+    repository."""
     existing = next(path for path in [target, *target.absolute().parents] if path.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK):
         raise ValueError(f"The folder {target} cannot be written; `output` names another one.")
     if subject.images is not None and target.resolve().is_relative_to(Path(subject.source).expanduser().resolve()):
         raise ValueError(f"`output` must lie outside the folder of the images, got {target}.")
+    check_unlocked(target)
     if (target / "metrics.json").is_file():
         evaluations = json.loads((target / "metrics.json").read_text()).get("evaluations", [])
         if any(evaluation["repository"] != subject.key for evaluation in evaluations):
             raise ValueError(f"The folder {target} holds the evaluation of another repository.")
+
+
+def read_newest(name: str, *folders: Path | None) -> str | None:
+    """Returns the text of a document in the first of some folders that has it."""
+    paths = (folder / name for folder in folders if folder is not None)
+    return next((path.read_text() for path in paths if path.is_file()), None)
 
 
 def load_splits(recipe: Recipe | None, data_source: str | None) -> tuple[data.DataConfig, dict[str, data.Images]]:

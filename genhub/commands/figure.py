@@ -8,8 +8,9 @@ from typing import Any
 
 from genhub.figures import ANIMATED, CAN_ANIMATE, FIGURES
 from genhub.repository.card_results import with_figure
-from genhub.repository.save import finish_save
+from genhub.repository.replace import finish_save
 from genhub.utils.files import atomic_write
+from genhub.utils.locks import locked
 from genhub.utils.spelling import did_you_mean
 
 MINIMUM = {"count": 1, "seed": 0}
@@ -37,7 +38,7 @@ def figure(
 
     Raises:
         ValueError: there is no such figure or repository, the figure does not take an option, or the repository lacks
-            the data for it.
+            the data for it; or another process writes to the repository, whose card is left as it is.
     """
     if name not in FIGURES:
         raise ValueError(f"There is no figure {name!r}{did_you_mean(name, FIGURES)}. Known: {', '.join(FIGURES)}.")
@@ -53,7 +54,8 @@ def figure(
     card = path.parent / "README.md"
     is_of_repo = path.parent.resolve() == Path(repo).expanduser().resolve()
     if is_of_repo and (path.parent / "model_index.json").is_file() and card.is_file():
-        atomic_write(card, with_figure(card.read_text(), path.name))
+        with locked(path.parent):
+            atomic_write(card, with_figure(card.read_text(), path.name))
     return path
 
 

@@ -1,5 +1,6 @@
 """`genhub generate`: images from a saved pipeline."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from genhub.evaluation.sampling import check_sampling_arguments, sample, set_sch
 from genhub.repository.capabilities import capabilities_of
 from genhub.repository.load import AutoPipeline
 from genhub.utils.environment import best_device
+from genhub.utils.files import atomic_write, make_folder
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -70,12 +72,19 @@ def generate(
     arguments = arguments | pictures
     set_scheduler(pipeline, scheduler, scheduler_arguments)
     images = sample(pipeline, count, seed, batch_size, labels, arguments, prompts=texts)
-    plotting.grid(images).save(path)
+    _save(plotting.grid(images), path)
     if folder is not None:
-        Path(folder).mkdir(parents=True, exist_ok=True)
+        make_folder(Path(folder))
         for index, pixels in enumerate(images):
-            plotting.grid(pixels[None], scale=1, gap=0).save(Path(folder) / f"{index:05d}.png")
+            _save(plotting.grid(pixels[None], scale=1, gap=0), Path(folder) / f"{index:05d}.png")
     return path
+
+
+def _save(picture: Image.Image, path: Path) -> None:
+    """Writes a picture, in the format that the name of its file tells."""
+    file = io.BytesIO()
+    picture.save(file, Image.registered_extensions()[path.suffix.lower()])
+    atomic_write(path, file.getvalue())
 
 
 def _one_each(name: str, values: Sequence | None, count: int) -> Sequence | None:

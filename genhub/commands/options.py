@@ -48,7 +48,8 @@ evaluation can be repeated cheaply. Any pipeline of diffusers that generates can
 figures:
 """,
     "push": """examples:
-  genhub push runs/ddpm-quick user/ddpm-quick              needs a token: `hf auth login` or HF_TOKEN""",
+  genhub push runs/ddpm-quick user/ddpm-quick              needs a token: `hf auth login` or HF_TOKEN
+  genhub push runs/ddpm-quick user/ddpm-quick --dry_run    only lists what would be uploaded, with sizes""",
 }
 
 
@@ -138,6 +139,7 @@ def _push_options(add: Callable) -> None:
     add("folder", help="a saved repository")
     add("repo_id", help="user/name on the Hub; created if it does not exist")
     add("--private", action="store_true", help="create it private")
+    add("--dry_run", "--dry-run", action="store_true", help="check and list what would be uploaded, and send nothing")
 
 
 COMMANDS = {

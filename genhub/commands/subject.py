@@ -12,11 +12,12 @@ from genhub.data.image_files import load_image_files
 from genhub.recipes.recipe import Recipe
 from genhub.repository.capabilities import Capabilities, capabilities_of
 from genhub.repository.download import download
-from genhub.repository.format import AUTO_MAP
+from genhub.repository.format import AUTO_MAP, TEXTS
 from genhub.repository.load import AutoPipeline
-from genhub.repository.save import finish_save
+from genhub.repository.replace import finish_save
 from genhub.utils.cache import content_hash
 from genhub.utils.files import sha256
+from genhub.utils.reading import read_text
 
 
 @dataclass(frozen=True)
@@ -82,4 +83,5 @@ def _hash(folder: Path) -> str:
     """Returns what identifies a repository: a hash of its weights, configs and tokens, wherever their code is."""
     weights = [sha256(path) for path in sorted(folder.glob("*/*.safetensors"))]
     configs = [folder / "model_index.json", *folder.glob("*/*config.json"), *folder.glob("*/tokenizer.json")]
-    return content_hash(*weights, *(AUTO_MAP.sub("", path.read_text()) for path in sorted(configs)))
+    texts = (TEXTS.sub("", AUTO_MAP.sub("", read_text(path))) for path in sorted(configs))
+    return content_hash(*weights, *texts)

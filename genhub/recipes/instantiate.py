@@ -7,10 +7,12 @@ from huggingface_hub.errors import StrictDataclassError
 
 from genhub.recipes.arguments import check_arguments, parameters_of
 from genhub.recipes.imports import import_class
+from genhub.utils.modules import at_most
 from genhub.utils.ranges import check_values
-from genhub.utils.schedulers import register_undeclared, undeclared_options
+from genhub.utils.schedulers import check_timesteps, register_undeclared, undeclared_options
 
 AUTO = "auto"
+MOST_TENSORS, MOST_ELEMENTS = 10**5, 10**12  # of a network: none of a billion layers is built to the end
 AUTOMATIC = ("num_class_embeds",)  # arguments that may be `auto`
 
 
@@ -80,24 +82,27 @@ class Spec:
             ValueError: the class refuses its arguments.
         """
         arguments = {name: value for name, value in given.items() if name in self.parameters} | self.arguments
+        check_timesteps(self.section, arguments)
         try:
-            if self.config_class is not None:
-                return self.cls(self.config_class(**arguments))
-            built = self.cls(*positional, **arguments)
+            with at_most(MOST_TENSORS, MOST_ELEMENTS):
+                if self.config_class is not None:
+                    return self.cls(self.config_class(**arguments))
+                built = self.cls(*positional, **arguments)
             if self.undeclared:
                 register_undeclared(built, self.undeclared)
             return built
-        except (TypeError, NotImplementedError, AssertionError, ArithmeticError, RuntimeError) as error:
-            raise ValueError(f"`{self.section}` cannot be built: {error}") from error
         except (ValueError, StrictDataclassError) as error:
             raise ValueError(f"`{self.section}`: {error}") from error
+        except Exception as error:  # a constructor meets values that it was not written for
+            raise ValueError(f"`{self.section}` cannot be built: {error}") from error
 
 
 def _config_class(section: str, cls: Any) -> type | None:
     """Returns the config class of a model of transformers, None for any other class."""
     if not hasattr(cls, "config_class"):
         return None
-    if cls.config_class is None or cls.config_class.sub_configs:  # parts of their own can name code of the Hub
+    is_flat = not getattr(cls.config_class, "sub_configs", True)  # parts of their own can name code of the Hub
+    if not is_flat or ".timm_" in cls.__module__:  # timm fetches what the Hub has under the name of an architecture
         raise ValueError(f"`{section}.class` must be a model with one flat config, got {cls.__name__}.")
     return cls.config_class
 

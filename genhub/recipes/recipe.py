@@ -41,6 +41,7 @@ from genhub.recipes.components import read_components
 from genhub.recipes.configs import read_config
 from genhub.recipes.find import find_recipe
 from genhub.recipes.instantiate import Spec, without
+from genhub.recipes.places import with_paths
 from genhub.recipes.sections import FROM_DATA, SECTIONS, override
 from genhub.recipes.stages import check_stage_overrides, read_stages
 from genhub.recipes.yaml import LARGEST, read_yaml, write_yaml
@@ -168,7 +169,7 @@ class Recipe:
 
     @property
     def text(self) -> str:
-        """The recipe as YAML."""
+        """The recipe as YAML, as it is run on this machine."""
         return self.comment + write_yaml(self.sections)
 
     def _meets_data(self, name: str) -> bool:
@@ -230,7 +231,7 @@ def load(source: str | Path, overrides: dict[str, object] | None = None, trust_c
     """
     path = find_recipe(str(source))
     text = read_text(path, LARGEST)
-    sections = as_mapping(str(path), read_yaml(text, path))
+    sections = with_paths(as_mapping(str(path), read_yaml(text, path)), path)
     for key, value in (overrides or {}).items():
         override(sections, key, value)
     name = path.stem if path.name != "recipe.yaml" else path.resolve().parent.name

@@ -37,7 +37,9 @@ def read_yaml(text: str, source: object = "the text") -> object:
         _check_depth(text, source)
         return checked_copy(yaml.load(text, CCoreLoader), source)
     except (yaml.YAMLError, ValueError, TypeError) as error:
-        raise error if isinstance(error, FileError) else FileError(source, f"it is not YAML: {one_line(error)}") from error
+        raise (
+            error if isinstance(error, FileError) else FileError(source, f"it is not YAML: {one_line(error)}")
+        ) from error
 
 
 def read_yaml_file(path: Path) -> object:

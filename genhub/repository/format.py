@@ -6,19 +6,23 @@ pipeline_*.py           the source of a pipeline class of genhub's
 README.md recipe.yaml metrics.json *.png *.gif      documents: the model card, its pictures, and what it was made of
 
 The entry `_genhub` of model_index.json, which diffusers ignores, names the classes that genhub loads, and records the
-SHA-256 of each weight file.
+SHA-256 of each weight file (`sha256`), config and source (`texts`).
 """
 
-import json
 import re
 from pathlib import Path
 from typing import Any
 
+from genhub.utils.reading import FileError, read_text
+from genhub.utils.reading import read_json as read_json_file
+
 FORMAT = 1  # of `_genhub`; a higher one is refused
-SCRATCH, STAGED = ".saving", ".saved"  # folders of a version being written, and of a complete one (see save.py)
+SCRATCH, STAGED = ".saving", ".saved"  # folders of a version being written, and of a complete one (see replace.py)
+LARGEST = 4 * 2**20  # bytes of an index or a config
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 DOCUMENTS = ("LICENSE", "README.md", "metrics.json", "recipe.yaml")
 AUTO_MAP = re.compile(r' *"auto_map": \{[^}]*\},\n')  # in model_index.json: where the code of the models is
+TEXTS = re.compile(r',\n *"texts": \{[^}]*\}')  # in model_index.json: the SHA-256 of configs and sources
 PICTURE = re.compile(r"\]\(([^)/]+\.(?:png|gif))\)")  # a link in the card to a file beside it
 
 
@@ -32,14 +36,44 @@ def repo_files(folder: Path) -> list[str]:
     A run's other files, caches and hidden files do not.
     """
     index, card = read_json(folder / "model_index.json"), folder / "README.md"
-    names = ["model_index.json", *DOCUMENTS, *PICTURE.findall(card.read_text() if card.is_file() else "")]
-    if isinstance(index.get("_class_name"), list):  # [file, class]
-        names.append(f"{index['_class_name'][0]}.py")
-    paths = {folder / name for name in names if (folder / name).is_file()}
-    for component in component_entries(index):
-        paths |= {path for path in (folder / component).rglob("*") if path.is_file()}
-    files = [path.relative_to(folder) for path in paths]
+    names = ["model_index.json", *DOCUMENTS, *PICTURE.findall(read_text(card) if card.is_file() else "")]
+    if (source := source_name(index)) is not None:
+        names.append(source)
+    files = {name for name in names if (folder / name).is_file() and not is_hidden(name)}
+    return sorted({*files, *component_files(folder, index)})
+
+
+def component_files(folder: Path, index: dict[str, Any]) -> list[str]:
+    """Returns what lies in the folders of the components, hidden files aside, relative to the repository."""
+    files = []
+    for parent in (folder / name for name in component_entries(index)):
+        paths = [parent] if parent.is_symlink() else parent.rglob("*")
+        files += [path.relative_to(folder) for path in paths if path.is_symlink() or not path.is_dir()]
     return sorted(file.as_posix() for file in files if not any(map(is_hidden, file.parts)))
+
+
+def source_name(index: dict[str, Any]) -> str | None:
+    """Returns the file of the pipeline's class, None if it is diffusers' own."""
+    name = index.get("_class_name")
+    return f"{name[0]}.py" if isinstance(name, list) else None  # [file, class]
+
+
+def member(folder: Path, name: str) -> Path:
+    """Returns the path of a file of a repository.
+
+    Raises:
+        RepositoryError: it is missing or no regular file, or a link that leads out of the repository; the files that
+            the Hub's client has downloaded are links into the `blobs` beside its snapshots.
+    """
+    path, home = folder / name, folder.resolve()
+    homes = [home, home.parent.parent / "blobs"] if home.parent.name == "snapshots" else [home]
+    try:
+        target = path.resolve(strict=True)
+    except (OSError, RuntimeError, ValueError) as error:  # also a circle of links, or a name that is none
+        raise RepositoryError(f"{folder} lacks {name}.") from error
+    if not target.is_file() or not any(target.is_relative_to(home) for home in homes):
+        raise RepositoryError(f"{path} must be a regular file of the repository, got {target}.")
+    return path
 
 
 def is_hidden(name: str) -> bool:
@@ -62,16 +96,16 @@ def component_entries(index: dict[str, Any]) -> dict[str, tuple[str, str]]:
     }
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Reads a JSON file.
+def read_json(path: Path, limit: int = LARGEST) -> dict[str, Any]:
+    """Reads a JSON file that holds an object.
 
     Raises:
-        RepositoryError: it is missing or not JSON.
+        RepositoryError: it is missing or not that.
     """
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise RepositoryError(f"{path} cannot be read ({error}).") from error
+        return read_json_file(path, limit=limit)
+    except FileError as error:
+        raise RepositoryError(str(error)) from error
 
 
 def first_line(error: Exception) -> str:

@@ -1,24 +1,20 @@
 """Loading repositories without running their code."""
 
+import contextlib
+import importlib
 import inspect
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline, ModelMixin, SchedulerMixin
-from safetensors import SafetensorError, safe_open
 
 from genhub.repository.download import DOWNLOAD_ARGUMENTS, download
-from genhub.repository.format import (
-    FORMAT,
-    WEIGHTS,
-    RepositoryError,
-    component_entries,
-    pipeline_class_name,
-    read_json,
-)
-from genhub.utils.files import sha256
+from genhub.repository.format import RepositoryError, component_entries, first_line, pipeline_class_name
+from genhub.repository.index import check_files, read_index
+from genhub.repository.weights import check_component, check_numbers_of
 from genhub.utils.spelling import did_you_mean
 
 
@@ -40,7 +36,7 @@ class AutoPipeline:
                 do not fit; or a newer genhub wrote it.
         """
         folder = download(name_or_path, **{key: kwargs.pop(key) for key in DOWNLOAD_ARGUMENTS if key in kwargs})
-        index = read_json(folder / "model_index.json")
+        index = read_index(folder)
         name = pipeline_class_name(index)
         pipeline = loader_of(find_class(name, DiffusionPipeline)).from_pretrained(folder, **kwargs)
         pipeline.default_arguments = index.get("_genhub", {}).get("call", {})
@@ -57,7 +53,13 @@ class InstalledClasses(DiffusionPipeline):
         for name in ("custom_pipeline", "trust_remote_code"):  # no code of a repository is run
             kwargs.pop(name, None)
         kwargs["use_safetensors"] = True
-        return super().from_pretrained(cls.download(pretrained_model_name_or_path, **kwargs), **kwargs)
+        folder = cls.download(pretrained_model_name_or_path, **kwargs)
+        with loading(folder):
+            pipeline = super().from_pretrained(folder, **kwargs)
+        for name, part in pipeline.components.items():
+            if isinstance(part, torch.nn.Module) and name not in kwargs:
+                check_numbers_of(part, f"{folder}/{name}")
+        return pipeline
 
     @classmethod
     def download(cls, pretrained_model_name: str | os.PathLike, **kwargs) -> str:
@@ -68,11 +70,29 @@ class InstalledClasses(DiffusionPipeline):
     @classmethod
     def load_config(cls, pretrained_model_name_or_path: str | os.PathLike, *args, **kwargs):
         """Reads model_index.json, checks the weights, and puts the installed classes in place of the recorded ones."""
+        folder = Path(pretrained_model_name_or_path)
+        is_repository = (folder / "model_index.json").is_file()
+        if is_repository:
+            read_index(folder)
         loaded = super().load_config(pretrained_model_name_or_path, *args, **kwargs)
-        config = loaded[0] if isinstance(loaded, tuple) else loaded
-        if os.path.isdir(pretrained_model_name_or_path) and "_class_name" in config:
-            resolve(Path(pretrained_model_name_or_path), config)
+        if is_repository:
+            resolve(folder, loaded[0] if isinstance(loaded, tuple) else loaded)
         return loaded
+
+
+@contextlib.contextmanager
+def loading(folder: str | os.PathLike) -> Iterator[None]:
+    """Turns what a library raises while it reads a file that it was not written for into one kind of error.
+
+    Raises:
+        RepositoryError: in place of any error but a ValueError or an OSError.
+    """
+    try:
+        yield
+    except (ValueError, OSError):
+        raise
+    except Exception as error:
+        raise RepositoryError(f"{folder} cannot be loaded: {first_line(error)}") from error
 
 
 def loader_of(pipeline_class: type[DiffusionPipeline]) -> type[DiffusionPipeline]:
@@ -127,21 +147,15 @@ def find_transformers_class(name: str) -> type:
 
 
 def resolve(folder: Path, index: dict[str, Any]):
-    """Puts the installed classes into `index` (of model_index.json), after checking that the weights fit them.
+    """Puts the installed classes into `index` (of model_index.json, as `read_index` returns it), after checking that
+    files, configs and weights fit them.
 
     Raises:
-        RepositoryError: a newer genhub wrote the repository, weights are missing, damaged or do not fit, or a class is
-            not installed.
+        RepositoryError: a file is missing, damaged or does not fit, or a class is not installed.
     """
+    check_files(folder, index)
     index["_class_name"] = pipeline_class_name(index)
     own = index.pop("_genhub", {})
-    if own.get("format", FORMAT) > FORMAT:
-        raise RepositoryError(f"{folder} was written by a newer genhub ({own.get('version')}); update genhub.")
-    for name, digest in own.get("sha256", {}).items():
-        if not (folder / name).is_file():
-            raise RepositoryError(f"{folder} lacks {name}.")
-        if sha256(folder / name) != digest:
-            raise RepositoryError(f"{folder / name} is damaged: its SHA-256 is not the one in model_index.json.")
     arguments = own.get("arguments", {})
     if reserved := [name for name in arguments if name.startswith("_") or name in component_entries(index)]:
         raise RepositoryError(f"{folder} records {reserved[0]!r} as an argument of its pipeline, which it is not.")
@@ -154,48 +168,23 @@ def resolve(folder: Path, index: dict[str, Any]):
             component = find_class(class_name, (ModelMixin, SchedulerMixin))
             library = component.__module__.partition(".")[0]
         index[name] = [library, class_name]
-        if issubclass(component, torch.nn.Module):
-            check_weights(component, folder / name)
+        check_component(component, folder / name)
 
 
-def check_weights(component: Any, folder: Path):
-    """Checks that a model's folder holds safetensors, and, for genhub's and diffusers' models, that config and tensors
-    fit the installed class.
+def load_part(folder: Path, name: str) -> Any:
+    """Loads one component of a repository, with its own class and config.
 
     Raises:
-        RepositoryError: they do not.
+        RepositoryError: it does not load.
+        KeyError: there is none of this name.
     """
-    if ModelMixin not in component.__mro__:  # transformers: it renames tensors of older versions while it loads
-        if not any(folder.glob("model*.safetensors")):
-            raise RepositoryError(f"{folder} holds no model.safetensors; genhub loads no pickled weights.")
-        return
-    config = read_json(folder / "config.json")
-    known = set(inspect.signature(component.__init__).parameters)
-    unknown = sorted(key for key in config if not key.startswith("_") and key not in known and key != "auto_map")
-    if unknown:
-        raise RepositoryError(
-            f"{folder / 'config.json'} sets {', '.join(unknown)}, which {component.__name__} as installed does not "
-            f"know; a newer version wrote it (diffusers {config.get('_diffusers_version')})."
-        )
-    if not (folder / WEIGHTS).is_file():
-        if any(folder.glob("diffusion_pytorch_model*.safetensors")):  # sharded, or of another precision
-            return
-        raise RepositoryError(f"{folder} holds no {WEIGHTS}; genhub loads no pickled weights.")
-    with torch.device("meta"):
-        expected = {name: tuple(tensor.shape) for name, tensor in component.from_config(config).state_dict().items()}
-    stored = stored_shapes(folder / WEIGHTS)
-    for name in sorted(expected.keys() | stored.keys()):
-        if expected.get(name) != stored.get(name):
-            raise RepositoryError(
-                f"{folder / WEIGHTS} does not fit its config: {name} is {stored.get(name, 'missing')} in the file and "
-                f"{expected.get(name, 'missing')} in {component.__name__}."
-            )
-
-
-def stored_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Returns the shape of each tensor of a safetensors file."""
-    try:
-        with safe_open(path, "pt") as file:
-            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise RepositoryError(f"{path} is not a readable safetensors file ({error}).") from error
+    index = read_index(folder)
+    resolve(folder, index)
+    library, cls = component_entries(index)[name]
+    loadable: Any = getattr(importlib.import_module(library), cls)
+    options = {"use_safetensors": True} if issubclass(loadable, torch.nn.Module) else {}
+    with loading(folder / name):
+        part = loadable.from_pretrained(folder / name, **options)
+    if isinstance(part, torch.nn.Module):
+        check_numbers_of(part, folder / name)
+    return part

@@ -2,12 +2,6 @@
 
 Components whose classes diffusers or transformers have are recorded as theirs; a class of genhub's travels as its
 source file, a component's beside its weights.
-
-A new version replaces an old one in steps that may be interrupted anywhere:
-1. It is written to `.saving`, and flushed to the disk. Until then the old version is the repository.
-2. `.saving` is renamed to `.saved`. From here on the new version is: `download` prefers a `.saved` folder.
-3. Each of its files replaces the old one, model_index.json last. They are hard links, so `.saved` stays complete.
-4. `.saved` is removed. If that or step 3 failed, the next save begins by doing them again.
 """
 
 import inspect
@@ -20,11 +14,16 @@ from typing import Any
 
 from diffusers import DiffusionPipeline
 from diffusers.utils.torch_utils import is_compiled_module
+from safetensors import SafetensorError
 from torch import nn
 
-from genhub.repository.format import DOCUMENTS, FORMAT, PICTURE, SCRATCH, STAGED, read_json, repo_files
-from genhub.utils.files import sha256, sync_file, sync_folder, sync_tree
+from genhub.repository.format import DOCUMENTS, FORMAT, PICTURE, component_files, read_json, source_name
+from genhub.repository.replace import new_version
+from genhub.utils.files import sha256
+from genhub.utils.reading import one_line
 from genhub.version import VERSION
+
+ORIGINS = ("_name_or_path", "name_or_path")  # keys of configs: the folders that a part was loaded from
 
 
 def save_repo(
@@ -32,7 +31,8 @@ def save_repo(
 ) -> Path:
     """Saves `pipeline` as a repository that plain diffusers loads; returns its folder.
 
-    If it fails or is interrupted, the repository that was there before or the new one loads.
+    If it fails or is interrupted, the repository that was there before or the new one loads. The folder is locked
+    meanwhile.
 
     Args:
         folder: other files in it, such as a run's, stay; those of an earlier version of a component do not.
@@ -40,59 +40,17 @@ def save_repo(
             shows.
 
     Raises:
-        ValueError: a document has another name; before any work.
+        ValueError: a document has another name, or another process writes to the folder; before any work.
+        OSError: the disk is full, or the folder cannot be written.
     """
     folder, documents = Path(folder), documents or {}
     check_documents(documents)
-    folder.mkdir(parents=True, exist_ok=True)
-    finish_save(folder)
-    scratch = folder / SCRATCH
-    shutil.rmtree(scratch, ignore_errors=True)
     try:
-        scratch.mkdir()
-        write_repo(pipeline, scratch, documents)
-        sync_tree(scratch)
-        scratch.rename(folder / STAGED)
-    except BaseException:
-        shutil.rmtree(scratch, ignore_errors=True)
-        raise
-    sync_folder(folder)
-    finish_save(folder)
+        with new_version(folder) as scratch:
+            write_repo(pipeline, scratch, documents)
+    except SafetensorError as error:  # of its writer: a full disk
+        raise OSError(f"{folder} cannot be written: {one_line(error)}") from error
     return folder
-
-
-def finish_save(folder: Path):
-    """Puts a complete new version in place of the old one, if an earlier save was interrupted after its commit."""
-    staged, scratch = folder / STAGED, folder / SCRATCH
-    if not staged.is_dir():
-        return
-    files = sorted(repo_files(staged), key=lambda name: name == "model_index.json")
-    for name in files:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        replace_by_link(staged / name, folder / name)
-    folders = {(folder / name).parent for name in files} - {folder}
-    for path in {path for parent in folders for path in parent.iterdir()}:
-        if path.is_file() and path.relative_to(folder).as_posix() not in files:
-            path.unlink()  # of an earlier version of the component
-    for parent in [*folders, folder]:
-        sync_folder(parent)
-    shutil.rmtree(scratch, ignore_errors=True)
-    staged.rename(scratch)
-    shutil.rmtree(scratch, ignore_errors=True)
-
-
-def replace_by_link(source: Path, target: Path):
-    """Replaces `target` in one step by a hard link to `source`, or by a copy where there are no hard links."""
-    if target.exists() and target.samefile(source):
-        return
-    part = target.with_name(f"{target.name}.part")
-    part.unlink(missing_ok=True)
-    try:
-        os.link(source, part)
-    except OSError:
-        shutil.copyfile(source, part)
-        sync_file(part)
-    os.replace(part, target)
 
 
 def write_repo(pipeline: DiffusionPipeline, folder: Path, documents: Mapping[str, str | bytes]):
@@ -107,11 +65,11 @@ def write_repo(pipeline: DiffusionPipeline, folder: Path, documents: Mapping[str
     if _library(saved) == "genhub":
         index["_class_name"] = copy_source(type(saved), folder)
         index |= auto_map(saved, index)
-    index["_genhub"] = own_entry(pipeline, folder)
-    for path in (folder / "model_index.json", *folder.glob("*/*config.json")):
-        content = index if path.name == "model_index.json" else read_json(path)
-        content.pop("_name_or_path", None)  # a path of this machine
-        path.write_text(json.dumps(content, indent=2) + "\n")
+    for path in folder.glob("*/*config.json"):
+        write_json(path, read_json(path))
+    index["_genhub"] = own_entry(pipeline)
+    write_json(folder / "model_index.json", index)
+    record_digests(folder)
 
     for name, content in documents.items():
         (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
@@ -141,19 +99,46 @@ def check_documents(documents: Mapping[str, str | bytes]):
         )
 
 
-def own_entry(pipeline: DiffusionPipeline, folder: Path) -> dict[str, Any]:
+def write_json(path: Path, content: dict[str, Any]):
+    """Writes an index or a config, without the names of the folders that it and its parts were loaded from."""
+
+    def without_paths(value: Any) -> Any:
+        if isinstance(value, list):
+            return [without_paths(entry) for entry in value]
+        if not isinstance(value, dict):
+            return value
+        return {key: without_paths(entry) for key, entry in value.items() if key not in ORIGINS}
+
+    path.write_text(json.dumps(without_paths(content), indent=2) + "\n")
+
+
+def record_digests(folder: Path):
+    """Writes the SHA-256 of weights, configs and sources into model_index.json: what `load` then insists on.
+
+    Whoever changes one of these files of a saved repository on purpose calls it afterwards.
+    """
+    index = read_json(folder / "model_index.json")
+    names = [*component_files(folder, index), *filter(None, [source_name(index)])]
+    digests = {name: sha256(folder / name) for name in sorted(names)}
+    own = index["_genhub"]
+    own["sha256"] = {name: digest for name, digest in digests.items() if name.endswith(".safetensors")}
+    own["texts"] = {name: digest for name, digest in digests.items() if name not in own["sha256"]}
+    write_json(folder / "model_index.json", index)
+
+
+def own_entry(pipeline: DiffusionPipeline) -> dict[str, Any]:
     """Returns the entry `_genhub` of model_index.json: installed classes, arguments, also of calls that name none, and
-    digests."""
+    place for digests."""
     components = {name: part for name, part in pipeline.components.items() if part is not None}
     config = {name: value for name, value in pipeline.config.items() if not name.startswith("_")}
-    weights = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.safetensors"))
     entry = {
         "format": FORMAT,
         "version": VERSION,
         "class_name": type(pipeline).__name__,
         "components": {name: _class_of(part).__name__ for name, part in components.items()},
         "arguments": {name: value for name, value in config.items() if name not in pipeline.components},
-        "sha256": {name: sha256(folder / name) for name in weights},
+        "sha256": {},
+        "texts": {},
     }
     defaults = getattr(pipeline, "default_arguments", None)
     return entry | {"call": defaults} if defaults else entry

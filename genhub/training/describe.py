@@ -7,6 +7,7 @@ import torch
 
 from genhub.data import Images, Lazy, Points
 from genhub.recipes.instantiate import without
+from genhub.recipes.places import published
 from genhub.recipes.recipe import Recipe
 from genhub.utils.spelling import shorten
 
@@ -55,7 +56,7 @@ def describe_networks(recipe: Recipe, names: Iterable[str]) -> list[tuple[str, s
     """Returns the class and the arguments of each network that the recipe builds, as code, by name."""
     found = []
     for name in (name for name in names if name in recipe.components):
-        entry = cast(dict, without(recipe.sections["components"][name], "class"))
+        entry = published(cast(dict, without(recipe.sections["components"][name], "class")), f"components.{name}.")
         arguments = ", ".join(f"{key}={value!r}" for key, value in entry.items())
         found.append((name, f"`{recipe.components[name].cls.__name__}({arguments})`"))
     return found

@@ -17,6 +17,7 @@ from genhub import plotting
 from genhub.data import Images, Lazy, Points
 from genhub.evaluation.protocol import to_bytes
 from genhub.evaluation.sampling import sample
+from genhub.recipes.places import OWN, published, published_text, published_value
 from genhub.recipes.recipe import Recipe
 from genhub.repository import card
 from genhub.repository.capabilities import capabilities_of
@@ -25,6 +26,7 @@ from genhub.training.describe import describe_images, describe_networks
 from genhub.training.ema import MovingAverage
 from genhub.training.state import Progress
 from genhub.utils.environment import hardware, versions
+from genhub.utils.files import atomic_write, make_folder
 from genhub.utils.modules import evaluation_mode
 
 BAR_DELAY = 3  # seconds
@@ -154,7 +156,7 @@ class Exporter:
     def save(self, path: Path, results: list[dict]):
         """Saves the pipeline with its recipe, metrics, samples and card."""
         metrics = self.metrics(results)
-        documents: dict[str, str | bytes] = {"recipe.yaml": self.recipe.text}
+        documents: dict[str, str | bytes] = {"recipe.yaml": published_text(self.recipe.text)}
         if self.makes_images:
             images, seconds = self.samples()
             documents["samples.png"] = plotting.png(plotting.grid(images, columns=8))
@@ -167,21 +169,23 @@ class Exporter:
             earlier = path / "README.md"
             words = earlier.read_text(encoding="utf-8") if earlier.is_file() else ""
             documents["README.md"] = card.write(pipeline, metrics, self.experiment(), words)
+            make_folder((path / OWN).parent)
+            atomic_write(path / OWN, self.recipe.text)  # so that it is evaluated, and gone on from
             save_repo(pipeline, path, documents)
 
     def experiment(self) -> card.Experiment:
         """Returns what the card says about the recipe."""
-        recipe, images = self.recipe, len(self.train)
+        recipe, images, source = self.recipe, len(self.train), self.recipe.data.source
         return card.Experiment(
             description="\n".join(line.lstrip("# ").rstrip() for line in recipe.comment.splitlines()),
             batch_size=recipe.training.batch_size,
             mixed_precision=self.accelerator.mixed_precision,
             planned_steps=sum(stage.training.steps(images) for stage in recipe.stages),
             images=describe_images(self.train),
-            notes=self.notes,
+            notes=[note.replace(source, published_value("data.source", source)) for note in self.notes],
             networks=describe_networks(recipe, self.modules),
             planned_minutes=recipe.training.max_minutes if self.progress.shares else None,
-            overrides=recipe.overrides if recipe.is_published else None,
+            overrides=published(recipe.overrides) if recipe.is_published else None,
         )
 
     def metrics(self, results: list[dict]) -> dict:
@@ -189,7 +193,7 @@ class Exporter:
         progress, recipe = self.progress, self.recipe
         return {
             "recipe": recipe.name,
-            "data": recipe.data.source,
+            "data": published_value("data.source", recipe.data.source),
             "reported": recipe.reported,
             "results": results,
             "training": {

@@ -14,6 +14,7 @@ from genhub.recipes.find import find_recipe
 from genhub.repository.download import download
 from genhub.training.run import train
 from genhub.utils.cache import cache_folder, content_hash
+from genhub.utils.files import new_folder
 
 RECIPE = "feature-classifier"
 GENERATOR_KEYS = (
@@ -94,7 +95,7 @@ def train_classifier(images: Images, overrides: dict[str, object], processes: in
                 "`accelerate launch`, or give `feature_net`."
             )
         print(f"Training a classifier on {len(images):,} images of {overrides['data.source']}, once, into {folder}.")
-        train(RECIPE, folder, resume=(folder / "recipe.yaml").is_file(), overrides=overrides)
+        train(RECIPE, folder, auto_resume=True, overrides=overrides)
     return folder
 
 
@@ -107,10 +108,12 @@ def write_parquet(images: Images, folder: Path) -> None:
     arrays = images.images.permute(0, 2, 3, 1).numpy()  # (N, H, W, C)
     rows = {"image": [array.squeeze(-1) if array.shape[-1] == 1 else array for array in arrays]}
     dataset = Dataset.from_dict(rows | {"label": labels_of(images).tolist()}, features)
-    scratch = folder.with_suffix(".part")
-    scratch.mkdir(parents=True, exist_ok=True)
-    dataset.to_parquet(str(scratch / "train-00000-of-00001.parquet"))
-    scratch.replace(folder)
+    try:
+        with new_folder(folder) as scratch:
+            dataset.to_parquet(str(scratch / "train-00000-of-00001.parquet"))
+    except OSError:
+        if not folder.is_dir():  # by another process
+            raise
 
 
 def labels_of(images: Images) -> torch.Tensor:

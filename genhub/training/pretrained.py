@@ -1,19 +1,18 @@
 """What a run takes from repositories: components, weights for an own architecture, and recipes."""
 
-import importlib
 import os
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
 from genhub import recipes
 from genhub.recipes.recipe import Recipe
 from genhub.repository.download import download
-from genhub.repository.format import WEIGHTS, RepositoryError, read_json
-from genhub.repository.load import resolve
+from genhub.repository.format import WEIGHTS, RepositoryError, component_entries, member
+from genhub.repository.index import read_index
+from genhub.repository.load import load_part
+from genhub.utils.reading import FileError, read_safetensors
 
 
 def load_component(source: str, name: str) -> Any:
@@ -29,13 +28,7 @@ def load_component(source: str, name: str) -> Any:
     repository, _, component = source.rstrip("/").rpartition("/")
     try:
         folder = download(repository)
-        index = read_json(folder / "model_index.json")
-        resolve(folder, index)
-        library, cls = index[component]
-        loadable: Any = getattr(importlib.import_module(library), cls)
-        options = {"use_safetensors": True} if issubclass(loadable, nn.Module) else {}
-        load = loadable.from_pretrained  # pyright: ignore[reportAttributeAccessIssue]
-        return load(folder / component, **options)
+        return load_part(folder, component)
     except (RepositoryError, KeyError, OSError) as error:
         reason = f"{repository} has no component {component!r}" if isinstance(error, KeyError) else error
         raise ValueError(
@@ -54,7 +47,7 @@ def starting_weights(recipe: Recipe, repository: str) -> dict[str, object]:
     networks = [name for name, spec in recipe.components.items() if issubclass(spec.cls, nn.Module)]
     try:
         folder = download(repository)
-        saved = [name for name, entry in read_json(folder / "model_index.json").items() if isinstance(entry, list)]
+        saved = [*component_entries(read_index(folder))]
     except (RepositoryError, OSError) as error:
         raise ValueError(f"`start_from` must be a saved repository, got {repository}. {error}") from error
     found = [name for name in networks if (folder / name / WEIGHTS).is_file()]
@@ -83,8 +76,8 @@ def load_pretrained(weights: str, name: str, module: nn.Module, ignore_mismatche
     repository, _, component = weights.rstrip("/").rpartition("/")
     file = f"{component}/{WEIGHTS}"
     try:
-        saved = load_file(download(repository, required=file) / file)
-    except (RepositoryError, SafetensorError) as error:
+        saved = read_safetensors(member(download(repository, required=file), file))
+    except (RepositoryError, FileError) as error:
         hint = _how_to_make(weights, section)
         raise ValueError(
             f"`{section}` must be FOLDER/COMPONENT of saved weights, got {weights}. {error}{hint}"

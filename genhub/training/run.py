@@ -16,8 +16,10 @@ from genhub.objectives.objective import Batch, Objective
 from genhub.recipes.recipe import Recipe
 from genhub.recipes.sections import as_overrides
 from genhub.recipes.stages import Stage
+from genhub.repository.format import RepositoryError
 from genhub.training.arithmetic import flush_denormals
 from genhub.training.callbacks import VALIDATION_BATCH, Callback, DrawSamples, MonitorQuality, SaveCheckpoint, Validate
+from genhub.training.checkpoint import CheckpointError
 from genhub.training.clock import Clock
 from genhub.training.components import ComponentBuilder
 from genhub.training.describe import describe_splits
@@ -34,11 +36,13 @@ from genhub.training.export import Exporter
 from genhub.training.loop import Loop
 from genhub.training.pretrained import download_recipe, starting_weights
 from genhub.training.rehearsal import SAMPLES, Rehearsal
-from genhub.training.run_folder import STATE, RunFolder
+from genhub.training.restore import STATE, restore_recipe
+from genhub.training.run_folder import RunFolder
 from genhub.training.stage_optimizers import StageOptimizers
 from genhub.training.state import FrozenState, ObjectiveState, Progress, State, training_state
 from genhub.training.trainable import trainable_module
 from genhub.utils.randomness import seed_of
+from genhub.utils.reading import one_line
 
 __all__ = ["Run", "TrainingStopped", "train"]
 
@@ -82,6 +86,8 @@ def train(
         if resume and not Path(recipe).exists():
             raise ValueError(f"There is no folder {recipe} with a run to resume.")
         output_dir = output_dir or (recipe if Path(recipe).is_dir() else None)
+    if (resume or auto_resume) and (folder := Path(output_dir or recipe)).is_dir():
+        restore_recipe(folder)
     if (downloaded := download_recipe(recipe)) is not None:
         recipe, trust_code = downloaded, False
     checked = recipes.load(recipe, overrides, trust_code)
@@ -175,6 +181,12 @@ class Run:
 
     def train(self) -> Path:
         """Trains all stages from where the run stands, and saves the repository."""
+        try:
+            return self._train()
+        finally:
+            self.folder.close()
+
+    def _train(self) -> Path:
         saved = self.folder.open()
         if saved is not None:
             self.progress.load_state_dict(saved["progress"])
@@ -269,8 +281,14 @@ class Run:
     def _load_state(self, state: State, saved: dict, stage: Stage, built: StageOptimizers):
         """Loads the `saved` state of a run, but for what it has changed since: arguments of optimizers, its length."""
         changes = self.progress.change(stage.changeable())
-        built.follow(saved, [change["key"] for change in changes])
-        state.load_state_dict(saved | {"progress": self.progress.state_dict()})
+        try:
+            built.follow(saved, [change["key"] for change in changes])
+            state.load_state_dict(saved | {"progress": self.progress.state_dict()})
+        except (AttributeError, IndexError, KeyError, RuntimeError, TypeError) as error:
+            raise CheckpointError(
+                f"The checkpoint of step {self.progress.total_steps} in {self.folder.path} does not fit its recipe "
+                f"({one_line(error)}). Without it the run goes on from the one before."
+            ) from error
         self.folder.log_changes(changes)
 
     def _clock(self, number: int) -> Clock:
@@ -352,6 +370,12 @@ class Run:
         self.folder.save_shares(self.progress.shares)
         row = {"split": "val", "images": len(self.held_out or ()), "seeds": 1}
         rows = [{"name": name, "value": value, **row} for name, value in results.items()]
-        on_main(lambda: self.exporter.save(self.folder.path, rows))
+        try:
+            on_main(lambda: self.exporter.save(self.folder.path, rows))
+        except (OSError, RepositoryError) as error:
+            raise RepositoryError(
+                f"The repository could not be saved to {self.folder.path} ({one_line(error)}). Its state is in a "
+                "checkpoint; make room and go on with --resume."
+            ) from error
         self.accelerator.end_training()
         return self.folder.path

@@ -1,25 +1,25 @@
 """A run's folder: the exported repository and `training/` (checkpoints, log, samples)."""
 
-import contextlib
 import io
 import json
 import os
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 from accelerate import Accelerator
 
-from genhub.recipes.checks import as_mapping
 from genhub.recipes.recipe import Recipe
 from genhub.recipes.sections import resume_conflicts
-from genhub.recipes.yaml import read_yaml_file
 from genhub.training.checkpoint import list_checkpoints, load_newest, save_checkpoint
 from genhub.training.distributed import on_main
+from genhub.training.restore import STATE, restore_recipe, saved_recipe, truncate_log, write_recipe
 from genhub.training.state import Progress, State
-from genhub.utils.files import atomic_write
+from genhub.utils.files import append, atomic_write, is_leftover, make_folder, remove_leftovers
+from genhub.utils.locks import LOCK, check_unlocked, locked
+from genhub.utils.reading import read_json, read_json_lines
 
-STATE = "training"
 SHARES = "shares.npy"  # under STATE
 RECORDS = 1000  # newest records that diagnostics read
 
@@ -27,7 +27,7 @@ RECORDS = 1000  # newest records that diagnostics read
 class RunFolder:
     """Holds the checkpoints, samples and records of a run in `training`, under the folder of its repository.
 
-    The main process reads and writes it; the others need not have it.
+    The main process reads and writes it; the others need not have it. From its first write to its end it is locked.
 
     Args:
         resume: whether a run in the folder goes on; None for "if there is one".
@@ -45,26 +45,51 @@ class RunFolder:
         self.logs = path / STATE
         self.best, self.healthy = self.logs / "best", self.logs / "healthy"  # repositories of earlier weights
         self.newest: int | None = None
+        self.opened = ExitStack()
         self.resume, self.has_checkpoints, self.changed = on_main(lambda: self._check(resume))
 
     def open(self) -> dict | None:
-        """Makes the folder, or returns the state of the run in it."""
+        """Locks and makes the folder, or returns the state of the run in it.
+
+        Raises:
+            ValueError: another process has made it since, or writes to it.
+        """
+        on_main(self._lock)
         state = None
         if self.recipe.training.trackers:
             self.accelerator.init_trackers("genhub", config={"recipe": self.recipe.name})
         if self.resume:
-            state = load_newest(self.logs / "checkpoints")
+            state = load_newest(self.logs / "checkpoints", self._check_state)
         if state is not None:
             self.newest = state["progress"]["total_steps"]
             if self.changed and "changeable" not in state["progress"]:
                 raise ValueError(f"`{self.changed[0]}` may not change: an older genhub wrote the checkpoint.")
-        if self.accelerator.is_main_process:
-            self.path.mkdir(parents=True, exist_ok=True)
-            atomic_write(self.path / "recipe.yaml", self.recipe.text)
-            (self.logs / "checkpoints").mkdir(parents=True, exist_ok=True)
-            truncate_log(self.logs / "metrics.jsonl", state["progress"]["total_steps"] if state else 0)
+        on_main(lambda: self._make(self.newest or 0))
         self.accelerator.wait_for_everyone()
         return state
+
+    def close(self):
+        """Unlocks the folder."""
+        self.opened.close()
+
+    def _lock(self):
+        self.opened.enter_context(locked(self.path))
+        self._check(self.resume)
+
+    def _make(self, step: int):
+        """Makes what is missing of the folder, and removes what a killed run left after `step`."""
+        make_folder(self.logs / "checkpoints")
+        remove_leftovers(self.path)
+        for folder in (self.logs, self.logs / "checkpoints", self.logs / "samples"):
+            remove_leftovers(folder, age=0)
+        write_recipe(self.path, self.recipe)
+        truncate_log(self.logs / "metrics.jsonl", step)
+
+    def _check_state(self, state: dict):
+        """Raises an error if a checkpoint holds no state of this run."""
+        (progress := Progress()).load_state_dict(state["progress"])
+        if progress.stage >= len(self.recipe.stages):
+            raise ValueError(f"the recipe has no stage {progress.stage}")
 
     def save_checkpoint(
         self, state: State, progress: Progress, run: Path | None = None, keep: int | None = None
@@ -72,14 +97,13 @@ class RunFolder:
         """Writes the state of a run, into its own folder or that of another `run`; all processes call it."""
         self.newest = self.newest if run else progress.total_steps
         folder, keep = (run or self.path) / STATE / "checkpoints", keep or self.recipe.training.keep_checkpoints
-        return save_checkpoint(folder, progress.total_steps, state.state_dict(), keep)
+        return save_checkpoint(folder, progress.total_steps, state.state_dict(), keep, self.recipe.text)
 
     def log(self, record: dict):
         """Writes one line of metrics.jsonl, and tells the trackers."""
         if not self.accelerator.is_main_process:
             return
-        with open(self.logs / "metrics.jsonl", "a") as file:
-            file.write(json.dumps(record) + "\n")
+        append(self.logs / "metrics.jsonl", json.dumps(record) + "\n")
         if self.recipe.training.trackers:
             self.accelerator.log({k: v for k, v in record.items() if k != "step"}, step=record["step"])
 
@@ -92,12 +116,12 @@ class RunFolder:
 
     def records(self) -> list[dict]:
         """Returns the newest records of metrics.jsonl, oldest first."""
-        return [json.loads(line) for line in (self.logs / "metrics.jsonl").read_text().splitlines()[-RECORDS:]]
+        return read_json_lines(self.logs / "metrics.jsonl")[-RECORDS:]
 
     def save_picture(self, step: int, picture: bytes):
         """Writes the samples that a run draws while it trains."""
         path = self.logs / "samples" / f"step-{step:08d}.png"
-        path.parent.mkdir(exist_ok=True)
+        make_folder(path.parent)
         atomic_write(path, picture)
 
     def save_shares(self, shares: list[float]):
@@ -128,43 +152,33 @@ class RunFolder:
     def saved_steps(self) -> int | None:
         """Returns the steps of the repository in the folder, None if it holds none."""
         metrics = self.path / "metrics.json"
-
-        def read() -> int | None:
-            return json.loads(metrics.read_text())["training"]["steps"] if metrics.is_file() else None
-
-        return on_main(read)
+        return on_main(lambda: read_json(metrics)["training"]["steps"] if metrics.is_file() else None)
 
     def _check(self, resume: bool | None) -> tuple[bool, bool, list[str]]:
         """Refuses a folder that cannot be written or holds something else, before any work; returns whether a run in
         it goes on, whether it has checkpoints, and which keys it changes."""
-        folder, saved = self.path, self.path / "recipe.yaml"
-        resume, changed = saved.is_file() if resume is None else resume, []
-        has_checkpoints = resume and bool(list_checkpoints(self.logs / "checkpoints"))
+        folder, changed = self.path, []
+        self._check_writable()
+        check_unlocked(folder)
+        if resume is not False:
+            restore_recipe(folder)
+        before, has_checkpoints = saved_recipe(folder), bool(list_checkpoints(self.logs / "checkpoints"))
+        resume = before is not None if resume is None else resume
         if resume:
-            if not saved.is_file():
+            if before is None:
                 raise ValueError(f"The folder {folder} holds no run to resume.")
-            before = as_mapping(str(saved), read_yaml_file(saved))
             refused = resume_conflicts(before, self.recipe.sections, recorded=True)
             if refused and has_checkpoints:
                 raise ValueError(f"`{refused[0]}` differs from the run in {folder}; it may not change on resume.")
             changed = resume_conflicts(before, self.recipe.sections)
-        elif folder.exists() and (not folder.is_dir() or any(path.suffix != ".part" for path in folder.iterdir())):
+        elif folder.exists() and any(path.name != LOCK and not is_leftover(path) for path in folder.iterdir()):
             raise ValueError(
                 f"The folder {folder} is not empty. Add --resume to go on with its run, or give another --output_dir."
             )
+        return resume, resume and has_checkpoints, changed
+
+    def _check_writable(self):
+        folder = self.path
         existing = next(parent for parent in [folder, *folder.absolute().parents] if parent.exists())
         if not existing.is_dir() or not os.access(existing, os.W_OK):
             raise ValueError(f"The folder {folder} cannot be written.")
-        return resume, has_checkpoints, changed
-
-
-def truncate_log(path: Path, last_step: int):
-    """Drops the records that a resumed run will write again, and a line that a crash left unfinished."""
-    if not path.exists():
-        return
-    records = []
-    for line in path.read_text().splitlines():
-        with contextlib.suppress(json.JSONDecodeError):
-            if json.loads(line).get("step", 0) <= last_step:
-                records.append(line)
-    atomic_write(path, "".join(line + "\n" for line in records))

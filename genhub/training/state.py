@@ -1,5 +1,6 @@
 """The state of a run: named parts, saved and loaded by the same lines."""
 
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import nn
 from genhub.objectives.objective import Objective
 from genhub.training.distributed import all_reduce
 from genhub.utils.cache import content_hash
+from genhub.utils.ranges import shown
 
 
 class State(dict):
@@ -62,6 +64,11 @@ class Progress:
         return asdict(self)
 
     def load_state_dict(self, state: dict):
+        for name, default in asdict(Progress()).items():
+            kinds = (int, float) if isinstance(default, float) else type(default)
+            value = state.get(name, default)  # an older genhub had fewer
+            if not isinstance(value, kinds) or (isinstance(value, int | float) and not 0 <= value < math.inf):
+                raise ValueError(f"the progress of a run cannot have {name} {shown(value)}")
         vars(self).update(state)
 
 

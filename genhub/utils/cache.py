@@ -13,6 +13,8 @@ import xxhash
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from genhub.utils.files import make_folder, remove_leftovers, replacement
+
 Tensors = dict[str, torch.Tensor]
 
 
@@ -28,14 +30,11 @@ def cached(kind: str, key: str, compute: Callable[[], Tensors]) -> Tensors:
     except (OSError, SafetensorError):  # not there yet, or damaged
         pass
     tensors = compute()
-    scratch = path.with_suffix(f".{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, scratch, {"hash": _hash(tensors)})
-        scratch.replace(path)
-    except (OSError, SafetensorError):
-        with suppress(OSError):
-            scratch.unlink()
+    with suppress(OSError, SafetensorError):
+        make_folder(path.parent)
+        remove_leftovers(path.parent)
+        with replacement(path) as part:
+            save_file(tensors, part, {"hash": _hash(tensors)})
     return tensors
 
 

@@ -70,13 +70,13 @@ def read_text(path: Path, limit: int = LARGEST) -> str:
         raise FileError(path, f"it is not UTF-8 ({error})") from error
 
 
-def read_json(path: Path, kind: type = dict) -> Any:
+def read_json(path: Path, kind: type = dict, limit: int = LARGEST) -> Any:
     """Reads a JSON file whose outermost value is a dict, or another `kind`.
 
     Raises:
         FileError: it is not there, not JSON in UTF-8, of another kind, or beyond the limits of `checked_copy`.
     """
-    return parse_json(read_text(path), path, kind)
+    return parse_json(read_text(path, limit), path, kind)
 
 
 def parse_json(text: str, source: object, kind: type = dict) -> Any:
@@ -115,7 +115,7 @@ def checked_copy(value: Any, source: object) -> Any:
 
     Raises:
         FileError: they are nested more than `DEEPEST` deep or in themselves, are more than `MOST_VALUES`, where a text
-            counts as more by its length, a whole number needs more than 64 bits, or a text is no Unicode.
+            counts as more by its length, a whole number needs more than 128 bits, or a text is no Unicode.
     """
     count = 0
 
@@ -130,8 +130,8 @@ def checked_copy(value: Any, source: object) -> Any:
             return {copy(key, depth + 1): copy(entry, depth + 1) for key, entry in value.items()}
         if isinstance(value, list):
             return [copy(entry, depth + 1) for entry in value]
-        if isinstance(value, int) and not -(2**63) <= value < 2**64:
-            raise FileError(source, "a whole number in it needs more than 64 bits")
+        if isinstance(value, int) and abs(value) >= 2**128:
+            raise FileError(source, "a whole number in it needs more than 128 bits")
         if isinstance(value, str) and not value.isascii() and SURROGATE.search(value):
             raise FileError(source, "a text in it is no Unicode")
         return value

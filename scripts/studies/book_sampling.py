@@ -14,7 +14,7 @@ import torch
 from genhub.repository.load import AutoPipeline
 from genhub.repository.save import save_repo
 from genhub.training.checkpoint import list_checkpoints
-from genhub.training.run_folder import STATE
+from genhub.training.restore import STATE
 
 
 def write_repository(run: Path, output: Path) -> Path:

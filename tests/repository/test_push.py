@@ -16,6 +16,7 @@ from tiny_pipelines import CALL, PIPELINES, tensor
 import genhub
 from genhub.repository.format import RepositoryError, repo_files
 from genhub.repository.push import push
+from genhub.repository.save import record_digests
 
 STEPS = {"batch_size": 2, "num_inference_steps": 4}
 SHARED = {  # what training made, and pipelines with parts of transformers, and of genhub and diffusers
@@ -55,6 +56,7 @@ def text_repo(tmp_path_factory) -> Path:
     genhub.save_repo(PIPELINES["StableDiffusionPipeline"].make(), folder, {"README.md": "---\nlicense: mit\n---\n"})
     for name in ("tokenizer/merges.txt", "tokenizer/vocab.json", "unet/model.onnx"):
         (folder / name).write_text("{}")
+    record_digests(folder)
     return folder
 
 

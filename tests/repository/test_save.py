@@ -20,6 +20,8 @@ from tiny_pipelines import CALL, OF_GENHUB_OR_LATENT, PIPELINES, tensor
 
 import genhub
 from genhub.repository.format import RepositoryError, repo_files
+from genhub.utils.files import is_leftover
+from genhub.utils.locks import LOCK
 
 LOAD = """
 import json, torch
@@ -220,7 +222,9 @@ def audited(monkeypatch):
 
 
 def all_files(folder: Path) -> set[str]:
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    """Its files, but for those that a writer which could remove nothing left behind."""
+    paths = [path for path in folder.rglob("*") if path.is_file() and not is_leftover(path) and path.name != LOCK]
+    return {path.relative_to(folder).as_posix() for path in paths}
 
 
 def weights_of(pipeline) -> dict[str, torch.Tensor]:

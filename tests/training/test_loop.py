@@ -210,8 +210,9 @@ def test_a_run_whose_checkpoints_are_all_damaged_does_not_start_afresh(tmp_path,
 
 def test_a_run_that_was_killed_before_its_first_checkpoint_starts_again(tmp_path, tiny):
     whole = trusted_train("ddpm-quick", tmp_path / "whole", overrides=tiny)
-    (tmp_path / "run").mkdir()
-    shutil.copy(whole / "recipe.yaml", tmp_path / "run")
+    (tmp_path / "run/training").mkdir(parents=True)
+    for name in ("recipe.yaml", "training/recipe.yaml"):
+        shutil.copy(whole / name, tmp_path / "run" / name)
 
     trusted_train(tmp_path / "run", resume=True)
 
@@ -256,10 +257,10 @@ def test_a_full_disk_in_the_middle_of_a_checkpoint_leaves_the_one_before_whole(t
     def train_on_a_disk_that_fills_up():
         save = run_folder.save_checkpoint
 
-        def limited(folder, step, state, keep):
+        def limited(folder, step, *arguments):
             if step == 3:  # the system refuses to write more than this into one file, as a full disk does
                 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
-            return save(folder, step, state, keep)
+            return save(folder, step, *arguments)
 
         run_folder.save_checkpoint = limited
         try:

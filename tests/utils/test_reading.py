@@ -51,7 +51,7 @@ NO_JSON = {
     "deep": text('{"a":' * 70 + "1" + "}" * 70),
     "deeper": text("[" * 10**6),
     "many digits": text('{"a": %s}' % ("1" * 5000)),
-    "many bits": text('{"a": %s}' % 2**64),
+    "many bits": text('{"a": %s}' % 2**128),
     "many values": text('{"a": [%s1]}' % ("1," * 10**6)),
     "no unicode": text('{"\\ud800": 1}'),
     "sparse": lambda path: (path.touch(), os.truncate(path, 2**40)),
@@ -92,7 +92,7 @@ def test_what_is_no_whole_safetensors_file_is_one_line_that_names_it(read, make,
 
 
 def test_what_is_written_is_read(tmp_path):
-    value = {"a": [1, 2.5, None, True, "ä"], "b": {"c": -(2**63), "d": 2**64 - 1}}
+    value = {"a": [1, 2.5, None, True, "ä"], "b": {"c": 1 - 2**128}}
     (tmp_path / "a.json").write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")
     save_file(TENSORS, tmp_path / "a.safetensors", {"key": "value"})
 

@@ -1,0 +1,163 @@
+"""What a stranger's index may say, and where the files of a repository may lie."""
+
+import copy
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import DDIMPipeline, DDIMScheduler, UNet2DModel
+from tiny_pipelines import PIPELINES
+
+import genhub
+from genhub.repository.format import RepositoryError
+from genhub.repository.index import read_index
+from genhub.repository.save import record_digests
+
+DELETE = object()
+WEIGHTS, CONFIG = "generator/diffusion_pytorch_model.safetensors", "generator/config.json"
+NESTED = {}
+for _ in range(100):
+    NESTED = {"a": NESTED}
+HOSTILE = [  # keys that lead to a value of the index, and what is put there
+    *(((key,), value) for key in ("_class_name", "generator", "_genhub") for value in (None, 1, {}, [[]], ["a"], " ")),
+    *((("_genhub", key), value) for key in ("format", "sha256", "texts") for value in (None, "1", [], [1], DELETE)),
+    *((("_genhub", key), value) for key in ("class_name", "version", "components") for value in (1, [], DELETE)),
+    *((("_genhub", "arguments"), value) for value in (1, [], DELETE)),
+    (("_genhub", "format"), True),
+    (("_genhub", "format"), 0),
+    (("_genhub", "call"), []),
+    (("_genhub", "components", "generator"), None),
+    (("_genhub", "components", "generator"), DELETE),
+    (("_genhub", "components", "other"), "DenseGenerator"),
+    (("_genhub", "sha256", WEIGHTS), None),
+    (("_genhub", "sha256", WEIGHTS), "0" * 63),
+    (("_genhub", "sha256", WEIGHTS), DELETE),
+    (("_genhub", "texts", CONFIG), DELETE),
+    (("_genhub", "texts", CONFIG), "0" * 64),
+    *((("_genhub", "sha256", name), "0" * 64) for name in ("../x", "/etc/passwd", "a/../../x", ".env", "a\0b", "")),
+    (("generator",), ["gan_dense", 10**6 * "x"]),
+    (("generator",), ["../gan_dense", "DenseGenerator"]),
+    (("other",), ["gan_dense", "DenseGenerator"]),
+    (("../generator",), ["gan_dense", "DenseGenerator"]),
+    (("/",), ["gan_dense", "DenseGenerator"]),
+    (("truncation",), NESTED),
+    (("truncation",), 10**12),
+    (("_genhub", "arguments", "truncation"), 10**30),
+    (("_genhub", "arguments", "generator"), 1),
+    (("_genhub", "call"), {"num_inference_steps": 10**10}),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory) -> Path:
+    return genhub.save_repo(PIPELINES["GANPipeline"].make(), tmp_path_factory.mktemp("saved") / "repo")
+
+
+@pytest.fixture
+def folder(saved, tmp_path) -> Path:
+    """A copy of a repository, to be damaged."""
+    return shutil.copytree(saved, tmp_path / "repo")
+
+
+def changed(index: dict, keys: tuple, value) -> dict:
+    node = index = copy.deepcopy(index)
+    for key in keys[:-1]:
+        node = node[key]
+    if value is DELETE:
+        del node[keys[-1]]
+    else:
+        node[keys[-1]] = value
+    return index
+
+
+@pytest.mark.parametrize(("keys", "value"), HOSTILE, ids=range(len(HOSTILE)))
+def test_an_index_that_is_not_what_its_format_says_is_one_line(keys, value, folder):
+    path = folder / "model_index.json"
+    path.write_text(json.dumps(changed(json.loads(path.read_text()), keys, value)))
+
+    with pytest.raises(RepositoryError, match=f"^{folder}[^\n]*$"):
+        genhub.AutoPipeline.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", "{", '{"a": ' * 10**5, '{"_class_name": "GANPipeline", "a": NaN'])
+def test_an_index_that_is_no_json_object_is_one_line(text, folder):
+    (folder / "model_index.json").write_text(text)
+
+    with pytest.raises(RepositoryError, match="^[^\n]*model_index.json cannot be read: [^\n]*$"):
+        genhub.AutoPipeline.from_pretrained(folder)
+
+
+def test_the_index_of_plain_diffusers_is_read_as_it_is(tmp_path):
+    unet = UNet2DModel(8, 1, 1, block_out_channels=(8,), norm_num_groups=4, down_block_types=("DownBlock2D",),
+                       up_block_types=("UpBlock2D",), layers_per_block=1)  # fmt: skip
+    pipeline = DDIMPipeline(unet, DDIMScheduler())
+    pipeline.save_pretrained(tmp_path)
+
+    loaded = genhub.AutoPipeline.from_pretrained(tmp_path)
+
+    assert "_genhub" not in read_index(tmp_path)
+    assert all(torch.equal(a, b) for a, b in zip(loaded.unet.parameters(), unet.parameters(), strict=True))
+
+
+# ---- where files lie
+
+
+def outside(folder: Path, name: str) -> Path:
+    target = folder.parent / "outside"
+    shutil.move(folder / name, target)
+    return target
+
+
+STRANGE = {
+    "link out": lambda folder, name: (folder / name).symlink_to(outside(folder, name)),
+    "link round": lambda folder, name: (folder / name).symlink_to(folder / name),
+    "link nowhere": lambda folder, name: (folder / name).symlink_to("nowhere"),
+    "device": lambda folder, name: (folder / name).symlink_to("/dev/zero"),
+    "fifo": lambda folder, name: os.mkfifo(folder / name),
+    "folder": lambda folder, name: (folder / name).mkdir(),
+}
+
+
+@pytest.mark.parametrize("name", ["model_index.json", CONFIG, WEIGHTS, "generator/stray.safetensors"])
+@pytest.mark.parametrize("kind", STRANGE)
+def test_a_file_that_is_none_or_leads_out_is_refused_at_once(kind, name, folder):
+    if "stray" in name:
+        (folder / name).write_text("")
+        record_digests(folder)
+    if kind != "link out":
+        (folder / name).unlink()
+    STRANGE[kind](folder, name)
+
+    with pytest.raises(RepositoryError, match=f"^[^\n]*{folder}[^\n]*{name}[^\n]*$"):
+        genhub.GANPipeline.from_pretrained(folder)
+
+
+def test_a_folder_of_a_component_that_leads_out_is_refused(folder):
+    (folder / "generator").symlink_to(outside(folder, "generator"))
+
+    with pytest.raises(RepositoryError, match="generator must be a regular file of the repository"):
+        genhub.AutoPipeline.from_pretrained(folder)
+
+
+def snapshot(saved: Path, cache: Path, blobs: str = "blobs") -> Path:
+    """A repository as the Hub's client downloads it: links to files named by their content."""
+    folder = cache / "models--user--name/snapshots/0123"
+    for path in (path for path in saved.rglob("*") if path.is_file()):
+        blob = cache / "models--user--name" / blobs / f"{path.parent.name}-{path.name}"
+        blob.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, blob)
+        link = folder / path.relative_to(saved)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(os.path.relpath(blob, link.parent))
+    return folder
+
+
+def test_the_links_of_the_hubs_client_lead_to_the_blobs_of_the_same_repository(saved, tmp_path):
+    own, others = snapshot(saved, tmp_path / "own"), snapshot(saved, tmp_path / "others", "../other/blobs")
+
+    assert isinstance(genhub.AutoPipeline.from_pretrained(own), genhub.GANPipeline)
+    with pytest.raises(RepositoryError, match="must be a regular file of the repository"):
+        genhub.AutoPipeline.from_pretrained(others)
