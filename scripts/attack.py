@@ -1,7 +1,7 @@
 """Attacks genhub with mutated files of every kind, through its readers and its command line, and writes docs/attack.
 
     python scripts/attack.py --seed 1 --count 2000 --output fallen --report docs/attack
-    python scripts/attack.py --seed 1 --kinds config.json --case 17          one case again, whose files stay in --output
+    python scripts/attack.py --seed 1 --kinds config.json --case 17       one case again; its files stay in --output
 
 A case changes one file, reads it, and runs a command on it in the same way: `genhub train`, `generate`, `figure` or
 `push`. Right are the original, what an independent decoder reads, and one line with exit code 1; anything else falls,
@@ -140,11 +140,11 @@ def markdown(result: dict[str, Any]) -> str:
         "",
         f"{result['cases']:,} mutations by seed {result['seed']} in {result['minutes']:g} minutes, through",
         f"{result['through']}, {result['processes']} at a time on an {result['device']}, genhub {result['version']}.",
-        "Each case changes one file: bits, chunks, numbers, entries of a structure, or what lies at its path. *Equal*:",
-        "what was read is the original; *other*: it is what an independent decoder reads, or what a file without a",
-        "checksum may say; *refused*: one line and exit code 1; *fell*: anything else, such as a traceback, a signal,",
-        "more than 10 s or 2 GB, or other content where a hash is known. Seconds are the median of a case.",
-        "Written by `scripts/attack.py`.",
+        "Each case changes one file: bits, chunks, numbers, entries of a structure, or what lies at its path.",
+        "*Equal*: what was read is the original; *other*: it is what an independent decoder reads, or what a file",
+        "without a checksum may say; *refused*: one line and exit code 1; *fell*: anything else, such as a traceback,",
+        "a signal, more than 10 s or 2 GB, or other content where a hash is known. Seconds are the median of a",
+        "case. Written by `scripts/attack.py`.",
         "",
         *table(result),
         "",

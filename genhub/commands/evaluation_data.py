@@ -1,6 +1,5 @@
 """The data that an evaluation compares with, and the folder that its results go to."""
 
-import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from genhub.commands.subject import Subject
 from genhub.evaluation import protocol
 from genhub.recipes.recipe import Recipe
 from genhub.utils.locks import check_unlocked
+from genhub.utils.reading import read_json, understanding
 
 
 def check_target(target: Path, subject: Subject) -> None:
@@ -22,8 +22,10 @@ def check_target(target: Path, subject: Subject) -> None:
         raise ValueError(f"`output` must lie outside the folder of the images, got {target}.")
     check_unlocked(target)
     if (target / "metrics.json").is_file():
-        evaluations = json.loads((target / "metrics.json").read_text()).get("evaluations", [])
-        if any(evaluation["repository"] != subject.key for evaluation in evaluations):
+        metrics = read_json(target / "metrics.json")
+        with understanding(target / "metrics.json"):
+            keys = [evaluation["repository"] for evaluation in metrics.get("evaluations", [])]
+        if any(key != subject.key for key in keys):
             raise ValueError(f"The folder {target} holds the evaluation of another repository.")
 
 

@@ -1,17 +1,18 @@
 """Feature spaces: uint8 images (N, C, H, W) -> features (N, K), by which sets of images are compared."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
 import torch
-from safetensors.torch import load_file
 
 from genhub.data import to_model_range
 from genhub.models.classifier import ImageClassifier
+from genhub.repository.format import first_line, member
+from genhub.repository.weights import check_component
 from genhub.utils.cache import cached, content_hash
 from genhub.utils.files import sha256
+from genhub.utils.reading import parse_json, read_safetensors, read_text
 
 NETS = Path(__file__).parent / "feature_nets"
 PINNED = {  # the classifiers of protocol fmnist-eval-1, seeds 0, 1 and 2; others give other numbers
@@ -84,16 +85,32 @@ class ClassifierSpace(FeatureSpace):
         for file in ("config.json", WEIGHTS):
             if not (folder / file).is_file():
                 raise ValueError(f"{folder} holds no {file}: it is no classifier of the recipe feature-classifier.")
+            member(folder.parent, f"{folder.name}/{file}")
+        check_component(ImageClassifier, folder)
         digest = sha256(folder / WEIGHTS)
         if digest != PINNED.get(folder.name, digest):
             raise ValueError(
                 f"{folder / WEIGHTS} must be the feature weights of the protocol (SHA-256 {PINNED[folder.name]}), "
                 f"got {digest}."
             )
-        config = (folder / "config.json").read_text()
-        classifier = cast(ImageClassifier, ImageClassifier.from_config(json.loads(config)))
-        classifier.load_state_dict(load_file(folder / WEIGHTS))
-        return cls(name, classifier, f"{digest}-{content_hash(config)}", device)
+        config = read_text(folder / "config.json")
+        classifier = cast(ImageClassifier, ImageClassifier.from_config(parse_json(config, folder / "config.json")))
+        classifier.load_state_dict(read_safetensors(folder / WEIGHTS))
+        space = cls(name, classifier, f"{digest}-{content_hash(config)}", device)
+        space.try_once(folder)
+        return space
+
+    def try_once(self, folder: Path):
+        """Raises a ValueError if the classifier does not make finite features of an image."""
+        image = (
+            torch.arange(28 * 28).remainder(256).to(torch.uint8).expand(1, self.classifier.config["in_channels"], -1)
+        )
+        try:
+            is_finite = self(image.unflatten(2, (28, 28))).isfinite().all()
+        except (RuntimeError, TypeError) as error:  # PyTorch's, of a stride that is none
+            raise ValueError(f"{folder} holds no classifier of images: {first_line(error)}") from error
+        if not is_finite:
+            raise ValueError(f"{folder} holds a classifier whose features are no finite numbers.")
 
     def map(self, images: torch.Tensor) -> torch.Tensor:
         channels = self.classifier.config["in_channels"]

@@ -1,12 +1,12 @@
 """What evaluations measured: `sampling-time` and `samplers`."""
 
-import json
 import math
 
 from genhub import plotting
 from genhub.evaluation import references
 from genhub.figures.subject import read_text
 from genhub.repository.card_evaluation import guidance_of
+from genhub.utils.reading import parse_json, understanding
 
 MEMORISER = "memoriser (real training images)"  # the reference row that no honest model beats
 
@@ -16,7 +16,10 @@ def sampling_time(repo: str) -> bytes:
 
     Only evaluations that are comparable with the newest one are drawn.
     """
-    return plotting.chart_png(plotting.chart(*distance_panels(repo, read_text(repo, "metrics.json"))))
+    text = read_text(repo, "metrics.json")
+    with understanding(f"metrics.json of {repo}"):
+        panels, title = distance_panels(repo, text)
+    return plotting.chart_png(plotting.chart(panels, title))
 
 
 def distance_panels(repo: str, text: str | None) -> tuple[list[plotting.Panel], str]:
@@ -28,7 +31,7 @@ def distance_panels(repo: str, text: str | None) -> tuple[list[plotting.Panel], 
     Raises:
         ValueError: there is no evaluation of generated images, or the newest one measured no time.
     """
-    stored = json.loads(text or "{}").get("evaluations", [])
+    stored = parse_json(text or "{}", f"metrics.json of {repo}").get("evaluations", [])
     evaluations = [entry for entry in stored if entry["samples"] and "speed" in entry]
     if not evaluations:
         raise ValueError(f"{repo} has no evaluation of generated images to draw: run `genhub evaluate {repo}` first.")
@@ -61,7 +64,10 @@ def samplers(repo: str) -> bytes:
 
     They are read from samplers.json, which scripts/studies/sampler_study.py writes.
     """
-    return plotting.chart_png(plotting.chart(*sampler_panels(repo, read_text(repo, "samplers.json"))))
+    text = read_text(repo, "samplers.json")
+    with understanding(f"samplers.json of {repo}"):
+        panels, title = sampler_panels(repo, text)
+    return plotting.chart_png(plotting.chart(panels, title))
 
 
 def sampler_panels(repo: str, text: str | None) -> tuple[list[plotting.Panel], str]:
@@ -73,7 +79,7 @@ def sampler_panels(repo: str, text: str | None) -> tuple[list[plotting.Panel], s
     Raises:
         ValueError: there is no such file, or nothing is measured yet.
     """
-    study = json.loads(text or "{}")
+    study = parse_json(text or "{}", f"samplers.json of {repo}")
     if not study.get("cells"):
         raise ValueError(
             f"{repo} has no samplers.json to draw: run `python scripts/studies/sampler_study.py {repo} --data DATA` "

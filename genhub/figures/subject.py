@@ -14,7 +14,9 @@ from genhub.recipes.recipe import Recipe
 from genhub.repository.capabilities import Capabilities, capabilities_of
 from genhub.repository.download import download
 from genhub.repository.load import AutoPipeline
+from genhub.utils import reading
 from genhub.utils.environment import best_device
+from genhub.utils.reading import LARGEST_LOG
 
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
 BATCH_SIZE = 250
@@ -132,7 +134,7 @@ def load_subject(repo: str, task: str, such_as: str = "AutoencoderPipeline or VA
 def read_text(repo: str, name: str) -> str | None:
     """Returns the text of a file of a repository, None if it has no such file; downloads no weights."""
     path = download(repo, allow_patterns=["model_index.json", name]) / name
-    return path.read_text() if path.is_file() else None
+    return reading.read_text(path, LARGEST_LOG) if path.exists() else None
 
 
 def pixels(output: ImagePipelineOutput) -> torch.Tensor:

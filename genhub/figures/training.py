@@ -1,7 +1,6 @@
 """How a run went: `progress`, `milestones`, `training-time` and `game`."""
 
 import bisect
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from genhub.figures.subject import read_text, scale_for
 from genhub.recipes.recipe import Recipe
 from genhub.repository.capabilities import capabilities_of
 from genhub.repository.download import download
+from genhub.utils.reading import parse_json_lines, read_json_lines, understanding
 
 MAX_FRAMES = 60  # of `progress`
 KERNEL_DISTANCES = {"val_kid_clf": "clf", "val_kid_pix": "pix"}  # key of a record -> feature space
@@ -64,9 +64,11 @@ def milestones(repo: str, count: int = 8) -> bytes:
     recipe, files = load_pictures(repo)
     if not capabilities_of(recipe.pipeline.cls).can("generate"):
         raise ValueError(f"`repo` must hold a model that generates images, got {recipe.pipeline.cls.__name__}.")
-    log = (files[0].parent.parent / "metrics.jsonl").read_text()
-    records = [json.loads(line) for line in log.splitlines()]
-    clock = {0: 0} | {record["step"]: record["images"] for record in records if "images" in record}
+    log = files[0].parent.parent / "metrics.jsonl"
+    with understanding(log):
+        clock = {0: 0} | {
+            record["step"]: float(record["images"]) for record in read_json_lines(log) if "images" in record
+        }
     files = choose_geometrically(files, count)
     seen = np.interp([step_of(file) for file in files], list(clock), list(clock.values()))
     rows = [plotting.cut_first_row(Image.open(file), recipe.training.num_samples) for file in files]
@@ -115,7 +117,9 @@ def training_time(repo: str, against: str | None = None) -> bytes:
         against: a second run, drawn beside the first.
     """
     logs = {name: read_text(name, "training/metrics.jsonl") for name in (repo, against) if name is not None}
-    return plotting.chart_png(plotting.chart(*quality_panels(logs)))
+    with understanding(f"training/metrics.jsonl of {' or '.join(logs)}"):
+        panels, title = quality_panels(logs)
+    return plotting.chart_png(plotting.chart(panels, title))
 
 
 def quality_panels(logs: dict[str, str | None]) -> tuple[list[plotting.Panel], str]:
@@ -179,7 +183,10 @@ def game(repo: str) -> bytes:
 
     It shows D(x) on real images and fakes, the pixels' standard deviation over a batch, and gradient norms.
     """
-    return plotting.chart_png(plotting.chart(*game_panels(repo, read_text(repo, "training/metrics.jsonl"))))
+    log = read_text(repo, "training/metrics.jsonl")
+    with understanding(f"training/metrics.jsonl of {repo}"):
+        panels, title, warnings = game_panels(repo, log)
+    return plotting.chart_png(plotting.chart(panels, title, warnings))
 
 
 def game_panels(repo: str, log: str | None) -> tuple[list[plotting.Panel], str, dict[str, list[float]]]:
@@ -231,4 +238,4 @@ def parse_log(repo: str, log: str | None) -> list[dict]:
     """
     if log is None:
         raise ValueError(f"{repo} has no training/metrics.jsonl: it stays where the model was trained.")
-    return [json.loads(line) for line in log.splitlines()]
+    return parse_json_lines(log, f"training/metrics.jsonl of {repo}")

@@ -1,6 +1,5 @@
 """What a run does every so many steps besides training: validate, sample, measure quality, save."""
 
-import json
 import math
 import sys
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from genhub.training.run_folder import RunFolder
 from genhub.training.state import Progress, State
 from genhub.utils.modules import evaluation_mode
 from genhub.utils.randomness import BatchRandom
+from genhub.utils.reading import read_json, understanding
 
 VALIDATION_BATCH = 250
 
@@ -155,7 +155,8 @@ class MonitorQuality(Callback):
         """Saves the repository if its distance is the lowest so far."""
         if self.accelerator.is_main_process:
             path = self.folder.best / "metrics.json"
-            best = json.loads(path.read_text())["results"][0]["value"] if path.is_file() else math.inf
+            with understanding(path):
+                best = read_json(path)["results"][0]["value"] if path.is_file() else math.inf
             if value < best:
                 self.exporter.save(self.folder.best, results)
         self.accelerator.wait_for_everyone()

@@ -1,8 +1,8 @@
 """Data sets: idx, gz, parquet, image files, archives, Arrow tables of `save_to_disk`, metadata, and the image cache.
 
-gz, PNG and npz have checksums: what is read is the original, or refused. In idx, JPEG, GIF and WebP another decoder
-says what is there, under which every warning is an error. In parquet and Arrow, images are PNG and have to be among the
-original ones; labels have no checksum, and have to be classes.
+gz, PNG and npz have checksums: what is read is the original, or refused, unless the checksum was made anew. In idx,
+JPEG, GIF and WebP a strict decoder says what is there, for which every warning is an error. In parquet and Arrow,
+images are PNG and have to be among the original ones; labels have no checksum, and have to be classes.
 """
 
 import gzip
@@ -12,6 +12,7 @@ import os
 import random
 import struct
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -30,8 +31,6 @@ from hostile.mutate import change_bytes, mutate_bytes, mutate_json, mutate_place
 
 SIZE, COUNT, CLASSES = 8, 6, 3
 PLACES = (mutate_bytes,) * 4 + (mutate_place,)
-TINY = """--components.autoencoder.class=genhub.DenseAutoencoder --training.max_steps=1 --training.batch_size=2
---training.num_samples=2 --training.validate_every=0 --data.val_size=0 --data.test_size=0""".split()
 
 
 def train_on(folder: Path) -> list[str]:
@@ -83,14 +82,14 @@ def mutate_within_gz(rng: random.Random, folder: Path, file: Path) -> str:
     """Changes what a gz file holds, and compresses it again; or promises little and holds much."""
     content = gzip.decompress(file.read_bytes())
     if rng.random() < 0.1:
-        file.write_bytes(BOMB_OF_GZ(content))
+        file.write_bytes(gz_bomb(content))
         return "holds 3 GB"
     changed, what = change_bytes(rng, content, [])
     file.write_bytes(gzip.compress(changed))
     return f"within: {what}"
 
 
-def BOMB_OF_GZ(head: bytes) -> bytes:
+def gz_bomb(head: bytes) -> bytes:
     """Returns a gz file of `head` and 3 GB of zeros; its members are one of 64 MB, again and again."""
     return gzip.compress(head) + gzip.compress(bytes(64 << 20)) * 48
 
@@ -152,8 +151,6 @@ def mutate_chunks(rng: random.Random, folder: Path, file: Path) -> str:
 
 
 def zlib_bomb() -> bytes:
-    import zlib
-
     return zlib.compress(bytes(64 << 20))
 
 
@@ -197,7 +194,8 @@ def mutate_archive(rng: random.Random, folder: Path, file: Path) -> str:
             np.save(body, array, allow_pickle=True)
             content = body.getvalue()
             if way == "a header that lies" and key == name:
-                content = content.replace(f"({COUNT},".encode(), rng.choice((b"(50000000,", b"(9999999999,", b"(-1,", b"(2**9,")), 1)
+                lie = rng.choice((b"(50000000,", b"(9999999999,", b"(-1,", b"(2**9,"))
+                content = content.replace(f"({COUNT},".encode(), lie, 1)
             archive.writestr("../images.npy" if way == "a path" else f"{key}.npy", content)
             if way == "twice":
                 archive.writestr(f"{key}.npy", content)

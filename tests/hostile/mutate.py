@@ -183,7 +183,7 @@ def mutate_yaml(rng: random.Random, folder: Path, file: Path) -> str:
 
 
 def mutate_place(rng: random.Random, folder: Path, file: Path) -> str:
-    """Puts something else at the path of a file: nothing, another name, a link, a pipe, a folder, zeros without end."""
+    """Puts something else at the path of a file: nothing, another name, a link, a pipe, a folder, endless zeros."""
     content, outside = file.read_bytes(), folder.parent / "secret"
     ways = ("removed", "renamed", "link to itself", "link to nothing", "link outside", "pipe", "link to a pipe")
     ways = (*ways, "folder", "link to zeros", "link beside", "twice")
