@@ -1,7 +1,8 @@
 """A Hugging Face Hub on the loopback: enough for the real clients to create, upload, list, download and load.
 
 `serve(folder)` runs it in a process of its own. It holds everything in memory; any bearer token may write; `main` is
-the only branch. Not there: Xet, pull requests, tags, paged listings, private repositories.
+the only branch. `break_down(url, ...)` makes it fail as networks do. Not there: Xet, pull requests, tags, paged
+listings, private repositories.
 """
 
 import base64
@@ -12,12 +13,15 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path, PurePosixPath
+from typing import ClassVar
 from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.request import Request, urlopen
 
 USER = "user"
 KINDS = {None: "models", "model": "models", "dataset": "datasets"}
@@ -86,15 +90,26 @@ class Handler(BaseHTTPRequestHandler):
     """The endpoints: a method returns what to send as JSON, or None when it has answered by itself."""
 
     protocol_version = "HTTP/1.1"
+    fault: ClassVar[dict] = {}  # of the request that is answered
     disable_nagle_algorithm = True
 
     def log_message(self, *args):
         pass
 
     def answer(self):
-        """Sends what the endpoint of the request returns or raises."""
+        """Sends what the endpoint of the request returns or raises, unless a fault is due."""
         url = urlsplit(self.path)
         self.query, self.body = parse_qs(url.query), self.read_body()
+        if url.path == "/faults":
+            self.server.faults = json.loads(self.body)
+            return self.send(200, b"{}")
+        self.fault = self.next_fault(unquote(url.path))
+        if "hang" in self.fault:
+            time.sleep(self.fault["hang"])
+        if "status" in self.fault:
+            return self.send(self.fault["status"], b"{}")
+        if "html" in self.fault:
+            return self.send(200, self.fault["html"].encode(), {"Content-Type": "text/html"})
         try:
             for method, pattern, endpoint in ROUTES:
                 if re.fullmatch(method, self.command) and (match := re.fullmatch(pattern, url.path)):
@@ -111,6 +126,14 @@ class Handler(BaseHTTPRequestHandler):
 
     do_GET = do_HEAD = do_POST = do_PUT = answer
 
+    def next_fault(self, path: str) -> dict:
+        """Returns the first fault for this request that is left, and counts it."""
+        for fault in self.server.faults:
+            if fault["times"] and re.fullmatch(fault["path"], path) and self.command in fault["methods"]:
+                fault["times"] -= 1
+                return fault
+        return {}
+
     def read_body(self) -> bytes:
         if self.headers.get("Transfer-Encoding") != "chunked":
             return self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -122,12 +145,16 @@ class Handler(BaseHTTPRequestHandler):
         return body
 
     def send(self, status: int, data: bytes, headers: dict | None = None):
+        if {"old", "new"} <= self.fault.keys():
+            data = data.replace(self.fault["old"].encode(), self.fault["new"].encode())
+        headers = {**(headers or {}), **self.fault.get("headers", {})}
         self.send_response(status)
         for name, value in {"Content-Length": len(data), **(headers or {})}.items():
             self.send_header(name, str(value))
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(data)
+            self.wfile.write(data[: len(data) // 2] if "cut" in self.fault else data)
+        self.close_connection |= "cut" in self.fault
 
     def require_token(self):
         if not re.fullmatch(r"Bearer \S+", self.headers.get("Authorization", "")):
@@ -261,6 +288,7 @@ class LoopbackHub(ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.url, self.repos = f"http://127.0.0.1:{self.server_port}", {}
+        self.faults = []
 
 
 @contextmanager
@@ -279,6 +307,18 @@ def serve(home: Path | None = None) -> Iterator[tuple[str, dict[str, str]]]:
             yield url, {**env, "HF_UPDATE_DOWNLOAD_COUNTS": "0"}
         finally:
             hub.terminate()
+
+
+def break_down(url: str, *faults: dict):
+    """Makes a Hub fail; without faults it is well again.
+
+    Args:
+        faults: which requests (`path`, a pattern, `methods`, and how many `times`) meet what: they `hang` for seconds,
+            get a `status`, a page of `html` or other `headers`, are `cut` in the middle, or have `new` in place of
+            `old`.
+    """
+    complete = [{"path": ".*", "methods": ["GET", "HEAD"], "times": 10**6} | fault for fault in faults]
+    urlopen(Request(f"{url}/faults", json.dumps(complete).encode(), method="PUT")).close()
 
 
 if __name__ == "__main__":

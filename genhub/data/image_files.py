@@ -10,6 +10,8 @@ import torch
 from genhub.data.decode import decode
 from genhub.data.image_folder import by_class, images_of, natural_key, top_of, walk
 from genhub.data.images import Images
+from genhub.data.paths import LARGEST_IMAGE
+from genhub.utils.reading import read_bytes
 
 
 def load_image_files(path: Path) -> Images:
@@ -37,7 +39,7 @@ def _load_folder(folder: Path) -> Images:
     classes = by_class(top_of(folder, files), files)
     names = tuple(sorted({*classes}, key=natural_key))
     labels = torch.tensor([names.index(name) for name in classes]) if classes else None
-    decoded = decode([path.read_bytes() for path in files], None, lambda index: str(files[index]))
+    decoded = decode([read_bytes(path, LARGEST_IMAGE) for path in files], None, lambda index: str(files[index]))
     return Images(decoded.images, labels, names or None)
 
 

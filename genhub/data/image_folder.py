@@ -155,6 +155,12 @@ def read_metadata(folders: set[Path], paths: Sequence[Path]) -> dict[str, list]:
     return _columns(files[0], paths)
 
 
+def _lies_in(folder: Path, name: str) -> bool:
+    """Whether a name is that of a file in a folder, at any depth."""
+    path = folder / name
+    return path.is_relative_to(folder) and ".." not in path.parts[len(folder.parts) :] and path.is_file()
+
+
 def _columns(file: Path, paths: Sequence[Path]) -> dict[str, list]:
     """Reads the columns of a file of metadata, in the order of `paths`."""
     import pandas
@@ -175,7 +181,7 @@ def _columns(file: Path, paths: Sequence[Path]) -> dict[str, list]:
     for problem, wrong in (
         ("must have one row for each image, got several for", table.index[table.index.duplicated()]),
         ("must have a row for each image, got none for", sorted({*names} - {*table.index})),
-        ("must name files that exist, got", [name for name in table.index if not (file.parent / str(name)).is_file()]),
+        ("must name files of its folder, got", [name for name in table.index if not _lies_in(file.parent, str(name))]),
     ):
         if len(wrong):
             raise ValueError(f"{file} {problem} {shorten(list(wrong))}.")

@@ -13,7 +13,8 @@ from genhub.data.columns import to_labels
 from genhub.data.config import DataConfig
 from genhub.data.decode import decode
 from genhub.data.images import MEASURED, Images, Order, Shape, augment
-from genhub.data.sources import read_file
+from genhub.data.paths import read_file
+from genhub.data.sources import source_folder
 from genhub.utils.randomness import keyed_generator, seed_of
 
 
@@ -134,7 +135,7 @@ class Lazy(IterableDataset):
             for rows in walk(batch_size, start + worker.id * stride, stride * worker.num_workers, seed):
                 images = self.to_images(rows)
                 yield {"images": images.images} | ({} if images.labels is None else {"labels": images.labels})
-        except ValueError as error:  # raised in a worker, it would reach the user as a page of tracebacks
+        except (ValueError, OSError) as error:  # raised in a worker, it would reach the user as a page of tracebacks
             yield {"error": str(error)}
 
     def _walk_rows(self, batch_size: int, start: int, stride: int, seed: int) -> Iterator[list[dict]]:
@@ -178,7 +179,8 @@ class Lazy(IterableDataset):
         """Decodes some rows to images of `shape`, or of the first image's."""
         image, label = self.columns
         cells = [row[image] or {"bytes": None, "path": None} for row in rows]
-        files = [read_file(cell["bytes"], cell["path"]) for cell in cells]
+        folder = source_folder(self.config)
+        files = [read_file(cell["bytes"], cell["path"], self.config, folder) for cell in cells]
 
         def describe(index: int) -> str:
             return f"An image ({cells[index]['path'] or 'without a name'}) of {self.config.source}"

@@ -176,7 +176,7 @@ def _load_dataset(splits: Mapping[str, Any], split: str, config: DataConfig) -> 
         return f"Image {index} ({cell.get('path') or 'without a name'}) of {config.source}"
 
     labels = None if label is None else to_labels(table[label].to_pylist(), class_names, config.source, label)
-    decoded = decode_cached(read_column(table[image]), config, describe)
+    decoded = decode_cached(read_column(table[image], config), config, describe)
     captions = None
     if config.caption_column is not None:
         captions = np.array([text or "" for text in table[config.caption_column].to_pylist()], dtype=object)

@@ -2,17 +2,24 @@
 
 import glob
 import itertools
+import logging
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError, HFValidationError
 
 from genhub.data.config import DataConfig
 from genhub.data.decode import File
 from genhub.data.image_folder import METADATA, SPLIT_OF, images_of, read_image_folder, walk
+from genhub.data.paths import CARDS, check_card, check_saved, read_file
+from genhub.utils.blobs import fits_its_name, repo_cache
+from genhub.utils.network import connect
 
+logger = logging.getLogger(__name__)
 SAMPLE = Path(__file__).parent.parent / "sample"
 ALTERNATIVES = (
     "Check the name and the network, or use `sample` (in the package), a local folder of parquet files or images, "
@@ -54,8 +61,11 @@ def _open_folder(folder: Path, config: DataConfig) -> Mapping[Any, Any]:
         raise ValueError(f"The folder {folder} holds no file. {ALTERNATIVES}")
     names = {path.name for path in files if path.parent == folder}
     if names & {"dataset_dict.json", "state.json"}:
+        check_saved(folder)
         with explain_errors(folder, config):
             saved = load_from_disk(str(folder))
+            for split in saved.values() if isinstance(saved, Mapping) else [saved]:
+                split.data.table.validate(full=True)  # offsets that lead out of a buffer
         return saved if isinstance(saved, Mapping) else {"train": saved}
     if names & {"batches.meta", "data_batch_1"} or {"train", "test", "meta"} <= names:
         raise ValueError(f"{folder} holds CIFAR in pickles, which may run code; use `uoft-cs/cifar10` of the Hub.")
@@ -70,8 +80,32 @@ def _open_folder(folder: Path, config: DataConfig) -> Mapping[Any, Any]:
 def _load(source: str, config: DataConfig) -> Mapping[Any, Any]:
     from datasets import load_dataset
 
-    with explain_errors(source_folder(config), config):
-        return cast(Mapping, load_dataset(source, streaming=config.streaming))
+    folder, hub = source_folder(config), connect()
+    if not folder.exists():
+        _prepare_hub(config)
+    for card in (folder / name for name in CARDS):
+        if card.is_file():
+            check_card(card)
+    with explain_errors(folder, config):
+        loaded = cast(Mapping, load_dataset(source, streaming=config.streaming))
+    if hub.failure is not None:
+        logger.warning("The copy of %s in the cache is used: %s.", config.source, hub.failure)
+    return loaded
+
+
+def _prepare_hub(config: DataConfig) -> None:
+    """Checks the card of a data set of the Hub, and removes the files of the cache that do not fit their hashes, so
+    that they are downloaded again; sets that do not fit into memory are not read for that."""
+    for name in CARDS:
+        with suppress(EntryNotFoundError, OSError, HFValidationError):  # which `datasets` meets again and explains
+            check_card(Path(hf_hub_download(config.source, name, repo_type="dataset")))
+    blobs = [path for path in repo_cache(config.source, "dataset").glob("blobs/*") if path.is_file()]
+    if sum(path.stat().st_size for path in blobs) > config.memory_limit_gb * 2**30:
+        return
+    for blob in blobs:
+        if not fits_its_name(blob):
+            logger.warning("A file of %s is damaged in the cache, and is downloaded again.", config.source)
+            blob.unlink()
 
 
 def _kind_of_file(path: Path) -> str:
@@ -112,16 +146,21 @@ def count_images(dataset, image_column: str, folder: Path, config: DataConfig) -
         return sum(len(rows[image_column]) for rows in dataset.iter(1000))
 
 
-def read_column(column) -> list[File]:
+def read_column(column, config: DataConfig) -> list[File]:
     """Returns the files of an Arrow image column, a chunked array of structs (bytes, path), as views of its memory; a
-    cell without bytes is read from its path."""
+    cell without bytes is read from its path.
+
+    Raises:
+        ValueError: a path does not lie in the data set, or cannot be read.
+    """
     import pyarrow
 
     files: list[File] = []
     for chunk in column.chunks:
         contents = chunk.field("bytes")
         if contents.null_count:
-            files += map(read_file, contents.to_pylist(), chunk.field("path").to_pylist())
+            cells = zip(contents.to_pylist(), chunk.field("path").to_pylist(), strict=True)
+            files += [read_file(content, path, config, source_folder(config)) for content, path in cells]
             continue
         contents = contents.cast(pyarrow.large_binary())  # 64-bit offsets
         _, offsets, content = contents.buffers()
@@ -129,18 +168,6 @@ def read_column(column) -> list[File]:
         view = memoryview(content or b"")
         files += [view[start:stop] for start, stop in itertools.pairwise(bounds)]
     return files
-
-
-def read_file(content: bytes | None, path: str | None) -> bytes:
-    """Returns the image file that a cell of an image column holds or points to, empty if there is neither."""
-    if content is not None or path is None:
-        return content or b""
-    if "://" not in path:
-        return Path(path).read_bytes()
-    import fsspec  # a file of the Hub, streamed
-
-    with cast(Any, fsspec.open(path, "rb")) as file:  # annotated as a list of files
-        return file.read()
 
 
 @contextmanager

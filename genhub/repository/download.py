@@ -4,25 +4,33 @@ import logging
 import os
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import EntryNotFoundError, HFValidationError, RepositoryNotFoundError
+from huggingface_hub import hf_hub_download, snapshot_download
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    HFValidationError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 
 from genhub.repository.format import STAGED, RepositoryError, first_line
+from genhub.utils.blobs import damaged_files
+from genhub.utils.network import connect
 
 logger = logging.getLogger(__name__)
 DOWNLOAD_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token", "revision")
+NO_CODE = ["*.py", "*.bin", "*.pt", "*.pkl"]
 
 
 def download(name_or_path: str | os.PathLike, required: str = "model_index.json", **kwargs) -> Path:
     """Returns the folder of a repository: a local one as it is, a Hub repository from the cache or downloaded, without
-    code.
+    code; a file of the cache that does not fit its hash is downloaded again.
 
     Args:
         required: file that the folder must hold.
         kwargs: those of `snapshot_download`.
 
     Raises:
-        RepositoryError: there is no such repository, it cannot be reached, or it lacks `required`.
+        RepositoryError: there is no such repository, it cannot be reached, is damaged, or lacks `required`.
     """
     path = Path(name_or_path).expanduser()
     if path.is_dir():
@@ -37,15 +45,47 @@ def download(name_or_path: str | os.PathLike, required: str = "model_index.json"
     name = str(name_or_path)
     if path.exists() or name.startswith((".", "/", "~")) or name.count("/") != 1:
         raise RepositoryError(f"{name!r} is neither an existing folder nor a repository of the Hub (user/name).")
-    try:
-        folder = Path(snapshot_download(name, ignore_patterns=["*.py", "*.bin", "*.pt", "*.pkl"], **kwargs))
-    except (HFValidationError, EntryNotFoundError, OSError) as error:  # HTTP errors are OSErrors
-        is_missing = isinstance(error, RepositoryNotFoundError | HFValidationError)
-        problem = "does not exist or is private" if is_missing else "could not be reached"
-        raise RepositoryError(
-            f"There is no folder {name} here, and the repository {name} of the Hub {problem} ({first_line(error)}). "
-            "Check the name, the network and `HF_TOKEN`."
-        ) from error
+    folder = _snapshot(name, **kwargs)
+    _repair(name, folder, **kwargs)
     if not (folder / required).is_file():
         raise RepositoryError(f"The repository {name} holds no {required}.")
     return folder
+
+
+def _snapshot(name: str, **kwargs) -> Path:
+    """Returns the folder of a Hub repository in the cache, brought up to date if the Hub can be reached."""
+    hub = connect()
+    try:
+        folder = Path(snapshot_download(name, ignore_patterns=NO_CODE, **kwargs))
+    except Exception as error:  # the client raises errors of several HTTP libraries, which change with its version
+        is_missing = isinstance(error, RepositoryNotFoundError | HFValidationError)
+        problem = "does not exist or is private" if is_missing else "could not be reached"
+        if isinstance(error, EntryNotFoundError | RevisionNotFoundError):
+            problem = "could not be found"
+        raise RepositoryError(
+            f"There is no folder {name} here, and the repository {name} of the Hub {problem} "
+            f"({first_line(hub.failure or error)}). Check the name, the network and `HF_TOKEN`."
+        ) from error
+    if hub.failure is not None:
+        logger.warning("The copy of %s in the cache is used: %s.", name, hub.failure)
+    return folder
+
+
+def _repair(name: str, folder: Path, **kwargs):
+    """Downloads the files of a snapshot again that do not fit their hashes.
+
+    Raises:
+        RepositoryError: they cannot be downloaded, or do not fit again.
+    """
+    options = {key: kwargs[key] for key in ("cache_dir", "token") if key in kwargs}
+    damaged = damaged_files(folder)
+    for path in damaged:
+        file = path.relative_to(folder).as_posix()
+        logger.warning("%s of %s is damaged in the cache, and is downloaded again.", file, name)
+        try:
+            hf_hub_download(name, file, revision=folder.name, force_download=True, **options)
+        except Exception as error:
+            problem = f"it does not fit its hash, and could not be downloaded again ({first_line(error)})"
+            raise RepositoryError(f"{path} is damaged: {problem}.") from error
+    if damaged and (again := damaged_files(folder)):
+        raise RepositoryError(f"{again[0]} is damaged: it does not fit its hash, also when it is downloaded again.")

@@ -14,6 +14,7 @@ from genhub.repository.download import download
 from genhub.repository.format import RepositoryError, component_files, first_line, member, repo_files
 from genhub.repository.index import read_index
 from genhub.repository.load import resolve
+from genhub.utils.network import connect
 from genhub.utils.reading import one_line
 
 # of a repository without digests: the files of diffusers' and transformers' parts
@@ -58,6 +59,7 @@ def push(
     api = HfApi(token=token)
     if dry_run:
         return f"{api.endpoint}/{repo_id}"
+    connect()
     files = [CommitOperationAdd(name, str(member(folder, name))) for name in names]
     try:
         url = api.create_repo(repo_id, private=private, exist_ok=True)

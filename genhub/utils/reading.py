@@ -50,7 +50,7 @@ def read_bytes(path: Path, limit: int = LARGEST) -> bytes:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise FileError(path, "it is no regular file")
-            content = file.read(limit + 1) if status.st_size <= limit else b""
+            content = file.read(min(limit, status.st_size) + 1) if status.st_size <= limit else b""
     except OSError as error:
         raise FileError(path, error) from error
     if max(status.st_size, len(content)) > limit:

@@ -176,7 +176,7 @@ def test_folders_and_metadata_are_two_candidates_for_the_label(tmp_path):
     ("rows", "message"),
     [
         ("file_name,label\na.png,1\n", "metadata.csv must have a row for each image, got none for b.png"),
-        ("file_name,label\na.png,1\nb.png,1\nd.png,1\n", "metadata.csv must name files that exist, got d.png"),
+        ("file_name,label\na.png,1\nb.png,1\nd.png,1\n", "metadata.csv must name files of its folder, got d.png"),
         ("file_name,label\na.png,1\nb.png,1\nb.png,2\n", "must have one row for each image, got several for b.png"),
         ("file,label\na.png,1\nb.png,1\n", "metadata.csv must have a column file_name"),
         ("file_name,image\na.png,1\nb.png,1\n", "metadata.csv must have a column file_name, and none called image"),

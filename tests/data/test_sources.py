@@ -3,6 +3,7 @@
 import pyarrow as pa
 import pytest
 
+from genhub.data import DataConfig
 from genhub.data.sources import read_column
 
 BINARY = pa.binary()
@@ -26,14 +27,14 @@ def column(cells: list[dict | None], *cuts: int, kind: pa.DataType = BINARY) -> 
     }.values(),
 )
 def test_each_file_comes_out_as_it_went_in(table, expected, kind):
-    assert [bytes(file) for file in read_column(table(kind))] == [cell["bytes"] for cell in expected]
+    assert [bytes(file) for file in read_column(table(kind), DataConfig())] == [cell["bytes"] for cell in expected]
 
 
 def test_a_cell_without_bytes_is_read_from_its_path(tmp_path):
     (tmp_path / "a.png").write_bytes(b"abc")
     cells = [CELLS[2], {"bytes": None, "path": str(tmp_path / "a.png")}, {"bytes": None, "path": None}, None]
 
-    files = read_column(column(cells, 1).slice(1))
+    files = read_column(column(cells, 1).slice(1), DataConfig(str(tmp_path)))
 
     assert [bytes(file) for file in files] == [b"abc", b"", b""]
 
@@ -42,7 +43,7 @@ def test_files_are_views_of_the_column_and_no_copies():
     table = column([{"bytes": bytes(10_000), "path": None}] * 100)
     before = pa.total_allocated_bytes()
 
-    files = read_column(table)
+    files = read_column(table, DataConfig())
 
     assert pa.total_allocated_bytes() == before
     assert all(isinstance(file, memoryview) for file in files)
