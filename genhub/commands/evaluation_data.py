@@ -51,7 +51,7 @@ def load_splits(recipe: Recipe | None, data_source: str | None) -> tuple[data.Da
 
 def config_of(recipe: Recipe) -> data.DataConfig:
     """Returns the data of a recipe: images as they are."""
-    return replace(recipe.data, padding=0, captions=recipe.data.caption_column, encode=None, standardise=False)
+    return replace(recipe.data, padding=0, captions=recipe.data.caption_column, encode=None)
 
 
 def load_images(config: data.DataConfig, split: str) -> data.Images:

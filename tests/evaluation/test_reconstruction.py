@@ -215,8 +215,12 @@ def splits() -> dict[str, Images]:
 
 
 def test_each_split_has_its_error_and_the_codes_are_probed(splits):
-    metrics = {metric.name: metric for metric in evaluate_reconstructions(Darkening(0.1), splits)}
+    told = []
 
+    metrics = {metric.name: metric for metric in evaluate_reconstructions(Darkening(0.1), splits, told.append)}
+
+    probes = ["linear probe, all labels", "linear probe, 500 labels"]
+    assert told == [*(f"reconstructions, {split}" for split in splits), "codes", *probes]
     for split, images in splits.items():
         assert metrics[f"reconstruction MSE, {split}"].value == pytest.approx(0.01, rel=1e-4)
         assert metrics[f"reconstruction PSNR in dB, {split}"].value == pytest.approx(20, abs=1e-3)
