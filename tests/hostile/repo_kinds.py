@@ -66,8 +66,8 @@ def rehash(folder: Path):
     """Records the hashes of the files as they are."""
     path = folder / "model_index.json"
     index = json.loads(path.read_text())
-    recorded = index["_genhub"]["sha256"]
-    recorded |= {name: sha256(folder / name) for name in recorded if (folder / name).is_file()}
+    for recorded in (index["_genhub"]["sha256"], index["_genhub"]["texts"]):
+        recorded |= {name: sha256(folder / name) for name in recorded if (folder / name).is_file()}
     path.write_text(json.dumps(index))
 
 
