@@ -11,7 +11,6 @@ if __name__ == "__main__" and sys.path[0] in ("", os.getcwd()):  # `python -m`: 
     sys.path += [folder] if __file__ == os.path.join(folder, "genhub", "cli.py") else []  # a clone, not installed
 
 import argparse  # noqa: E402
-import json  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
@@ -83,6 +82,7 @@ def _parse_value(text: str) -> object:
 def _train(options: argparse.Namespace, overrides: dict[str, object]) -> int:
     from accelerate import PartialState
 
+    from genhub.repository.metrics import read_metrics
     from genhub.training.run import TrainingStopped, train
 
     if options.folder and options.output_dir:
@@ -99,7 +99,7 @@ def _train(options: argparse.Namespace, overrides: dict[str, object]) -> int:
         print(f"Saved the repository {folder}\n  card     {folder / 'README.md'}")
         if (folder / "samples.png").is_file():
             print(f"  samples  {folder / 'samples.png'}")
-            metrics = json.loads((folder / "metrics.json").read_text())
+            metrics = read_metrics(folder / "metrics.json")
             generate = [] if "reconstructions" in metrics["sampling"] else [f"genhub generate {folder}"]
             can_evaluate = metrics["training"]["train_images"] >= ENOUGH_IMAGES
             if advice := generate + [f"genhub evaluate {folder}"] * can_evaluate:
@@ -182,8 +182,9 @@ def _evaluate(options: argparse.Namespace, overrides: dict[str, object]) -> int:
 
 def _print_evaluation(folder: Path) -> None:
     from genhub.repository.card_results import to_show
+    from genhub.repository.metrics import read_metrics
 
-    metrics = json.loads((folder / "metrics.json").read_text())
+    metrics = read_metrics(folder / "metrics.json")
     newest = metrics["evaluations"][-1]
     print(newest["protocol"] + ("" if newest["complete"] else ", reduced: not comparable with the full protocol"))
     for metric in newest["figures"]:

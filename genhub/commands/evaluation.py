@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from diffusers import DiffusionPipeline
 
 from genhub import data, plotting
-from genhub.commands.evaluation_data import check_target, config_of, load_images, load_splits, read_newest
+from genhub.commands.evaluation_data import check_target, config_of, load_images, load_splits, metrics_of, read_newest
 from genhub.commands.subject import Subject
 from genhub.data.image_files import with_classes_of
 from genhub.evaluation import protocol
@@ -33,7 +33,6 @@ from genhub.training.feature_classifier import classifies_correctly, feature_spa
 from genhub.utils.environment import hardware, versions
 from genhub.utils.files import atomic_write
 from genhub.utils.locks import locked
-from genhub.utils.reading import parse_json, understanding
 
 WAIT = 10  # seconds for another evaluation that writes its results
 MIN_IMAGES = 129  # for the covariance of the 128 features of the protocol's classifier
@@ -223,24 +222,26 @@ class Evaluation:
             print(f"measuring {what}", file=sys.stderr)
 
     def write(self) -> None:
-        """Merges the result into `metrics.json` and renews the card; a ValueError if another process writes there."""
+        """Merges the result into `metrics.json` and renews the card.
+
+        Raises:
+            ValueError: another process writes to the folder; the generated images are kept for the next evaluation.
+        """
         on_main(self._write)
 
     def _write(self) -> None:
         with locked(self.target, wait=WAIT):
-            path, text = self.target / "metrics.json", read_newest("README.md", self.target, self.subject.folder)
-            if text is None and self.subject.recipe is None:
-                text = card.of_results(self.subject.name)
-            metrics = parse_json(read_newest("metrics.json", self.target, self.subject.folder) or "{}", path)
-            with understanding(path):
-                metrics["evaluations"] = merge_evaluation(metrics.get("evaluations", []), self.result)
-                is_shown = card_results.to_show(metrics) == metrics["evaluations"][-1]
-                text = text and card_results.with_results(text, metrics)
-            atomic_write(path, json.dumps(metrics, indent=2) + "\n")
+            metrics = metrics_of(self.target, self.subject.folder)
+            metrics["evaluations"] = merge_evaluation(metrics.get("evaluations", []), self.result)
+            atomic_write(self.target / "metrics.json", json.dumps(metrics, indent=2) + "\n")
+            is_shown = card_results.to_show(metrics) == metrics["evaluations"][-1]
             if self.closest_pairs is not None and is_shown:
                 atomic_write(self.target / "closest.png", self.closest_pairs)
+            text = read_newest("README.md", self.target, self.subject.folder)
+            if text is None and self.subject.recipe is None:
+                text = card.of_results(self.subject.name)
             if text is not None:
-                atomic_write(self.target / "README.md", text)
+                atomic_write(self.target / "README.md", card_results.with_results(text, metrics))
 
 
 def draw_closest_pairs(images: torch.Tensor, seen: torch.Tensor, memorisation: Memorisation) -> bytes:

@@ -3,13 +3,15 @@
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from genhub import data
 from genhub.commands.subject import Subject
 from genhub.evaluation import protocol
 from genhub.recipes.recipe import Recipe
+from genhub.repository.metrics import read_metrics
 from genhub.utils.locks import check_unlocked
-from genhub.utils.reading import read_json, understanding
+from genhub.utils.reading import read_text
 
 
 def check_target(target: Path, subject: Subject) -> None:
@@ -22,17 +24,21 @@ def check_target(target: Path, subject: Subject) -> None:
         raise ValueError(f"`output` must lie outside the folder of the images, got {target}.")
     check_unlocked(target)
     if (target / "metrics.json").is_file():
-        metrics = read_json(target / "metrics.json")
-        with understanding(target / "metrics.json"):
-            keys = [evaluation["repository"] for evaluation in metrics.get("evaluations", [])]
-        if any(key != subject.key for key in keys):
+        evaluations = read_metrics(target / "metrics.json").get("evaluations", [])
+        if any(evaluation["repository"] != subject.key for evaluation in evaluations):
             raise ValueError(f"The folder {target} holds the evaluation of another repository.")
 
 
 def read_newest(name: str, *folders: Path | None) -> str | None:
     """Returns the text of a document in the first of some folders that has it."""
     paths = (folder / name for folder in folders if folder is not None)
-    return next((path.read_text() for path in paths if path.is_file()), None)
+    return next((read_text(path) for path in paths if path.is_file()), None)
+
+
+def metrics_of(*folders: Path | None) -> dict[str, Any]:
+    """Returns the metrics.json of the first of some folders that has one."""
+    folder = next((folder for folder in folders if folder is not None and (folder / "metrics.json").is_file()), None)
+    return {} if folder is None else read_metrics(folder / "metrics.json")
 
 
 def load_splits(recipe: Recipe | None, data_source: str | None) -> tuple[data.DataConfig, dict[str, data.Images]]:
@@ -51,7 +57,7 @@ def load_splits(recipe: Recipe | None, data_source: str | None) -> tuple[data.Da
 
 def config_of(recipe: Recipe) -> data.DataConfig:
     """Returns the data of a recipe: images as they are."""
-    return replace(recipe.data, padding=0, captions=recipe.data.caption_column, encode=None)
+    return replace(recipe.data, padding=0, captions=recipe.data.caption_column, encode=None, standardise=False)
 
 
 def load_images(config: data.DataConfig, split: str) -> data.Images:

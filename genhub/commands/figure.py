@@ -11,6 +11,7 @@ from genhub.repository.card_results import with_figure
 from genhub.repository.replace import finish_save
 from genhub.utils.files import atomic_write
 from genhub.utils.locks import locked
+from genhub.utils.reading import read_text
 from genhub.utils.spelling import did_you_mean
 
 MINIMUM = {"count": 1, "seed": 0}
@@ -55,7 +56,7 @@ def figure(
     is_of_repo = path.parent.resolve() == Path(repo).expanduser().resolve()
     if is_of_repo and (path.parent / "model_index.json").is_file() and card.is_file():
         with locked(path.parent):
-            atomic_write(card, with_figure(card.read_text(), path.name))
+            atomic_write(card, with_figure(read_text(card), path.name))
     return path
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from genhub import plotting
 from genhub.evaluation.sampling import check_sampling_arguments, sample, set_scheduler
 from genhub.repository.capabilities import capabilities_of
-from genhub.repository.load import AutoPipeline
+from genhub.repository.load import AutoPipeline, loading
 from genhub.utils.environment import best_device
 from genhub.utils.files import atomic_write, make_folder
 
@@ -71,7 +71,8 @@ def generate(
     check_sampling_arguments(pipeline, arguments := arguments or {})
     arguments = arguments | pictures
     set_scheduler(pipeline, scheduler, scheduler_arguments)
-    images = sample(pipeline, count, seed, batch_size, labels, arguments, prompts=texts)
+    with loading(repo):  # a config may fit the weights, and still make no images
+        images = sample(pipeline, count, seed, batch_size, labels, arguments, prompts=texts)
     _save(plotting.grid(images), path)
     if folder is not None:
         make_folder(Path(folder))

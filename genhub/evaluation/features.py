@@ -9,7 +9,7 @@ import torch
 from genhub.data import to_model_range
 from genhub.models.classifier import ImageClassifier
 from genhub.repository.format import first_line, member
-from genhub.repository.weights import check_component
+from genhub.repository.weights import check_component, check_numbers_of
 from genhub.utils.cache import cached, content_hash
 from genhub.utils.files import sha256
 from genhub.utils.reading import parse_json, read_safetensors, read_text
@@ -96,17 +96,17 @@ class ClassifierSpace(FeatureSpace):
         config = read_text(folder / "config.json")
         classifier = cast(ImageClassifier, ImageClassifier.from_config(parse_json(config, folder / "config.json")))
         classifier.load_state_dict(read_safetensors(folder / WEIGHTS))
+        check_numbers_of(classifier, folder)
         space = cls(name, classifier, f"{digest}-{content_hash(config)}", device)
         space.try_once(folder)
         return space
 
     def try_once(self, folder: Path):
         """Raises a ValueError if the classifier does not make finite features of an image."""
-        image = (
-            torch.arange(28 * 28).remainder(256).to(torch.uint8).expand(1, self.classifier.config["in_channels"], -1)
-        )
+        row = torch.arange(28 * 28).remainder(256).to(torch.uint8)
+        image = row.expand(1, self.classifier.config["in_channels"], -1).unflatten(2, (28, 28))
         try:
-            is_finite = self(image.unflatten(2, (28, 28))).isfinite().all()
+            is_finite = self(image).isfinite().all()
         except (RuntimeError, TypeError) as error:  # PyTorch's, of a stride that is none
             raise ValueError(f"{folder} holds no classifier of images: {first_line(error)}") from error
         if not is_finite:

@@ -6,7 +6,8 @@ from genhub import plotting
 from genhub.evaluation import references
 from genhub.figures.subject import read_text
 from genhub.repository.card_evaluation import guidance_of
-from genhub.utils.reading import parse_json, understanding
+from genhub.repository.metrics import parse_metrics
+from genhub.utils.reading import parse_json
 
 MEMORISER = "memoriser (real training images)"  # the reference row that no honest model beats
 
@@ -17,9 +18,9 @@ def sampling_time(repo: str) -> bytes:
     Only evaluations that are comparable with the newest one are drawn.
     """
     text = read_text(repo, "metrics.json")
-    with understanding(f"metrics.json of {repo}"):
-        panels, title = distance_panels(repo, text)
-    return plotting.chart_png(plotting.chart(panels, title))
+    if text is not None:
+        parse_metrics(text, f"{repo}/metrics.json")
+    return plotting.chart_png(plotting.chart(*distance_panels(repo, text)))
 
 
 def distance_panels(repo: str, text: str | None) -> tuple[list[plotting.Panel], str]:
@@ -31,13 +32,13 @@ def distance_panels(repo: str, text: str | None) -> tuple[list[plotting.Panel], 
     Raises:
         ValueError: there is no evaluation of generated images, or the newest one measured no time.
     """
-    stored = parse_json(text or "{}", f"metrics.json of {repo}").get("evaluations", [])
-    evaluations = [entry for entry in stored if entry["samples"] and "speed" in entry]
+    stored = parse_json(text or "{}", f"{repo}/metrics.json").get("evaluations", [])
+    evaluations = [entry for entry in stored if entry["samples"] and "speed" in entry and frechet_distance(entry)]
     if not evaluations:
         raise ValueError(f"{repo} has no evaluation of generated images to draw: run `genhub evaluate {repo}` first.")
     newest = evaluations[-1]
     comparable = [entry for entry in evaluations if settings(entry) == settings(newest)]
-    size = newest["samples"]["batch_size"]
+    size = newest["samples"].get("batch_size")
     if math.isnan(seconds_per_image(newest)):
         raise ValueError(
             f"The newest evaluation of {repo} made no full batch of {size} images, so it was not timed: run "
@@ -64,10 +65,7 @@ def samplers(repo: str) -> bytes:
 
     They are read from samplers.json, which scripts/studies/sampler_study.py writes.
     """
-    text = read_text(repo, "samplers.json")
-    with understanding(f"samplers.json of {repo}"):
-        panels, title = sampler_panels(repo, text)
-    return plotting.chart_png(plotting.chart(panels, title))
+    return plotting.chart_png(plotting.chart(*sampler_panels(repo, read_text(repo, "samplers.json"))))
 
 
 def sampler_panels(repo: str, text: str | None) -> tuple[list[plotting.Panel], str]:
@@ -79,7 +77,7 @@ def sampler_panels(repo: str, text: str | None) -> tuple[list[plotting.Panel], s
     Raises:
         ValueError: there is no such file, or nothing is measured yet.
     """
-    study = parse_json(text or "{}", f"samplers.json of {repo}")
+    study = parse_json(text or "{}", f"{repo}/samplers.json")
     if not study.get("cells"):
         raise ValueError(
             f"{repo} has no samplers.json to draw: run `python scripts/studies/sampler_study.py {repo} --data DATA` "
@@ -113,7 +111,7 @@ def distance_line(name: str, evaluations: list[dict]) -> plotting.Line:
         x=[seconds_per_image(entry) for entry in evaluations],
         y=[distance["value"] for distance in distances],
         spread=[distance["spread"] for distance in distances],
-        labels=[str(entry["samples"]["steps"] or "") for entry in evaluations],
+        labels=[str(entry["samples"].get("steps") or "") for entry in evaluations],
     )
 
 
@@ -146,27 +144,27 @@ def memoriser_level() -> dict[str, float]:
 
 def settings(evaluation: dict) -> list:
     """Returns what two evaluations must share to be comparable."""
-    samples = [evaluation["samples"][key] for key in ("images", "batch_size", "classes")]
+    samples = [evaluation["samples"].get(key) for key in ("images", "batch_size", "classes")]
     shared = [evaluation[key] for key in ("protocol", "complete", "repository", "reference", "hardware")]
-    return [*samples, *shared, frechet_distance(evaluation)["name"], evaluation["spaces"]["clf"]]
+    return [*samples, *shared, frechet_distance(evaluation)["name"], evaluation["spaces"].get("clf")]
 
 
 def frechet_distance(entry: dict) -> dict:
-    """Returns the Fréchet distance in the space clf of an evaluation or a reference row."""
+    """Returns the Fréchet distance in the space clf of an evaluation or a reference row, {} if it has none."""
     metrics = {metric["name"]: metric for metric in entry["figures"] if metric["space"] == "clf"}
-    return metrics["FD-FM"] if "FD-FM" in metrics else metrics["FD"]
+    return metrics.get("FD-FM") or metrics.get("FD", {})
 
 
 def seconds_per_image(evaluation: dict) -> float:
     """Returns the seconds per image at the evaluation's batch size, NaN if it made no full batch."""
-    speed = evaluation["speed"][f"images_per_second_batch_{evaluation['samples']['batch_size']}"]
+    speed = evaluation["speed"].get(f"images_per_second_batch_{evaluation['samples'].get('batch_size')}")
     return 1 / speed if speed else math.nan
 
 
 def sampler_name(evaluation: dict) -> str:
     """Returns the scheduler of an evaluation, or "one pass", with its guidance and further arguments."""
     samples = evaluation["samples"]
-    parts = [samples["sampler"] or "one pass"]
+    parts = [samples.get("sampler") or "one pass"]
     if (guidance := guidance_of(samples)) is not None:
         parts.append(guidance)
     for key in ("scheduler_arguments", "arguments"):  # recorded if there are any

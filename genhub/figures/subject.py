@@ -13,10 +13,10 @@ from genhub.evaluation.likelihood import binarise_pixels
 from genhub.recipes.recipe import Recipe
 from genhub.repository.capabilities import Capabilities, capabilities_of
 from genhub.repository.download import download
+from genhub.repository.format import member
 from genhub.repository.load import AutoPipeline
 from genhub.utils import reading
 from genhub.utils.environment import best_device
-from genhub.utils.reading import LARGEST_LOG
 
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
 BATCH_SIZE = 250
@@ -133,8 +133,8 @@ def load_subject(repo: str, task: str, such_as: str = "AutoencoderPipeline or VA
 
 def read_text(repo: str, name: str) -> str | None:
     """Returns the text of a file of a repository, None if it has no such file; downloads no weights."""
-    path = download(repo, allow_patterns=["model_index.json", name]) / name
-    return reading.read_text(path, LARGEST_LOG) if path.exists() else None
+    folder = download(repo, allow_patterns=["model_index.json", name])
+    return reading.read_text(member(folder, name)) if (folder / name).is_file() else None
 
 
 def pixels(output: ImagePipelineOutput) -> torch.Tensor:

@@ -14,8 +14,10 @@ from genhub.figures.subject import read_text, scale_for
 from genhub.recipes.recipe import Recipe
 from genhub.repository.capabilities import capabilities_of
 from genhub.repository.download import download
-from genhub.utils.reading import parse_json_lines, read_json_lines, understanding
+from genhub.utils import reading
+from genhub.utils.reading import parse_json_lines
 
+WORDS = ("warning", "message", "changed")  # keys of a record whose values are texts
 MAX_FRAMES = 60  # of `progress`
 KERNEL_DISTANCES = {"val_kid_clf": "clf", "val_kid_pix": "pix"}  # key of a record -> feature space
 NEAR = "val_near_pix"  # key of the share of images near to training images
@@ -64,11 +66,8 @@ def milestones(repo: str, count: int = 8) -> bytes:
     recipe, files = load_pictures(repo)
     if not capabilities_of(recipe.pipeline.cls).can("generate"):
         raise ValueError(f"`repo` must hold a model that generates images, got {recipe.pipeline.cls.__name__}.")
-    log = files[0].parent.parent / "metrics.jsonl"
-    with understanding(log):
-        clock = {0: 0} | {
-            record["step"]: float(record["images"]) for record in read_json_lines(log) if "images" in record
-        }
+    records = records_of(reading.read_text(files[0].parent.parent / "metrics.jsonl"))
+    clock = {0: 0} | {record["step"]: record["images"] for record in records if "images" in record}
     files = choose_geometrically(files, count)
     seen = np.interp([step_of(file) for file in files], list(clock), list(clock.values()))
     rows = [plotting.cut_first_row(Image.open(file), recipe.training.num_samples) for file in files]
@@ -117,9 +116,7 @@ def training_time(repo: str, against: str | None = None) -> bytes:
         against: a second run, drawn beside the first.
     """
     logs = {name: read_text(name, "training/metrics.jsonl") for name in (repo, against) if name is not None}
-    with understanding(f"training/metrics.jsonl of {' or '.join(logs)}"):
-        panels, title = quality_panels(logs)
-    return plotting.chart_png(plotting.chart(panels, title))
+    return plotting.chart_png(plotting.chart(*quality_panels(logs)))
 
 
 def quality_panels(logs: dict[str, str | None]) -> tuple[list[plotting.Panel], str]:
@@ -183,10 +180,7 @@ def game(repo: str) -> bytes:
 
     It shows D(x) on real images and fakes, the pixels' standard deviation over a batch, and gradient norms.
     """
-    log = read_text(repo, "training/metrics.jsonl")
-    with understanding(f"training/metrics.jsonl of {repo}"):
-        panels, title, warnings = game_panels(repo, log)
-    return plotting.chart_png(plotting.chart(panels, title, warnings))
+    return plotting.chart_png(plotting.chart(*game_panels(repo, read_text(repo, "training/metrics.jsonl"))))
 
 
 def game_panels(repo: str, log: str | None) -> tuple[list[plotting.Panel], str, dict[str, list[float]]]:
@@ -238,4 +232,11 @@ def parse_log(repo: str, log: str | None) -> list[dict]:
     """
     if log is None:
         raise ValueError(f"{repo} has no training/metrics.jsonl: it stays where the model was trained.")
-    return parse_json_lines(log, f"training/metrics.jsonl of {repo}")
+    return records_of(log)
+
+
+def records_of(log: str) -> list[dict[str, Any]]:
+    """Returns the records of a log that say at which step they were made, without what is neither number nor text."""
+    records = [record for record in parse_json_lines(log.encode()) if isinstance(record.get("step"), int)]
+    wanted = {key: str if key in WORDS else int | float for record in records for key in record}
+    return [{key: x for key, x in record.items() if isinstance(x, wanted[key])} for record in records]

@@ -1,5 +1,6 @@
 """The section of a model card on one evaluation: quality, speed, memorisation."""
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -27,7 +28,7 @@ def quality(evaluation: dict[str, Any], reported: dict[str, float]) -> list[str]
         lines += ["", f"The classifier of `clf` names {accuracy:.2%} of the test images right."]
     if evaluation["samples"]:
         lines += [*_effective_ranks(evaluation), *_smoothness(evaluation), *_speed(evaluation)]
-        lines += _memorisation(evaluation["memorisation"])
+        lines += _memorisation(evaluation.get("memorisation"))
     return lines
 
 
@@ -39,20 +40,20 @@ def _conditions(evaluation: dict[str, Any]) -> str:
         return real
     if "sampler" not in samples:
         return f"{samples['images']:,} images that were already there, against {real}"
-    sampler = f"{samples['steps']} steps of {samples['sampler']}" if samples["sampler"] else None
+    sampler = f"{samples.get('steps')} steps of {samples['sampler']}" if samples["sampler"] else None
     parts = [
         f"{samples['images']:,} images",
         sampler,
         guidance_of(samples),
-        samples["dtype"],
-        f"seed {samples['seed']}",
+        samples.get("dtype"),
+        f"seed {samples.get('seed')}",
     ]
     return f"{', '.join(filter(None, parts))}, against {real}"
 
 
 def guidance_of(samples: dict[str, Any]) -> str | None:
     """Returns how the images of an evaluation were guided, if their pipeline can be."""
-    if samples["guidance_scale"] is None:
+    if samples.get("guidance_scale") is None:
         return None
     start, stop = samples.get("guidance_interval", (0, 1))  # recorded if not everywhere
     where = "" if (start, stop) == (0, 1) else f" from {start:g} to {stop:g} of the steps"
@@ -81,7 +82,7 @@ def _effective_ranks(evaluation: dict[str, Any]) -> list[str]:
 def _smoothness(evaluation: dict[str, Any]) -> list[str]:
     """Returns a warning if the samples are smoother than real images."""
     density = value_of(evaluation, "density")
-    if density <= TOO_SMOOTH:
+    if not density > TOO_SMOOTH:
         return []
     return ["", f"The density of {density:.2f} is no win: samples are smoother than real images."]
 
@@ -100,7 +101,7 @@ def _speed(evaluation: dict[str, Any]) -> list[str]:
     return ["", f"| {head} | |", *table(["", ""], rows)[1:]]
 
 
-def _memorisation(memorisation: dict[str, Any]) -> list[str]:
+def _memorisation(memorisation: dict[str, Any] | None) -> list[str]:
     """Returns the section on copies of training images."""
     if not memorisation:
         return ["", "Whether training images were memorised has not been examined: they were not at hand."]
@@ -135,9 +136,9 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
 
 
 def value_of(evaluation: dict[str, Any], prefix: str) -> float:
-    """Returns the first metric in classifier features whose name begins with `prefix`."""
+    """Returns the first metric in classifier features whose name begins with `prefix`, NaN if there is none."""
     metrics = (metric for metric in evaluation["figures"] if metric["space"] == "clf")
-    return next(metric["value"] for metric in metrics if metric["name"].startswith(prefix))
+    return next((metric["value"] for metric in metrics if metric["name"].startswith(prefix)), math.nan)
 
 
 def protocol_of(evaluation: dict[str, Any]) -> str:

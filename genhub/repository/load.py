@@ -85,13 +85,13 @@ def loading(folder: str | os.PathLike) -> Iterator[None]:
     """Turns what a library raises while it reads a file that it was not written for into one kind of error.
 
     Raises:
-        RepositoryError: in place of any error but a ValueError or an OSError.
+        RepositoryError: in place of any error but a ValueError itself or an OSError.
     """
     try:
         yield
-    except (ValueError, OSError):
-        raise
     except Exception as error:
+        if type(error) is ValueError or isinstance(error, OSError | RepositoryError):  # others name no file
+            raise
         raise RepositoryError(f"{folder} cannot be loaded: {first_line(error)}") from error
 
 

@@ -15,13 +15,13 @@ from genhub.data import Images, Latents
 from genhub.evaluation.monitor import QualityMonitor
 from genhub.objectives.objective import Objective, Step
 from genhub.recipes.configs import EvaluationConfig
+from genhub.repository.metrics import read_metrics
 from genhub.training.distributed import all_reduce
 from genhub.training.export import Exporter
 from genhub.training.run_folder import RunFolder
 from genhub.training.state import Progress, State
 from genhub.utils.modules import evaluation_mode
 from genhub.utils.randomness import BatchRandom
-from genhub.utils.reading import read_json, understanding
 
 VALIDATION_BATCH = 250
 
@@ -155,8 +155,7 @@ class MonitorQuality(Callback):
         """Saves the repository if its distance is the lowest so far."""
         if self.accelerator.is_main_process:
             path = self.folder.best / "metrics.json"
-            with understanding(path):
-                best = read_json(path)["results"][0]["value"] if path.is_file() else math.inf
+            best = read_metrics(path)["results"][0]["value"] if path.is_file() else math.inf
             if value < best:
                 self.exporter.save(self.folder.best, results)
         self.accelerator.wait_for_everyone()

@@ -12,13 +12,14 @@ from accelerate import Accelerator
 
 from genhub.recipes.recipe import Recipe
 from genhub.recipes.sections import resume_conflicts
+from genhub.repository.metrics import read_metrics
 from genhub.training.checkpoint import list_checkpoints, load_newest, save_checkpoint
 from genhub.training.distributed import on_main
 from genhub.training.restore import STATE, restore_recipe, saved_recipe, truncate_log, write_recipe
 from genhub.training.state import Progress, State
 from genhub.utils.files import append, atomic_write, is_leftover, make_folder, remove_leftovers
 from genhub.utils.locks import LOCK, check_unlocked, locked
-from genhub.utils.reading import read_json, read_json_lines
+from genhub.utils.reading import read_json_lines
 
 SHARES = "shares.npy"  # under STATE
 RECORDS = 1000  # newest records that diagnostics read
@@ -152,7 +153,7 @@ class RunFolder:
     def saved_steps(self) -> int | None:
         """Returns the steps of the repository in the folder, None if it holds none."""
         metrics = self.path / "metrics.json"
-        return on_main(lambda: read_json(metrics)["training"]["steps"] if metrics.is_file() else None)
+        return on_main(lambda: read_metrics(metrics)["training"]["steps"] if metrics.is_file() else None)
 
     def _check(self, resume: bool | None) -> tuple[bool, bool, list[str]]:
         """Refuses a folder that cannot be written or holds something else, before any work; returns whether a run in

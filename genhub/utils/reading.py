@@ -9,7 +9,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,7 @@ def read_bytes(path: Path, limit: int = LARGEST) -> bytes:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise FileError(path, "it is no regular file")
-            content = file.read(min(limit, status.st_size) + 1) if status.st_size <= limit else b""
+            content = file.read(limit + 1) if status.st_size <= limit else b""
     except OSError as error:
         raise FileError(path, error) from error
     if max(status.st_size, len(content)) > limit:
@@ -101,7 +101,18 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
     Raises:
         FileError: it is not there, no regular file, or too large.
     """
-    return parse_json_lines(read_bytes(path, LARGEST_LOG).decode(errors="surrogateescape"), path)
+    return parse_json_lines(read_bytes(path, LARGEST_LOG))
+
+
+def parse_json_lines(content: bytes) -> list[dict[str, Any]]:
+    """Parses the records of a log as `read_json_lines` does."""
+    records = []
+    for line in content.split(b"\n"):
+        try:
+            records.append(parse_json(line.decode(), "a line"))
+        except ValueError:
+            continue
+    return records
 
 
 def checked_copy(value: Any, source: object) -> Any:
@@ -131,29 +142,6 @@ def checked_copy(value: Any, source: object) -> Any:
         return value
 
     return copy(value, 0)
-
-
-def parse_json_lines(text: str, source: object) -> list[dict[str, Any]]:
-    """Returns the records of a log, one object a line; a line that a crash or anything else damaged is left out."""
-    records = []
-    for line in text.split("\n"):
-        with suppress(FileError):
-            records.append(parse_json(line, source))
-    return records
-
-
-@contextmanager
-def understanding(source: object) -> Iterator[None]:
-    """Names the file whose content the block uses, where an entry is missing or of another type than genhub writes.
-
-    Raises:
-        FileError: in place of the error of such an entry.
-    """
-    try:
-        yield
-    except (ArithmeticError, AttributeError, LookupError, StopIteration, TypeError) as error:
-        what = f"{type(error).__name__}: {one_line(error)}"
-        raise FileError(source, f"it holds something else than genhub writes ({what})") from error
 
 
 @dataclass(frozen=True)

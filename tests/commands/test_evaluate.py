@@ -19,8 +19,8 @@ from genhub.evaluation.features import pinned_spaces
 from genhub.evaluation.generation import Evaluator
 from genhub.evaluation.generation_metrics import METRICS
 from genhub.evaluation.sampling import Sampler
+from genhub.repository.save import record_digests
 from genhub.training.feature_classifier import classifies_correctly
-from genhub.utils.files import sha256
 
 SPACES = (*(space.name for space in pinned_spaces()), "pix")
 NAMES = {  # of an unconditional model; 150 images are too few for a line to infinity
@@ -157,6 +157,7 @@ def test_other_settings_stand_beside_one_another(evaluated, quick):
 def test_results_of_another_repository_are_not_written_over(evaluated, repo, quick):
     config = json.loads((repo / "scheduler/scheduler_config.json").read_text())
     (repo / "scheduler/scheduler_config.json").write_text(json.dumps(config | {"variance_type": "fixed_large"}))
+    record_digests(repo)
 
     with pytest.raises(ValueError, match="holds the evaluation of another repository"):
         evaluate(str(repo), **quick, output=str(evaluated))
@@ -229,10 +230,8 @@ def test_images_of_another_shape_are_refused(repo, quick, tmp_path):
 def test_images_that_are_not_finite_end_the_evaluation_and_write_nothing(repo, quick):
     path = repo / "unet" / "diffusion_pytorch_model.safetensors"
     tensors = load_file(path)
-    save_file({name: torch.full_like(tensor, torch.nan) for name, tensor in tensors.items()}, path, {"format": "pt"})
-    index = json.loads((repo / "model_index.json").read_text())
-    index["_genhub"]["sha256"] = {name: sha256(repo / name) for name in index["_genhub"]["sha256"]}
-    (repo / "model_index.json").write_text(json.dumps(index))
+    save_file({name: torch.full_like(tensor, 3e38) for name, tensor in tensors.items()}, path, {"format": "pt"})
+    record_digests(repo)
     before = (repo / "metrics.json").read_text()
 
     with pytest.raises(ValueError, match="must be finite, got 1 of 1"):

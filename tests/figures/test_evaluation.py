@@ -20,14 +20,16 @@ def evaluation(steps=10, value=5.0, rate=20.0, name="FD-FM", complete=True, **sa
     samples |= {"steps": steps, "guidance_scale": samples.get("guidance_scale")}
     decoys = [{"name": name, "space": "pix", "value": 70.0, "spread": 7.0}]
     decoys += [{"name": f"{name} at infinite N", "space": "clf", "value": 60.0, "spread": 6.0}]
+    metrics = [*decoys, {"name": name, "space": "clf", "value": value, "spread": value / 10}]
     return {
         "protocol": "fmnist-eval-1",
+        "date": "2026-01-31",
         "complete": complete,
         "repository": "a",
         "samples": samples,
         "reference": {"data": "fashion", "split": "test", "images": 10_000, "train_images": 55_000},
         "spaces": {"clf": "c"},
-        "figures": [*decoys, {"name": name, "space": "clf", "value": value, "spread": value / 10}],
+        "figures": [{"spread_is": "sd", "images": 9} | metric for metric in metrics],
         "speed": {"images_per_second_batch_1": 1.0, f"images_per_second_batch_{samples['batch_size']}": rate},
         "hardware": {"device": "abacus", "processes": 1, "threads": 2},
     }

@@ -19,10 +19,10 @@ import genhub
 from genhub import recipes
 from genhub.commands.figure import figure
 from genhub.repository.card_results import with_results
+from genhub.repository.metrics import read_metrics as metrics_of
 from genhub.training.checkpoint import MANIFEST, load_newest
 from genhub.training.run_folder import RunFolder, truncate_log
 from genhub.utils.files import sha256
-from genhub.utils.reading import read_json, understanding
 from hostile.kind import Kind, Value, always, equal
 from hostile.mutate import Mutation, mutate_bytes, mutate_json, mutate_place, mutate_yaml
 
@@ -152,9 +152,8 @@ def read_metrics(folder: Path) -> Value:
     """Reads what an evaluation and a card need of `metrics.json`."""
     run = folder / "run"
     figure_of_times(run, folder.parent / "times.png")
-    metrics = read_json(run / "metrics.json")
-    with understanding(run / "metrics.json"):  # as an evaluation does
-        return {"card": with_results((run / "README.md").read_text(), metrics), "metrics": metrics}
+    metrics = metrics_of(run / "metrics.json")
+    return {"card": with_results((run / "README.md").read_text(), metrics), "metrics": metrics}
 
 
 def figure_of_times(run: Path, output: Path):

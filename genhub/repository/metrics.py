@@ -1,0 +1,135 @@
+"""metrics.json: what was measured of a repository, checked before a card, a figure or another evaluation reads it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from genhub.repository.format import RepositoryError
+from genhub.utils.ranges import shown
+from genhub.utils.reading import FileError, parse_json, read_text
+
+
+class Part(BaseModel):
+    """Some keys of an object, which may have others."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+
+class Metric(Part):
+    name: str
+    space: str
+    value: float
+    spread: float | None
+    spread_is: str
+    images: int
+
+
+class Reference(Part):
+    data: str
+    split: str
+    images: int
+
+
+class Hardware(Part):
+    device: str
+    processes: int
+    threads: int
+
+
+class Samples(Part):
+    """Images, or how they were made."""
+
+    images: int
+    batch_size: int = 1
+    classes: Any = None
+    sampler: str | None = None
+    steps: int | None = None
+    seed: int | None = None
+    guidance_scale: float | None = None
+    guidance_interval: Sequence[float] = (0, 1)
+    dtype: str = ""
+    scheduler_arguments: dict[str, Any] = {}
+    arguments: dict[str, Any] = {}
+
+
+class Copies(Part):
+    near: float
+    copies: float
+    test_copies: float
+    suspect: bool
+    duplicates: int | None
+
+
+class Evaluation(Part):
+    protocol: str
+    complete: bool
+    date: str
+    repository: str
+    reference: Reference
+    samples: Samples | None
+    spaces: dict[str, str]
+    figures: list[Metric]
+    hardware: Hardware
+    speed: dict[str, float | None] = {}
+    memorisation: dict[str, Copies] | None = None
+    effective_rank: dict[str, float] | None = None
+    feature_net_accuracy: float | None = None
+
+
+class Result(Part):
+    name: str
+    value: float
+    split: str
+    images: int
+    seeds: int
+
+
+class Training(Part):
+    steps: int
+    train_images: int
+
+
+class Seed(Part):
+    seed: int
+    figures: dict[str, float]
+
+
+class Metrics(Part):
+    data: str = "local"
+    reported: dict[str, float] = {}
+    results: list[Result] = []
+    training: Training | None = None
+    evaluations: list[Evaluation] = []
+    seeds: list[Seed] = []
+
+
+def read_metrics(path: Path) -> dict[str, Any]:
+    """Reads metrics.json.
+
+    Raises:
+        RepositoryError: it is missing, no JSON, or not what genhub writes.
+    """
+    try:
+        return parse_metrics(read_text(path), path)
+    except FileError as error:
+        raise RepositoryError(str(error)) from error
+
+
+def parse_metrics(text: str, source: object) -> dict[str, Any]:
+    """Parses the text of a metrics.json as `read_metrics` does.
+
+    Args:
+        source: what the error names.
+    """
+    try:
+        metrics = parse_json(text, source)
+        Metrics.model_validate(metrics)
+    except FileError as error:
+        raise RepositoryError(str(error)) from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise RepositoryError(f"{source}: `{place}`: {first['msg']}, got {shown(first['input'])}.") from error
+    return metrics
