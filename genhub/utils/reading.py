@@ -164,7 +164,7 @@ def open_safetensors(path: Path) -> Iterator[Any]:
             raise FileError(path, "it is no regular file")
         with open(path, "rb") as file:
             length = int.from_bytes(file.read(8), "little")
-        if length > LARGEST_HEADER:
+        if not 2 <= length <= LARGEST_HEADER:
             raise FileError(path, "it is no safetensors file, or names too many tensors")
         with safetensors.safe_open(path, "pt") as opened:
             yield opened

@@ -93,10 +93,13 @@ class Attack:
         folder, _ = self.prepare(case, "commands")
         words = self.words(case, folder)
         code, text = run_command(words)
-        shutil.rmtree(folder.parent, ignore_errors=True)
         wrong = complaint_of_command(code, text)
-        if wrong is None and outcome == "refused" and code == 0 and words[1] != "--resume":
+        reads_all = words[0] != "push" and words[1] != "--resume"  # one checks, the other begins anew
+        if wrong is None and outcome == "refused" and code == 0 and reads_all:
             wrong = f"the reader refused ({why}), and the command did not"
+        if wrong is None and code == 0 and words[0] == "train" and not KINDS[case[0]].leaves(folder):
+            wrong = "its result is another one"
+        shutil.rmtree(folder.parent, ignore_errors=True)
         if wrong:
             return "fell", f"genhub {words[0]}: {wrong}"
         return ("refused", text.rstrip().splitlines()[-1]) if code else (outcome, why)

@@ -35,6 +35,7 @@ class Kind:
         permits: (what was read, the original, folder) -> whether other content is right. It asks another decoder where
             the format has no checksum.
         commands: (folder) -> words of command lines that read it, of which one is run.
+        leaves: (folder) -> whether what `genhub train` has left there is right.
         follows_links: whether a link may lead out of the folder.
     """
 
@@ -44,6 +45,7 @@ class Kind:
     read: Callable[[Path], Value]
     permits: Callable[[Value, Value, Path], bool] = never
     commands: tuple[Callable[[Path], list[str]], ...] = field(default=())
+    leaves: Callable[[Path], bool] = lambda folder: True
     follows_links: bool = False
 
     def paths(self, folder: Path) -> list[Path]:

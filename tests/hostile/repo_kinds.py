@@ -19,6 +19,7 @@ from tiny_pipelines import PIPELINES
 import genhub
 from genhub.commands.generate import generate
 from genhub.evaluation.features import NETS, ClassifierSpace
+from genhub.repository import card
 from genhub.repository.format import WEIGHTS
 from genhub.utils.files import sha256
 from hostile.kind import Kind, Value, always, equal
@@ -29,7 +30,12 @@ DEEP = '"@deep@"'
 
 def make(name: str):
     """Returns how to write the tiny pipeline `name` as genhub does."""
-    return lambda folder: genhub.save_repo(PIPELINES[name].make(), folder)
+
+    def save(folder: Path):
+        pipeline = PIPELINES[name].make()
+        genhub.save_repo(pipeline, folder, {"README.md": card.minimal(pipeline, "user/name")})
+
+    return save
 
 
 def make_foreign(folder: Path):
@@ -39,6 +45,10 @@ def make_foreign(folder: Path):
 
 def words(folder: Path) -> list[str]:
     return ["generate", str(folder), "--count", "2", "--steps", "2", "--output", str(folder.parent / "grid.png")]
+
+
+def push(folder: Path) -> list[str]:
+    return ["push", str(folder), "user/name", "--dry_run"]
 
 
 def read(folder: Path) -> Value:
@@ -170,22 +180,22 @@ JSON = (mutate_json,) * 5 + (mutate_bytes, mutate_place)
 WEIGHT_FILES = (mutate_bytes,) * 4 + (mutate_place, mutate_tensors, mutate_tensors)
 GAN, DIFFUSION, TEXT = "GANPipeline", "CosineDDPMPipeline, null class", "StableDiffusionPipeline"
 KINDS = {
-    "weights": Kind(make(GAN), (f"*/{WEIGHTS}",), WEIGHT_FILES, read, commands=(words,)),
+    "weights": Kind(make(GAN), (f"*/{WEIGHTS}",), WEIGHT_FILES, read, commands=(words, push)),
     "weights, hashed anew": Kind(
-        make(DIFFUSION), (f"*/{WEIGHTS}",), tuple(map(rehashed, WEIGHT_FILES)), read, always, (words,)
+        make(DIFFUSION), (f"*/{WEIGHTS}",), tuple(map(rehashed, WEIGHT_FILES)), read, always, (words, push)
     ),
     "weights of diffusers": Kind(make_foreign, (f"*/{WEIGHTS}",), WEIGHT_FILES, read, always, (words,)),
-    "model_index.json": Kind(make(DIFFUSION), ("model_index.json",), JSON, read, permits_same_weights, (words,)),
-    "_genhub": Kind(make(GAN), ("model_index.json",), (mutate_own,), read, permits_same_weights, (words,)),
-    "model_index.json of diffusers": Kind(make_foreign, ("model_index.json",), JSON, read, always, (words,)),
-    "config.json": Kind(make(GAN), ("*/config.json",), JSON, read, commands=(words,)),
+    "model_index.json": Kind(make(DIFFUSION), ("model_index.json",), JSON, read, permits_same_weights, (words, push)),
+    "_genhub": Kind(make(GAN), ("model_index.json",), (mutate_own,), read, permits_same_weights, (words, push)),
+    "model_index.json of diffusers": Kind(make_foreign, ("model_index.json",), JSON, read, always, (words, push)),
+    "config.json": Kind(make(GAN), ("*/config.json",), JSON, read, commands=(words, push)),
     "config.json, hashed anew": Kind(
-        make(DIFFUSION), ("*/config.json",), tuple(map(rehashed, JSON)), read, always, (words,)
+        make(DIFFUSION), ("*/config.json",), tuple(map(rehashed, JSON)), read, always, (words, push)
     ),
-    "config.json of diffusers": Kind(make_foreign, ("*/config.json",), JSON, read, always, (words,)),
-    "scheduler_config.json": Kind(make(DIFFUSION), ("*/scheduler_config.json",), JSON, read, commands=(words,)),
+    "config.json of diffusers": Kind(make_foreign, ("*/config.json",), JSON, read, always, (words, push)),
+    "scheduler_config.json": Kind(make(DIFFUSION), ("*/scheduler_config.json",), JSON, read, commands=(words, push)),
     "scheduler_config.json, hashed anew": Kind(
-        make(DIFFUSION), ("*/scheduler_config.json",), tuple(map(rehashed, JSON)), read, always, (words,)
+        make(DIFFUSION), ("*/scheduler_config.json",), tuple(map(rehashed, JSON)), read, always, (words, push)
     ),
     "tokenizer, text encoder": Kind(
         make(TEXT),

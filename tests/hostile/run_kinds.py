@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from worlds import same_bits
 
 import genhub
 from genhub import recipes
@@ -184,6 +185,11 @@ def resume(folder: Path) -> list[str]:
     return ["train", "--resume", str(folder / "run")]
 
 
+def leaves_same(folder: Path) -> bool:
+    """Whether a resumed run has the weights of an undisturbed one."""
+    return same_bits(Path(trained().name, "run"), folder / "run")
+
+
 def draw(name: str):
     return lambda folder: ["figure", name, str(folder / "run"), "--output", str(folder.parent / f"{name}.png")]
 
@@ -215,10 +221,18 @@ KINDS = {
         read_checkpoint,
         permits_earlier,
         (resume,),
-        True,
+        leaves_same,
+        follows_links=True,
     ),
     "checkpoint, manifest": Kind(
-        make_run, (f"{CHECKPOINTS}/{MANIFEST}",), (mutate_json,), read_checkpoint, permits_earlier, (resume,), True
+        make_run,
+        (f"{CHECKPOINTS}/{MANIFEST}",),
+        (mutate_json,),
+        read_checkpoint,
+        permits_earlier,
+        (resume,),
+        leaves_same,
+        True,
     ),
     "checkpoint, hashed anew": Kind(
         make_run,
@@ -236,6 +250,7 @@ KINDS = {
         read_records,
         always,
         (resume, draw("game"), draw("milestones")),
+        leaves_same,
         follows_links=True,
     ),
     "metrics.json": Kind(
