@@ -13,6 +13,7 @@ from accelerate import Accelerator
 from genhub.recipes.recipe import Recipe
 from genhub.recipes.sections import resume_conflicts
 from genhub.repository.metrics import read_metrics
+from genhub.repository.replace import finish_save
 from genhub.training.checkpoint import list_checkpoints, load_newest, save_checkpoint
 from genhub.training.distributed import on_main
 from genhub.training.restore import STATE, restore_recipe, saved_recipe, truncate_log, write_recipe
@@ -80,6 +81,8 @@ class RunFolder:
     def _make(self, step: int):
         """Makes what is missing of the folder, and removes what a killed run left after `step`."""
         make_folder(self.logs / "checkpoints")
+        for folder in (self.path, self.best, self.healthy):
+            finish_save(folder)
         remove_leftovers(self.path)
         for folder in (self.logs, self.logs / "checkpoints", self.logs / "samples"):
             remove_leftovers(folder, age=0)

@@ -42,7 +42,7 @@ def locked(folder: Path, wait: float = PATIENCE) -> Iterator[None]:
         FolderInUse: another process has locked it, and goes on.
     """
     make_folder(folder)
-    lock = FileLock(os.path.realpath(folder / LOCK), is_singleton=True, fallback_to_soft=False)
+    lock = FileLock(os.path.join(os.path.realpath(folder), LOCK), is_singleton=True, fallback_to_soft=False)
     try:
         lock.acquire(timeout=wait, poll_interval=0.02)
     except Timeout:
@@ -72,9 +72,10 @@ def check_unlocked(folder: Path):
 
 
 def _say_who(folder: Path):
-    with suppress(OSError), open(folder / LOCK, "r+") as file:
-        file.truncate()
-        file.write(f"{os.getpid()} {socket.gethostname()}\n")
+    with suppress(OSError):
+        descriptor = os.open(folder / LOCK, os.O_WRONLY | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0))
+        with open(descriptor, "w") as file:
+            file.write(f"{os.getpid()} {socket.gethostname()}\n")
 
 
 def _owner(folder: Path) -> str:
