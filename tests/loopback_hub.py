@@ -15,11 +15,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from fnmatch import fnmatchcase
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
+from unittest.mock import patch
 from urllib.parse import parse_qs, unquote, urlsplit
 from urllib.request import Request, urlopen
 
@@ -307,6 +308,30 @@ def serve(home: Path | None = None) -> Iterator[tuple[str, dict[str, str]]]:
             yield url, {**env, "HF_UPDATE_DOWNLOAD_COUNTS": "0"}
         finally:
             hub.terminate()
+
+
+@contextmanager
+def online(url: str, home: Path, silence: float) -> Iterator[None]:
+    """Makes this process a client of a Hub, with an empty cache, which waits for `silence` seconds at most."""
+    import datasets
+    from huggingface_hub import constants
+
+    from genhub.utils import network
+
+    at_hub = {"ENDPOINT": url, "HF_HUB_OFFLINE": False, "HF_HUB_CACHE": str(home / "hub"), "HF_HUB_DISABLE_XET": True}
+    at_hub |= {"HUGGINGFACE_CO_URL_TEMPLATE": url + "/{repo_id}/resolve/{revision}/{filename}"}
+    at_hub |= {"HF_HUB_DOWNLOAD_TIMEOUT": silence, "HF_HUB_ETAG_TIMEOUT": silence}
+    settings = [(constants, at_hub), (network, {"NOTICE_AFTER": silence / 4, "PAUSES": (0.01, 0.02, 0.03)})]
+    settings += [
+        (datasets.config, {"HF_ENDPOINT": url, "HF_DATASETS_CACHE": home / "datasets", "HF_HUB_OFFLINE": False})
+    ]
+    with ExitStack() as stack:
+        for module, values in settings:
+            stack.enter_context(patch.multiple(module, **values))
+        stack.enter_context(patch.dict(os.environ, {"HF_TOKEN": "any"}))
+        stack.callback(network.connect)
+        stack.callback(break_down, url)
+        yield
 
 
 def break_down(url: str, *faults: dict):

@@ -9,6 +9,7 @@ from genhub.data.config import DataConfig
 from genhub.data.image_folder import FOLDER_COLUMN, natural_key
 from genhub.utils.spelling import did_you_mean
 
+MOST_CLASSES = 65_536  # where classes have no names
 LABEL_COLUMNS = ("label", "labels", "class", "target", FOLDER_COLUMN)  # where no column is declared to hold classes
 
 
@@ -87,14 +88,23 @@ def to_labels(values: Sequence[Any], class_names: Sequence[str] | None, source: 
     """Returns the cells of a label column as numbers, int64 (N,).
 
     Raises:
-        ValueError: a cell is empty.
+        ValueError: a cell is empty, or no number of a class.
     """
     if any(value is None for value in values):
         raise ValueError(f"{source} has images without a label: its column {column} has gaps.")
     if class_names and values and isinstance(values[0], str):
         numbers = {name: number for number, name in enumerate(class_names)}
         values = [numbers[value] for value in values]
+    check_labels(values, len(class_names) if class_names else MOST_CLASSES, f"The column {column} of {source}")
     return torch.tensor(values, dtype=torch.long)
+
+
+def check_labels(values: Sequence[int], classes: int, source: str) -> None:
+    """Raises ValueError if a label is not one of `classes` numbers; -1, by which `datasets` means "none", is not."""
+    if len(values) and not 0 <= min(values) <= max(values) < classes:
+        row, wrong = next((row, value) for row, value in enumerate(values) if not 0 <= value < classes)
+        hint = "; `data.label_column: none` trains without classes" if wrong == -1 else ""
+        raise ValueError(f"{source} must hold labels of 0 to {classes - 1}, got {wrong} in row {row}{hint}.")
 
 
 def check_text_column(features: Mapping[str, Any], column: str) -> None:

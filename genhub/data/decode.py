@@ -1,9 +1,12 @@
 """Image files to one uint8 tensor: Pillow in threads, and a cache, so that a data set is decoded once."""
 
 import io
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -11,6 +14,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from tqdm.auto import tqdm
 
 from genhub.data.config import DataConfig
+from genhub.data.strict import checked
 from genhub.utils.cache import cached, content_hash
 
 MODES = {1: "L", 3: "RGB"}
@@ -18,6 +22,7 @@ BACKGROUNDS = {"black": (0, 0, 0, 255), "white": (255, 255, 255, 255)}
 SMALL = 2**16  # bytes of a file, on average
 CHUNK = 500  # images that a thread decodes at a time
 BAR_DELAY = 3  # seconds
+PROGRAMS = {"EPS", "WMF"}  # formats that are programs, run by others
 SHOWN = 5  # bad images in an error
 File = bytes | memoryview  # an encoded image; an empty one is missing
 
@@ -75,7 +80,9 @@ def decode(
     bad: dict[int, BadImage] = {}
     transparent = np.zeros(len(files), bool)
     for index in range(0 if shape else len(files)):
-        if (array := _try(files, index, config, None, bad, transparent)) is not None:
+        with _strict_pillow():
+            array = _try(files, index, config, None, bad, transparent)
+        if array is not None:
             shape = array.shape
             break
     if shape is None:
@@ -89,7 +96,7 @@ def decode(
 
     are_small = sum(map(len, files[:CHUNK])) < SMALL * min(len(files), CHUNK)  # Python's lock makes threads slower
     bar = tqdm(total=len(files), desc="decoding", unit="image", delay=BAR_DELAY, leave=False)
-    with bar, ThreadPoolExecutor(1 if are_small else torch.get_num_threads()) as pool:
+    with _strict_pillow(), bar, ThreadPoolExecutor(1 if are_small else torch.get_num_threads()) as pool:
         for _ in pool.map(decode_chunk, range(0, len(files), CHUNK)):
             bar.update(CHUNK)
     kept = np.ones(len(files), bool)
@@ -117,9 +124,26 @@ def decode_cached(files: Sequence[File], config: DataConfig, describe: Callable[
         found = decode(files, config, describe)
         return {"images": found.images, "kept": found.kept, "transparent": torch.tensor(found.transparent)}
 
-    found = cached("images", key, compute)
-    kept = found.get("kept", torch.ones(len(files), dtype=torch.bool))  # an older cache has the images alone
+    def kept_of(found: dict[str, torch.Tensor]) -> torch.Tensor:
+        return found.get("kept", torch.ones(len(files), dtype=torch.bool))  # an older cache has the images alone
+
+    def fits(found: dict[str, torch.Tensor]) -> bool:
+        images, kept = found.get("images", torch.empty(0)), kept_of(found)
+        is_whole = images.dtype == torch.uint8 and images.ndim == 4 and images.shape[1] in MODES
+        is_asked = config.size is None or images.shape[2:] == (config.size, config.size)
+        return is_whole and is_asked and kept.shape == (len(files),) and len(images) == int(kept.sum())
+
+    found = cached("images", key, compute, fits)
+    kept = kept_of(found)
     return Decoded(found["images"], kept, int(found.get("transparent", 0)))
+
+
+@contextmanager
+def _strict_pillow() -> Iterator[None]:
+    """Makes warnings of Pillow errors, for all threads: what it warns of, it guesses or leaves out."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", module=r"PIL\.")
+        yield
 
 
 def _try(
@@ -159,9 +183,11 @@ def to_array(file: File, config: DataConfig, shape: tuple[int, int, int] | None 
     if not file:
         raise BadImage("is empty")
     try:
-        image = Image.open(io.BytesIO(file))
+        content, kind = checked(file)
+        image = Image.open(io.BytesIO(content), formats=[kind] if kind else _formats(len(Image.ID)))
         image.load()
-        ImageOps.exif_transpose(image, in_place=True)  # as `datasets` does
+        if image.format != "PNG" or "exif" in image.info or "Raw profile type exif" in image.info:
+            ImageOps.exif_transpose(image, in_place=True)  # as `datasets` does
     except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error, ... for a broken file
         cause = "of no format that pillow knows" if isinstance(error, UnidentifiedImageError) else error
         raise BadImage(f"is not a readable image ({cause})") from error
@@ -183,6 +209,13 @@ def to_array(file: File, config: DataConfig, shape: tuple[int, int, int] | None 
         reason = f"is {w}x{h} with {c} channel(s), the first one {w_0}x{h_0} with {c_0}"
         raise BadImage(reason, "; `data.size` and `data.channels` bring all to one shape", is_skippable=False)
     return array, bool(is_transparent)
+
+
+@cache
+def _formats(known: int) -> tuple[str, ...]:
+    """Returns the formats of Pillow that may be opened, `known` before its plug-ins are loaded."""
+    Image.init()
+    return tuple(name for name in Image.ID if name not in PROGRAMS)
 
 
 def _is_grey(image: Image.Image) -> bool:

@@ -1,13 +1,17 @@
 """Images that someone else made: a folder of image files, or a NumPy archive."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
-from zipfile import BadZipFile
+from zipfile import ZipFile, ZipInfo
 
 import numpy as np
 import torch
 
+from genhub.data.columns import MOST_CLASSES, check_labels
+from genhub.data.config import DataConfig
 from genhub.data.decode import decode
+from genhub.data.idx import SizeError, check_size
 from genhub.data.image_folder import by_class, images_of, natural_key, top_of, walk
 from genhub.data.images import Images
 from genhub.data.paths import LARGEST_IMAGE
@@ -44,21 +48,27 @@ def _load_folder(folder: Path) -> Images:
 
 
 def _load_archive(path: Path) -> Images:
-    arrays = read_archive(path)
+    arrays = read_archive(path, DataConfig.memory_limit_gb)
     return arrays.get("train") or next(iter(arrays.values()))
 
 
-def read_archive(path: Path) -> dict[str, Images]:
+def read_archive(path: Path, limit: float) -> dict[str, Images]:
     """Reads the splits of an archive: of an array of images and one of `labels`, all are for training; arrays named
     `x_train` and `y_train`, as in Keras, or `train_images` and `train_labels`, as in MedMNIST, are of splits.
 
+    Args:
+        limit: GB that its arrays may hold.
+
     Raises:
-        ValueError: the archive is not readable, or its arrays are not uint8 images and their classes.
+        ValueError: the archive is not readable or holds more, or its arrays are not uint8 images and their classes.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, BadZipFile) as error:
+        with ZipFile(path) as archive:
+            check_size(path, sum(entry.file_size for entry in archive.infolist()), limit)
+            arrays = {entry.filename.removesuffix(".npy"): _read_array(archive, entry) for entry in archive.infolist()}
+    except SizeError:
+        raise
+    except Exception as error:  # of zipfile, zlib and NumPy
         raise ValueError(f"{path} is not a readable archive of arrays ({error}).") from error
     found = {}
     for split in ("train", "val", "test"):
@@ -80,6 +90,18 @@ def read_archive(path: Path) -> dict[str, Images]:
     return {"train": _to_images(path, images[0], arrays.get("labels"), "labels")}
 
 
+def _read_array(archive: ZipFile, entry: ZipInfo) -> np.ndarray:
+    """Reads an array whose header promises as many bytes as the archive."""
+    with archive.open(entry) as file:
+        version = np.lib.format.read_magic(file)
+        read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        shape, is_fortran, dtype = read[version](file)
+        size = math.prod(shape) * dtype.itemsize
+        if dtype.hasobject or file.tell() + size != entry.file_size:
+            raise ValueError(f"{entry.filename} holds objects" if dtype.hasobject else f"{entry.filename} is damaged")
+        return np.frombuffer(file.read(), dtype).reshape(shape, order="F" if is_fortran else "C")
+
+
 def _to_images(path: Path, images: np.ndarray, labels: np.ndarray | None, name: str) -> Images:
     """Makes images of arrays of an archive."""
     found = _channels_first(path, images)
@@ -87,6 +109,7 @@ def _to_images(path: Path, images: np.ndarray, labels: np.ndarray | None, name: 
         return Images(found)
     if labels.reshape(-1).shape != (len(found),) or labels.dtype.kind not in "iu":
         raise ValueError(f"`{name}` of {path} must be {len(found)} whole numbers, got {labels.dtype} {labels.shape}.")
+    check_labels(labels.reshape(-1).tolist(), MOST_CLASSES, f"`{name}` of {path}")
     return Images(found, torch.from_numpy(labels.reshape(-1).astype(np.int64)))
 
 
@@ -101,7 +124,7 @@ def _channels_first(path: Path, array: np.ndarray) -> torch.Tensor:
             f"The images of {path} must be uint8 (N, H, W), (N, H, W, C) or (N, C, H, W) with C of 1 or 3, got "
             f"{array.dtype} {array.shape}."
         )
-    return torch.from_numpy(np.ascontiguousarray(array))
+    return torch.from_numpy(np.array(array, order="C"))
 
 
 def with_classes_of(images: Images, class_names: Sequence[str] | None, num_classes: int) -> Images:

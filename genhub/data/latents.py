@@ -64,5 +64,9 @@ def encode_images(images: Images, encode: Encoder, key: str, batch_size: int = 2
             parts.append(latents)
         return {"latents": torch.cat(parts).contiguous()}
 
-    latents = cached("latents", content_hash(key, repr(batch_size), images.images), compute)["latents"]
+    def fits(found: dict[str, torch.Tensor]) -> bool:
+        latents = found.get("latents", torch.empty(0))
+        return latents.dtype == torch.float32 and latents.ndim == 4 and len(latents) == len(images)
+
+    latents = cached("latents", content_hash(key, repr(batch_size), images.images), compute, fits)["latents"]
     return Latents(latents, images.labels, images.class_names, images.input_ids)

@@ -133,7 +133,7 @@ def _open(config: DataConfig) -> Source:
     elif files := idx_files(folder):
         source = Source(files, lambda split: _load_idx(*files[split], config), is_mixed=True)
     elif folder.suffix == ".npz" and folder.is_file():
-        arrays = read_archive(folder)
+        arrays = read_archive(folder, config.memory_limit_gb)
         source = Source(arrays, lambda split: _fit(arrays[split], config))
     else:
         has_columns = True
@@ -193,8 +193,8 @@ def _load_dataset(splits: Mapping[str, Any], split: str, config: DataConfig) -> 
 
 def _load_idx(image_file: Path, label_file: Path, config: DataConfig) -> Images:
     """Reads images and labels in the format of MNIST (LeCun)."""
-    images = read_idx(image_file, 3)  # (N, H, W)
-    labels = torch.from_numpy(read_idx(label_file, 1)).long()
+    images = read_idx(image_file, 3, config.memory_limit_gb)  # (N, H, W)
+    labels = torch.from_numpy(read_idx(label_file, 1, config.memory_limit_gb)).long()
     if len(images) != len(labels):
         raise ValueError(f"{image_file} holds {len(images)} images, {label_file} {len(labels)} labels.")
     if not len(images):

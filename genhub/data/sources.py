@@ -17,7 +17,7 @@ from genhub.data.decode import File
 from genhub.data.image_folder import METADATA, SPLIT_OF, images_of, read_image_folder, walk
 from genhub.data.paths import CARDS, check_card, check_saved, read_file
 from genhub.utils.blobs import fits_its_name, repo_cache
-from genhub.utils.network import connect
+from genhub.utils.network import CONNECTION, connect
 
 logger = logging.getLogger(__name__)
 SAMPLE = Path(__file__).parent.parent / "sample"
@@ -178,7 +178,8 @@ def explain_errors(folder: Path, config: DataConfig) -> Iterator[None]:
     except Exception as error:
         if "corresponds to no data" in str(error):  # the message of `datasets` for a split without rows
             raise ValueError(f"The data set {config.source} has no image.") from error
-        cause = (str(error.__cause__ or error).strip() or repr(error)).splitlines()[0]
+        failure = None if folder.exists() else CONNECTION.failure
+        cause = (str(failure or error.__cause__ or error).strip() or repr(error)).splitlines()[0]
         if folder.exists() and (path := _unreadable_parquet(folder)):
             raise ValueError(f"{path} is not a readable parquet file ({cause}).") from error
         raise ValueError(

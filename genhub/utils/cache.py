@@ -18,14 +18,23 @@ from genhub.utils.files import make_folder, remove_leftovers, replacement
 Tensors = dict[str, torch.Tensor]
 
 
-def cached(kind: str, key: str, compute: Callable[[], Tensors]) -> Tensors:
-    """Returns the tensors stored under `key` in the folder `kind` of the cache, or computes and stores them."""
+def cached(
+    kind: str, key: str, compute: Callable[[], Tensors], fits: Callable[[Tensors], bool] = lambda tensors: True
+) -> Tensors:
+    """Returns the tensors stored under `key` in the folder `kind` of the cache, or computes and stores them.
+
+    Args:
+        fits: whether stored tensors have the names, numbers and shapes of computed ones.
+    """
     path = cache_folder() / kind / f"{key}.safetensors"
     try:
         with safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             metadata = file.metadata() or {}
-        if metadata.get("hash") == _hash(tensors):
+        digest = _hash(tensors)
+        if metadata.get("hash") in (digest, f"{digest} {key}") and fits(
+            tensors
+        ):  # the first: without the key, as once
             return tensors
     except (OSError, SafetensorError):  # not there yet, or damaged
         pass
@@ -34,7 +43,7 @@ def cached(kind: str, key: str, compute: Callable[[], Tensors]) -> Tensors:
         make_folder(path.parent)
         remove_leftovers(path.parent)
         with replacement(path) as part:
-            save_file(tensors, part, {"hash": _hash(tensors)})
+            save_file(tensors, part, {"hash": f"{_hash(tensors)} {key}"})
     return tensors
 
 

@@ -13,7 +13,7 @@ import threading
 import time
 from pathlib import PurePosixPath
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from huggingface_hub import constants, set_client_factory
 from huggingface_hub.errors import OfflineModeIsEnabled
@@ -67,6 +67,7 @@ class Connection:
             HubError: there is no answer, none of a Hub, or one that the client must not follow.
         """
         server, is_repeatable = request.url.netloc, _is_repeatable(request)
+        is_hub = request.url.host == urlsplit(constants.ENDPOINT).hostname
         if self.failure is not None and time.monotonic() - self.broken.get(server, -BROKEN_FOR) < BROKEN_FOR:
             raise self.failure
         _limit_time(request, is_repeatable)
@@ -77,7 +78,7 @@ class Connection:
         try:
             silences = 0
             for pause in (*PAUSES, None):
-                response, problem, is_silent = _try(sending, request, is_repeatable, options)
+                response, problem, is_silent = _try(sending, request, is_repeatable and is_hub, options)
                 if response is not None:
                     return response
                 silences += is_silent

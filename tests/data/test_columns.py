@@ -1,9 +1,11 @@
 """Which column is meant is clear, or asked."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, Value
 from pictures import encode, noise, write_folder
+from pyarrow import parquet
 
 from genhub.data import DataConfig, load
 
@@ -177,3 +179,49 @@ def test_arrays_of_other_names_are_refused(tmp_path):
         load(DataConfig(str(tmp_path / "a.npz"), **WHOLE))
     with pytest.raises(ValueError, match="has no split 'train', only test"):
         load(DataConfig(str(tmp_path / "b.npz"), **WHOLE))
+
+
+NAMED = ClassLabel(names=["a", "b", "c"])
+WRONG = {
+    "negative": (-7, Value("int64"), "0 to 65535, got -7 in row 4"),
+    "none": (-1, NAMED, "0 to 2, got -1 in row 4; `data.label_column: none`"),
+    "huge": (2**62, Value("int64"), f"0 to 65535, got {2**62} in row 4"),
+    "unsigned": (2**64 - 1, Value("uint64"), "0 to 65535, got .* in row 4"),
+    "without a name": (3, NAMED, "0 to 2, got 3 in row 4"),
+}
+
+
+@pytest.mark.parametrize(("value", "feature", "message"), WRONG.values(), ids=WRONG)
+@pytest.mark.parametrize("way", [{}, {"memory_limit_gb": 0}, {"streaming": True}], ids=["memory", "lazy", "stream"])
+def test_a_label_that_is_no_class_is_refused_by_its_row(tmp_path, value, feature, message, way):
+    schema = Features({"image": Image(), "label": feature}).arrow_schema
+    rows = {"image": CELLS, "label": [0, 1, 2, 0, value, 1]}
+    arrays = [pa.array(rows[field.name], field.type) for field in schema]
+    parquet.write_table(pa.Table.from_arrays(arrays, schema=schema), tmp_path / "train.parquet")
+
+    with pytest.raises(ValueError, match=f"column label of .* must hold labels of {message}"):
+        load(DataConfig(str(tmp_path), **WHOLE, **way)).load()
+
+
+def test_the_labels_of_an_archive_are_classes(tmp_path):
+    for value, message in ((-1, "got -1 in row 2"), (2**40, f"got {2**40} in row 2")):
+        np.savez(tmp_path / "a.npz", images=np.zeros((3, 4, 4), np.uint8), labels=np.array([0, 1, value]))
+        with pytest.raises(ValueError, match=message):
+            load(DataConfig(str(tmp_path / "a.npz"), **WHOLE))
+
+
+def test_an_archive_that_is_a_bomb_or_holds_objects_is_refused(tmp_path):
+    path = tmp_path / "a.npz"
+    np.savez_compressed(path, images=np.zeros((2**12, 64, 64), np.uint8))
+    with pytest.raises(ValueError, match=r"GB by its header, more than `data.memory_limit_gb`, 0.01"):
+        load(DataConfig(str(path), memory_limit_gb=0.01, **WHOLE))
+
+    np.savez(path, images=np.array([None, "x"], dtype=object))
+    with pytest.raises(ValueError, match=r"not a readable archive of arrays \(images.npy holds objects"):
+        load(DataConfig(str(path), **WHOLE))
+
+    np.savez(path, images=np.zeros((3, 4, 4), np.uint8))
+    for old, new in ((b"(3, 4, 4)", b"(9, 4, 4)"), (b"(3, 4, 4)", b"(2, 4, 4)"), (b"|u1", b"|x1"), (b"PK", b"KP")):
+        (tmp_path / "b.npz").write_bytes(path.read_bytes().replace(old, new))
+        with pytest.raises(ValueError, match="is not a readable archive of arrays"):
+            load(DataConfig(str(tmp_path / "b.npz"), **WHOLE))

@@ -8,11 +8,13 @@ import pytest
 import torch
 from pictures import chunk, encode, noise, write_png
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 import genhub.data.decode as module
 from genhub.data.config import DataConfig
 from genhub.data.decode import CHUNK, decode_cached
 from genhub.utils.cache import cached as store
+from genhub.utils.cache import content_hash
 
 GREY, RGB = noise(7, 9, 1, seed=1), noise(7, 9, 3, seed=2)
 
@@ -266,6 +268,26 @@ def test_the_same_bytes_are_decoded_once(cache, monkeypatch):
     assert torch.equal(images, again)
     assert torch.equal(again, expected)
     assert len(cache()) == 1
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda found: {"images": found["images"][:2]},
+        lambda found: {**found, "kept": found["kept"][:2]},
+        lambda found: {**found, "images": found["images"][:, 0]},
+        lambda found: {**found, "images": found["images"].float()},
+        lambda found: {"other": found["images"]},
+    ],
+)
+def test_an_entry_that_does_not_hold_all_images_is_decoded_anew(cache, wrong):
+    expected = cached().clone()
+    (file,) = cache()
+    stored = wrong(load_file(file))
+    digest = content_hash(*(part for name in sorted(stored) for part in (name, stored[name])))
+    save_file({name: tensor.contiguous() for name, tensor in stored.items()}, file, {"hash": digest})
+
+    assert torch.equal(cached(), expected)
 
 
 def test_other_bytes_or_another_shape_are_decoded_anew(cache):

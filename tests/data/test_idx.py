@@ -2,6 +2,7 @@
 
 import gzip
 import struct
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -45,7 +46,7 @@ FLAWS = {
     "ends in the magic": ({"images": idx(IMAGES)[:3]}, "train-images.* must begin with the bytes"),
     "ends in the header": ({"images": idx(IMAGES)[:10]}, "train-images.* ends within its header"),
     "truncated": ({"images": idx(IMAGES)[:-1]}, "train-images.* must be 256 bytes .* got 255"),
-    "too long": ({"labels": idx(LABELS) + b"\0"}, "train-labels.* must be 20 bytes .* got 21"),
+    "too long": ({"labels": idx(LABELS) + b"\0"}, "train-labels.* must be 20 bytes .* got more"),
     "not of bytes": ({"images": idx(IMAGES, kind=13)}, "train-images.* must begin with"),
     "labels for images": ({"images": idx(LABELS)}, "train-images.* must begin with"),
     "images for labels": ({"labels": idx(IMAGES)}, "train-labels.* must begin with"),
@@ -77,6 +78,31 @@ def test_a_damaged_gz_is_named(tmp_path, damage):
 
     with pytest.raises(ValueError, match=r"train-images-idx3-ubyte.gz cannot be read"):
         load(DataConfig(str(folder), val_size=0))
+
+
+def test_no_more_is_read_than_the_header_promises(tmp_path):
+    bomb = gzip.compress(bytes(2**24))
+    folder = idx_folder(tmp_path, lambda content: gzip.compress(content) + bomb * 20, ".gz")  # 320 MB
+
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=r"must be 256 bytes long by its header, got more"):
+        load(DataConfig(str(folder), val_size=0))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert peak < 2**22
+
+
+@pytest.mark.parametrize(("pack", "suffix"), [(bytes, ""), (gzip.compress, ".gz")], ids=["plain", "gz"])
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [((10**6, 999, 5), "GB by its header"), ((2**32 - 1,) * 3, "GB"), ((10**6, 99, 9), "got 256")],
+)
+def test_a_header_that_promises_more_than_there_is_takes_no_memory(tmp_path, pack, suffix, sizes, message):
+    flaw = bytes((0, 0, 8, 3)) + struct.pack(">3I", *sizes) + IMAGES.tobytes()
+
+    with pytest.raises(ValueError, match=message):
+        load(DataConfig(str(idx_folder(tmp_path, pack, suffix, images=flaw)), val_size=0))
 
 
 @pytest.mark.parametrize("missing", ["t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"])

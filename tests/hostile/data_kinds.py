@@ -341,7 +341,7 @@ def mutate_entry(rng: random.Random, folder: Path, file: Path) -> str:
         changed = {"fewer": tensor[:1] if tensor.ndim else tensor, "another type": tensor.double()}
         changed["flat"] = tensor.reshape(-1)
         tensors[key] = changed.get(way, tensor).contiguous()
-    save_file(tensors, file, {"hash": cache._hash(tensors)})
+    save_file(tensors, file, {"hash": f"{cache._hash(tensors)} {file.stem}"})
     return f"{name}: {way}"
 
 

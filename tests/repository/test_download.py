@@ -5,8 +5,9 @@ import shutil
 import time
 from pathlib import Path
 
+import loopback_hub
 import pytest
-from huggingface_hub import HfApi, constants
+from huggingface_hub import HfApi
 from loopback_hub import break_down
 
 import genhub
@@ -20,20 +21,9 @@ SILENCE = 0.2  # seconds
 
 
 @pytest.fixture
-def online(hub, monkeypatch, tmp_path):
-    """A Hub whose clients are in this process, with an empty cache and little patience."""
-    url, _ = hub
-    settings = {"ENDPOINT": url, "HF_HUB_OFFLINE": False, "HF_HUB_CACHE": str(tmp_path / "hub")}
-    settings |= {"HUGGINGFACE_CO_URL_TEMPLATE": url + "/{repo_id}/resolve/{revision}/{filename}"}
-    settings |= {"HF_HUB_DOWNLOAD_TIMEOUT": SILENCE, "HF_HUB_ETAG_TIMEOUT": SILENCE, "HF_HUB_DISABLE_XET": True}
-    for name, value in settings.items():
-        monkeypatch.setattr(constants, name, value)
-    monkeypatch.setenv("HF_TOKEN", "any")
-    monkeypatch.setattr(network, "NOTICE_AFTER", SILENCE / 4)
-    monkeypatch.setattr(network, "PAUSES", (0.01, 0.02, 0.03))
-    yield url
-    break_down(url)
-    network.connect()
+def online(hub, tmp_path):
+    with loopback_hub.online(hub[0], tmp_path, SILENCE):
+        yield hub[0]
 
 
 @pytest.fixture
@@ -174,3 +164,13 @@ def test_a_damaged_file_is_refused_where_no_hub_is(online, name):
 
     with pytest.raises(RepositoryError, match=r"config.json is damaged: .* could not be downloaded again"):
         download(name)
+
+
+def test_sharing_asks_again_and_names_what_keeps_silent(online, tiny_repo):
+    break_down(online, {"path": ".*", "methods": ["GET", "POST"], "status": 503, "times": 2})
+    assert genhub.push(tiny_repo, "user/shared").endswith("user/shared")
+
+    for fault, reason in (({"hang": 60}, "did not answer in time"), ({"status": 503}, "answered 503")):
+        break_down(online, {"methods": ["GET", "POST", "PUT"], **fault})
+        with pytest.raises(RepositoryError, match=f"Could not upload to user/other .*{reason}"):
+            genhub.push(tiny_repo, "user/other")

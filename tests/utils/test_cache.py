@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
-from genhub.utils.cache import cached, content_hash
+from genhub.utils.cache import _hash, cached, content_hash
 
 TENSORS = {"a": torch.arange(12.0).view(3, 4), "b": torch.tensor([1, 2, 3], dtype=torch.uint8)}
 
@@ -54,6 +55,24 @@ def test_a_damaged_file_is_computed_and_written_again(files, damage):
 
     assert files() == [file]
     assert file.read_bytes() == whole
+
+
+def test_what_another_key_gave_or_does_not_fit_is_computed(files):
+    cached("kind", "other", lambda: {"a": torch.zeros(1)})
+    (other,) = files()
+    other.rename(other.with_name("key.safetensors"))
+    assert equal(cached("kind", "key", copies))
+
+    ones = cached("kind", "key", lambda: {"a": torch.ones(2)}, lambda stored: stored.keys() == {"a"})
+    assert ones["a"].tolist() == [1, 1]
+
+
+def test_an_entry_of_an_earlier_release_is_read(files):
+    cached("kind", "key", copies)
+    (file,) = files()
+    save_file(copies(), file, {"hash": _hash(copies())})
+
+    assert equal(cached("kind", "key", lambda: {}))
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(monkeypatch, tmp_path):

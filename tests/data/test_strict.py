@@ -1,0 +1,180 @@
+"""A picture that contradicts itself is refused by its name, and nothing takes more memory than it shows."""
+
+import contextlib
+import io
+import struct
+import subprocess
+import warnings
+import zlib
+
+import numpy as np
+import pytest
+import torch
+from pictures import chunk, encode, noise, write_png
+from PIL import Image
+
+from genhub.data.config import DataConfig
+from genhub.data.decode import decode
+from genhub.data.strict import Broken, checked
+
+GREY, RGB = noise(9, 11, 1, seed=1), noise(9, 11, 3, seed=3)
+SMOOTH = np.add.outer(np.arange(24), np.arange(30)).astype(np.uint8)[..., None].repeat(3, 2) * 4
+
+
+def pixels(file: bytes) -> np.ndarray:
+    return decode([file], DataConfig(), "Image {}".format).images[0].numpy()
+
+
+def refuses(file: bytes, reason: str = "is not a readable image"):
+    with pytest.raises(ValueError, match=f"^Image 0 .*{reason}"):
+        pixels(file)
+
+
+def png(width: int, height: int, raw: bytes, bits: int = 8, colour: int = 0, tail: bytes = b"") -> bytes:
+    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
+    parts = chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(raw) + tail), chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def with_size(file: bytes, width: int, height: int) -> bytes:
+    """The same PNG, whose header gives another size, with its checksum."""
+    return file[:8] + chunk(b"IHDR", struct.pack(">II", width, height) + file[24:29]) + file[33:]
+
+
+@pytest.mark.parametrize("shape", [(9, 11, 1), (9, 11, 3), (300, 200, 3)])
+@pytest.mark.parametrize("interlaced", [False, True])
+def test_a_png_that_lies_about_its_size_is_refused_and_an_honest_one_is_not(shape, interlaced):
+    image = noise(*shape)
+    file = write_png(image, interlaced=interlaced, parts=2)
+    height, width = shape[:2]
+
+    assert np.array_equal(pixels(file), image.transpose(2, 0, 1))
+    for size in ((width, height - 1), (width, height + 1), (width + 1, height), (width - 1, height), (height, width)):
+        refuses(with_size(file, *size), "pixels of its header")
+
+
+@pytest.mark.parametrize(
+    ("mode", "options"), [("1", {}), ("L", {}), ("P", {"bits": 2}), ("P", {}), ("LA", {}), ("RGB", {}), ("RGBA", {})]
+)
+@pytest.mark.parametrize("width", [1, 7, 8, 9])
+def test_every_kind_of_png_is_what_pillow_shows(mode, options, width):
+    file = io.BytesIO()
+    image = Image.fromarray(noise(5, width, 3)).convert("L" if mode == "LA" else "RGB").convert(mode)
+    image.save(file, "PNG", **options)
+
+    content, kind = checked(file.getvalue())
+
+    assert kind == "PNG"
+    shown, expected = Image.open(io.BytesIO(content)), Image.open(file)
+    assert (shown.mode, shown.tobytes()) == (expected.mode, expected.tobytes())
+
+
+def test_every_changed_bit_of_a_png_is_found():
+    file = write_png(GREY, (4,), extra=chunk(b"tEXt", b"Author\0me"))
+
+    for place in range(len(file)):
+        for bit in (1, 128):
+            changed = file[:place] + bytes([file[place] ^ bit]) + file[place + 1 :]
+            with pytest.raises(Broken) if place >= 8 else contextlib.nullcontext():
+                assert checked(changed)[1] is None
+    for stop in range(8, len(file)):
+        with pytest.raises(Broken):
+            checked(file[:stop])
+
+
+def test_what_follows_the_end_of_a_picture_is_left_alone():
+    for file in (write_png(RGB), encode(SMOOTH, "JPEG"), encode(SMOOTH, "GIF"), encode(SMOOTH, "WEBP")):
+        assert np.array_equal(pixels(file + b"a film"), pixels(file))
+
+
+BITS = {
+    "GIF, wider screen": ("GIF", 6, 31),
+    "GIF, higher screen": ("GIF", 8, 25),
+    "JPEG, no marker": ("JPEG", 20, 0),
+    "JPEG, length of its frame": ("JPEG", lambda file: file.index(b"\xff\xc0") + 3, 9),
+    "JPEG, components": ("JPEG", lambda file: file.index(b"\xff\xc0") + 9, 2),
+    "JPEG, no height": ("JPEG", lambda file: file.index(b"\xff\xc0") + 6, 0),
+    "JPEG, its end": ("JPEG", lambda file: len(file) - 1, 0),
+    "WebP, longer": ("WEBP", 4, 255),
+    "WebP, length of its picture": ("WEBP", 16, 1),
+    "WebP, no picture": ("WEBP", 23, 0),
+}
+
+
+@pytest.mark.parametrize(("kind", "place", "value"), BITS.values(), ids=BITS)
+def test_a_header_that_contradicts_its_file_is_refused(kind, place, value):
+    file = bytearray(encode(SMOOTH, kind))
+    file[place if isinstance(place, int) else place(file)] = value
+
+    refuses(bytes(file))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "GIF", "WEBP", "PNG", "BMP", "TIFF"])
+def test_a_picture_that_is_cut_is_refused(kind):
+    file = encode(SMOOTH, kind)
+
+    for share in (0.3, 0.6, 0.9):
+        refuses(file[: int(share * len(file))])
+
+
+@pytest.mark.parametrize(
+    "options", [{"progressive": True}, {"subsampling": 0}, {"quality": 30, "restart_marker_rows": 1}]
+)
+def test_every_kind_of_jpeg_is_what_pillow_shows(options):
+    file = encode(SMOOTH, "JPEG", **options)
+
+    assert np.array_equal(pixels(file), np.asarray(Image.open(io.BytesIO(file))).transpose(2, 0, 1))
+
+
+def test_moving_pictures_show_their_first():
+    colours = np.stack([SMOOTH[..., 0], 255 - SMOOTH[..., 0], SMOOTH[..., 0] // 2], 2)
+    first, second = Image.fromarray(colours), Image.fromarray(255 - colours)
+    for kind in ("GIF", "WEBP", "PNG"):
+        file = io.BytesIO()
+        first.save(file, kind, save_all=True, append_images=[second], **({} if kind == "GIF" else {"lossless": True}))
+
+        expected = np.asarray(Image.open(file).convert("RGB")).transpose(2, 0, 1)
+        assert np.array_equal(pixels(file.getvalue()), expected)
+
+
+def test_more_pixels_than_pillow_takes_are_refused_before_they_are_decoded():
+    bomb = png(50_000, 50_000, b"")
+    gif = b"GIF89a" + struct.pack("<HHBBB", 60_000, 60_000, 0, 0, 0)
+    gif += b"\x2c" + struct.pack("<HHHHB", 0, 0, 60_000, 60_000, 0) + b"\x02\x01\x00\x00\x3b"
+
+    refuses(bomb, "its header gives 50000x50000 pixels")
+    refuses(gif)
+    refuses(png(3, 3, bytes(10**7)), "more than the 3x3 pixels")
+
+
+def test_a_warning_of_pillow_is_an_error_that_names_the_file_and_others_are_none():
+    exif = b"Exif\0\0II*\0\x08\0\0\0\xff\0"  # ends before the entries that it announces
+    file = encode(SMOOTH, "JPEG")
+    file = file[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + file[2:]
+
+    refuses(file)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        pixels(encode(SMOOTH))
+        warnings.warn("of someone else", stacklevel=1)
+    assert len(seen) == 1
+
+
+def test_no_format_is_opened_that_another_program_would_run(monkeypatch):
+    monkeypatch.setattr(subprocess, "check_call", lambda *args, **kwargs: pytest.fail("Ghostscript was called"))
+
+    refuses(
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n(x) print\n", "no format that pillow knows"
+    )
+
+
+def test_threads_refuse_as_one_does():
+    files = [write_png(noise(120, 120, 3, seed=seed)) for seed in range(6)]
+    files[4] = with_size(files[4], 120, 121)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with pytest.raises(ValueError, match=r"^Image 4 "):
+            decode(files, DataConfig(), "Image {}".format)
+    finally:
+        torch.set_num_threads(before)
