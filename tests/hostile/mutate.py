@@ -177,7 +177,10 @@ def mutate_yaml(rng: random.Random, folder: Path, file: Path) -> str:
         text, what = change_text(rng, text, is_yaml=True)
     else:
         value, what = change_value(rng, safe_load(text))
-        text = write_deep(write_yaml(value), f"'{DEEP}'")
+        try:
+            text = write_deep(write_yaml(value), f"'{DEEP}'")
+        except UnicodeEncodeError:  # of half a character, which only an escape can write
+            text = json.dumps(value)
     file.write_bytes(text.encode(errors="surrogatepass"))
     return what
 
