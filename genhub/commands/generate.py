@@ -61,15 +61,14 @@ def generate(
     if count < 1 or batch_size < 1:
         raise ValueError(f"`count` and `batch_size` must be at least 1, got {count} and {batch_size}.")
     labels, texts = (_one_each(name, values, count) for name, values in conditions.items())
-    path = _grid_path(repo, output)
-    place = _device(device)
-    files = {"image": image, "mask_image": mask_image}
-    pictures = {name: _open(name, file) for name, file in files.items() if file is not None}
+    path, place = _grid_path(repo, output), _device(device)
+    files = (("image", image), ("mask_image", mask_image))
+    pictures = {name: _open(name, file) for name, file in files if file is not None}
     pipeline = AutoPipeline.from_pretrained(repo, dtype=_dtype(dtype, place)).to(place)
     _check(pipeline, class_labels, prompts, pictures)
     labels = _label_ids(pipeline, labels)
-    check_sampling_arguments(pipeline, arguments := arguments or {})
-    arguments = arguments | pictures
+    check_sampling_arguments(pipeline, arguments or {})
+    arguments = (arguments or {}) | pictures
     set_scheduler(pipeline, scheduler, scheduler_arguments)
     with loading(repo):  # a config may fit the weights, and still make no images
         images = sample(pipeline, count, seed, batch_size, labels, arguments, prompts=texts)
