@@ -70,7 +70,7 @@ def generate(
     check_sampling_arguments(pipeline, arguments or {})
     arguments = (arguments or {}) | pictures
     set_scheduler(pipeline, scheduler, scheduler_arguments)
-    with loading(repo):  # a config may fit the weights, and still make no images
+    with loading(repo, (ValueError, OSError)):  # a config may fit the weights, and still make no images
         images = sample(pipeline, count, seed, batch_size, labels, arguments, prompts=texts)
     _save(plotting.grid(images), path)
     if folder is not None:

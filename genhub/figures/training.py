@@ -193,7 +193,7 @@ def game_panels(repo: str, log: str | None) -> tuple[list[plotting.Panel], str, 
         ValueError: there is no such file, or no record of a game in it.
     """
     everything = parse_log(repo, log)
-    records = [record for record in everything if "discriminator/D(real)" in record]
+    records = [record for record in everything if {"discriminator/D(real)", "images"} <= record.keys()]
     if not records:
         raise ValueError(f"{repo} has no record of discriminator/D(real) in training/metrics.jsonl: only GANs log it.")
     size = math.ceil(len(records) / MAX_POINTS)
@@ -218,7 +218,7 @@ def game_panels(repo: str, log: str | None) -> tuple[list[plotting.Panel], str, 
 
 def average_records(name: str, key: str, records: list[dict], size: int) -> plotting.Line:
     """Returns the line of `key` against thousands of images, each point the mean of `size` records that have it."""
-    points = [(record["images"] / 1000, record[key]) for record in records if key in record]
+    points = [(record["images"] / 1000, record[key]) for record in records if {key, "images"} <= record.keys()]
     groups = [points[start : start + size] for start in range(0, len(points), size)]
     means = [np.mean(group, 0).tolist() for group in groups]
     return plotting.Line(name, x=[x for x, _ in means], y=[y for _, y in means])

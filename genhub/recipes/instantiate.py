@@ -9,6 +9,7 @@ from genhub.recipes.arguments import check_arguments, parameters_of
 from genhub.recipes.imports import import_class
 from genhub.utils.modules import at_most
 from genhub.utils.ranges import check_values
+from genhub.utils.reading import one_line
 from genhub.utils.schedulers import check_timesteps, register_undeclared, undeclared_options
 
 AUTO = "auto"
@@ -92,9 +93,9 @@ class Spec:
                 register_undeclared(built, self.undeclared)
             return built
         except (ValueError, StrictDataclassError) as error:
-            raise ValueError(f"`{self.section}`: {error}") from error
+            raise ValueError(f"`{self.section}`: {one_line(error)}.") from error
         except Exception as error:  # a constructor meets values that it was not written for
-            raise ValueError(f"`{self.section}` cannot be built: {error}") from error
+            raise ValueError(f"`{self.section}` cannot be built: {one_line(error)}.") from error
 
 
 def _config_class(section: str, cls: Any) -> type | None:

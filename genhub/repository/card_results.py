@@ -11,6 +11,8 @@ from huggingface_hub import EvalResult, ModelCard
 
 from genhub.repository.card_evaluation import full_name, protocol_of, quality, table, value_of
 from genhub.repository.card_seeds import seeds_table
+from genhub.repository.format import RepositoryError
+from genhub.utils.reading import one_line
 
 BEGIN, END = "<!-- results -->", "<!-- /results -->"  # renewed by every evaluation
 FIGURES_BEGIN, FIGURES_END = "<!-- figures -->", "<!-- /figures -->"  # renewed by every figure
@@ -21,7 +23,7 @@ def with_results(text: str, metrics: dict[str, Any]) -> str:
 
     A card without the marks is returned unchanged.
     """
-    card = ModelCard(text)
+    card = parse_card(text)
     before, begin, rest = card.text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
@@ -38,6 +40,18 @@ def with_results(text: str, metrics: dict[str, Any]) -> str:
     others = seeds_table(metrics) + _other_evaluations(entry for entry in comparable if entry is not shown)
     card.text = before + "\n".join([BEGIN, "", *_losses(metrics), *section, *others, "", END]) + after
     return str(card)
+
+
+def parse_card(text: str) -> ModelCard:
+    """Reads a card.
+
+    Raises:
+        RepositoryError: its metadata are no YAML, or not those of a model.
+    """
+    try:
+        return ModelCard(text)
+    except Exception as error:  # of a YAML library, and of the client's own checks
+        raise RepositoryError(f"The metadata of README.md cannot be read: {one_line(error)}.") from error
 
 
 def with_figure(text: str, file: str) -> str:

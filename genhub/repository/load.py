@@ -12,9 +12,10 @@ import torch
 from diffusers import DiffusionPipeline, ModelMixin, SchedulerMixin
 
 from genhub.repository.download import DOWNLOAD_ARGUMENTS, download
-from genhub.repository.format import RepositoryError, component_entries, first_line, pipeline_class_name
+from genhub.repository.format import RepositoryError, component_entries, pipeline_class_name
 from genhub.repository.index import check_files, read_index
 from genhub.repository.weights import check_component, check_numbers_of
+from genhub.utils.reading import one_line
 from genhub.utils.spelling import did_you_mean
 
 
@@ -81,18 +82,23 @@ class InstalledClasses(DiffusionPipeline):
 
 
 @contextlib.contextmanager
-def loading(folder: str | os.PathLike) -> Iterator[None]:
+def loading(
+    folder: str | os.PathLike, told: tuple[type[Exception], ...] = (RepositoryError, OSError)
+) -> Iterator[None]:
     """Turns what a library raises while it reads a file that it was not written for into one kind of error.
 
+    Args:
+        told: errors that say enough.
+
     Raises:
-        RepositoryError: in place of any error but a ValueError itself or an OSError.
+        RepositoryError: in place of any other error.
     """
     try:
         yield
+    except told:
+        raise
     except Exception as error:
-        if type(error) is ValueError or isinstance(error, OSError | RepositoryError):  # others name no file
-            raise
-        raise RepositoryError(f"{folder} cannot be loaded: {first_line(error)}") from error
+        raise RepositoryError(f"{folder} cannot be loaded: {one_line(error)}") from error
 
 
 def loader_of(pipeline_class: type[DiffusionPipeline]) -> type[DiffusionPipeline]:

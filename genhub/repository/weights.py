@@ -1,26 +1,29 @@
 """The config and the weights of a component, checked against each other before anything of their size is made."""
 
 import inspect
+import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import torch
 from diffusers import ModelMixin, SchedulerMixin
+from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
-from genhub.repository.format import WEIGHTS, RepositoryError, first_line, read_json
+from genhub.repository.format import WEIGHTS, RepositoryError, read_json
 from genhub.repository.index import MOST_STEPS, check_numbers
 from genhub.utils.modules import at_most
 from genhub.utils.ranges import shown
-from genhub.utils.reading import FileError, Stored, stored_tensors
+from genhub.utils.reading import FileError, Stored, one_line, stored_tensors
 from genhub.utils.schedulers import check_timesteps
 
 FLOATS = ("F64", "F32", "F16", "BF16")
 OTHERS = {torch.int64: "I64", torch.int32: "I32", torch.uint8: "U8", torch.bool: "BOOL", torch.complex64: "C64"}
 MOST_NUMBER = 10**7  # that a config may hold, whatever the size of the weights: a base of angles, a length of texts
 SPARE_TENSORS, SPARE_ELEMENTS = 2000, 2**27  # of buffers, which are in no file
+LARGEST_TOKENIZER = 2**26  # bytes
 ELSEWHERE = (
     *("quantization_config", "use_pretrained_backbone", "use_timm_backbone"),
     *("attn_implementation", "_attn_implementation", "_attn_implementation_internal", "experts_implementation"),
@@ -44,8 +47,8 @@ def check_component(component: Any, folder: Path) -> None:
     elif issubclass(component, nn.Module):
         check_model(component, folder, "model")
     else:
-        for path in (*folder.glob("*config.json"), *folder.glob("special_tokens_map.json")):
-            read_json(path)
+        for path in folder.glob("*.json"):
+            read_json(path, LARGEST_TOKENIZER)
 
 
 def check_model(component: Any, folder: Path, stem: str) -> None:
@@ -99,7 +102,7 @@ def check_names(component: Any, folder: Path, source: Path, stored: Iterable[str
         options = {"variant": variant, "use_safetensors": True, "output_loading_info": True}
         _, found = component.from_pretrained(folder, **options)
     except Exception as error:  # the library's own, of many kinds
-        raise RepositoryError(f"{source} does not fit its config: {first_line(error)}") from error
+        raise RepositoryError(f"{source} does not fit its config: {one_line(error)}") from error
     for kind in ("missing", "unexpected", "mismatched"):
         for key in sorted(map(str, found[f"{kind}_keys"])):
             raise RepositoryError(f"{source} does not fit its config: {key} is {kind}.")
@@ -107,7 +110,8 @@ def check_names(component: Any, folder: Path, source: Path, stored: Iterable[str
 
 
 def check_keys(component: Any, config: dict[str, Any], path: Path) -> None:
-    """Refuses a config with keys that the installed class does not know."""
+    """Refuses a config with keys that the installed class does not know, or of genhub's classes, with values of other
+    types."""
     known = set(inspect.signature(component.__init__).parameters)
     unknown = sorted(key for key in config if not key.startswith("_") and key not in known and key != "auto_map")
     if unknown:
@@ -115,6 +119,14 @@ def check_keys(component: Any, config: dict[str, Any], path: Path) -> None:
             f"{path} sets {', '.join(unknown)}, which {component.__name__} as installed does not know; a newer "
             f"version wrote it (diffusers {config.get('_diffusers_version')})."
         )
+    if component.__module__.partition(".")[0] != "genhub":  # of others, annotations are no promise
+        return
+    hints = get_type_hints(component.__init__)
+    for key in config.keys() & hints.keys():
+        try:
+            TypeAdapter(hints[key]).validate_json(json.dumps(config[key]), strict=True)
+        except ValidationError as error:
+            raise RepositoryError(f"{path}: `{key}` must be {hints[key]}, got {shown(config[key])}.") from error
 
 
 def build(component: Any, config: dict[str, Any], path: Path) -> Any:
@@ -129,7 +141,7 @@ def build(component: Any, config: dict[str, Any], path: Path) -> Any:
             return component(component.config_class.from_dict(config))
         return component.from_config(config)
     except Exception as error:  # a constructor meets values that it was not written for
-        raise RepositoryError(f"{path} does not fit {component.__name__}: {first_line(error)}") from error
+        raise RepositoryError(f"{path} does not fit {component.__name__}: {one_line(error)}") from error
 
 
 def compare(expected: dict[str, torch.Tensor], stored: dict[str, Stored], source: Path, name: str) -> None:

@@ -22,6 +22,7 @@ LARGEST_HEADER = 16 * 2**20  # bytes of the list of tensors in a safetensors fil
 DEEPEST = 64  # lists and mappings within each other
 MOST_VALUES = 10**6
 SURROGATE = re.compile("[\ud800-\udfff]")
+LONGEST_LINE = 400  # characters of a reason
 KINDS = {dict: "an object", list: "a list"}
 
 
@@ -33,9 +34,10 @@ class FileError(ValueError):
 
 
 def one_line(reason: object) -> str:
-    """Returns an error's message, or other words, as one line without a full stop."""
+    """Returns an error's message, or other words, as one line of readable length without a full stop."""
     words = reason.strerror if isinstance(reason, OSError) and reason.strerror else str(reason)
-    return " ".join(words.split()).rstrip(".") or type(reason).__name__
+    line = " ".join(words.split()).rstrip(".") or type(reason).__name__
+    return line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]}..."
 
 
 def read_bytes(path: Path, limit: int = LARGEST) -> bytes:
