@@ -37,7 +37,7 @@ def test_the_lines_after_a_training_work(tiny_repo, tmp_path, monkeypatch, capsy
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("genhub.cli.ENOUGH_IMAGES", 1)
     monkeypatch.setattr("genhub.training.run.train", lambda *words, **options: tiny_repo)
-    monkeypatch.setattr("genhub.commands.push.push", lambda folder, repo_id, private: f"{folder} {repo_id}")
+    monkeypatch.setattr("genhub.commands.push.push", lambda folder, repo_id, private, dry_run: f"{folder} {repo_id}")
     monkeypatch.setattr("genhub.commands.evaluate.evaluate", lambda repo, **options: tiny_repo)
     monkeypatch.setattr("genhub.cli._print_evaluation", print)
 

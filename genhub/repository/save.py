@@ -19,7 +19,7 @@ from torch import nn
 
 from genhub.repository.format import DOCUMENTS, FORMAT, PICTURE, component_files, read_json, source_name
 from genhub.repository.replace import new_version
-from genhub.utils.files import sha256
+from genhub.utils.files import atomic_write, sha256
 from genhub.utils.reading import one_line
 from genhub.version import VERSION
 
@@ -109,7 +109,7 @@ def write_json(path: Path, content: dict[str, Any]):
             return value
         return {key: without_paths(entry) for key, entry in value.items() if key not in ORIGINS}
 
-    path.write_text(json.dumps(without_paths(content), indent=2) + "\n")
+    atomic_write(path, json.dumps(without_paths(content), indent=2) + "\n")
 
 
 def record_digests(folder: Path):

@@ -3,7 +3,7 @@
 import math
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -15,6 +15,7 @@ from genhub.data import Images, Latents
 from genhub.evaluation.monitor import QualityMonitor
 from genhub.objectives.objective import Objective, Step
 from genhub.recipes.configs import EvaluationConfig
+from genhub.repository.format import RepositoryError
 from genhub.repository.metrics import read_metrics
 from genhub.training.distributed import all_reduce
 from genhub.training.export import Exporter
@@ -154,8 +155,9 @@ class MonitorQuality(Callback):
     def keep_best(self, value: float, results: list[dict]):
         """Saves the repository if its distance is the lowest so far."""
         if self.accelerator.is_main_process:
-            path = self.folder.best / "metrics.json"
-            best = read_metrics(path)["results"][0]["value"] if path.is_file() else math.inf
+            best = math.inf  # none yet, or a damaged one
+            with suppress(RepositoryError, LookupError):
+                best = read_metrics(self.folder.best / "metrics.json")["results"][0]["value"]
             if value < best:
                 self.exporter.save(self.folder.best, results)
         self.accelerator.wait_for_everyone()

@@ -4,7 +4,7 @@ import io
 import json
 import os
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from accelerate import Accelerator
 
 from genhub.recipes.recipe import Recipe
 from genhub.recipes.sections import resume_conflicts
+from genhub.repository.format import RepositoryError
 from genhub.repository.metrics import read_metrics
 from genhub.repository.replace import finish_save
 from genhub.training.checkpoint import list_checkpoints, load_newest, save_checkpoint
@@ -154,9 +155,13 @@ class RunFolder:
         return shares.tolist()
 
     def saved_steps(self) -> int | None:
-        """Returns the steps of the repository in the folder, None if it holds none."""
-        metrics = self.path / "metrics.json"
-        return on_main(lambda: read_metrics(metrics)["training"]["steps"] if metrics.is_file() else None)
+        """Returns the steps of the repository in the folder, None if it holds no whole one."""
+
+        def read() -> int | None:
+            with suppress(RepositoryError, KeyError):
+                return read_metrics(self.path / "metrics.json")["training"]["steps"]
+
+        return on_main(read)
 
     def _check(self, resume: bool | None) -> tuple[bool, bool, list[str]]:
         """Refuses a folder that cannot be written or holds something else, before any work; returns whether a run in

@@ -9,7 +9,7 @@ import torch
 import yaml
 from PIL import Image
 
-from genhub import AutoPipeline, data, figure
+from genhub import AutoPipeline, data, figure, recipes
 from genhub.figures.autoencoders import bin_edges, describe_units, percent, squared_error
 from genhub.figures.subject import load_subject
 
@@ -39,7 +39,7 @@ def test_without_validation_images_those_of_the_test_are_shown(repos, tmp_path, 
 
     figure("reconstructions", str(repo), count=3)
 
-    test = data.load(data.DataConfig(source=recipe["data"]["source"], val_size=0), "test")
+    test = data.load(data.DataConfig(source=recipes.load(repo).data.source, val_size=0), "test")
     assert torch.equal(drawing["image_rows"]["rows"][0], test.images[:3] / 255)
     assert "the first 3 test images" in drawing["image_rows"]["title"]
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,8 +15,9 @@ from safetensors.torch import load_file
 from tiny_pipelines import CALL, PIPELINES, tensor
 
 import genhub
+from genhub.cli import main
 from genhub.repository.format import RepositoryError, repo_files
-from genhub.repository.push import push
+from genhub.repository.push import files_to_push, listing, push
 from genhub.repository.save import record_digests
 
 STEPS = {"batch_size": 2, "num_inference_steps": 4}
@@ -89,6 +91,106 @@ def test_every_file_of_a_component_is_shared(text_repo):
     assert {"tokenizer/merges.txt", "tokenizer/vocab.json", "tokenizer/tokenizer.json", "unet/model.onnx"} < files
 
 
+@pytest.fixture
+def repo(text_repo, tmp_path) -> Path:
+    """A repository of one's own to spoil, below the working folder."""
+    return Path(shutil.copytree(text_repo, tmp_path / "work/repo"))
+
+
+def test_a_dry_run_lists_every_file_with_its_size_and_sends_nothing(repo, capsys):
+    address = push(repo, "someone/x", dry_run=True)  # no Hub is there
+
+    files = {path.relative_to(repo).as_posix(): path.stat().st_size for path in repo.rglob("*") if path.is_file()}
+    *lines, total = [line.split() for line in capsys.readouterr().err.splitlines() if re.match(r" *[\d,]+ ", line)]
+    assert {name: int(size.replace(",", "")) for size, name in lines} == files
+    assert total == [f"{sum(files.values()):,}", "bytes", "in", str(len(files)), "files"]
+    assert address.endswith("/someone/x")
+    assert main(["push", str(repo), "someone/x", "--dry_run"]) == 0
+    assert capsys.readouterr().out.startswith("Nothing was sent to https://")
+
+
+@pytest.mark.parametrize("name", ["unet/own.py", "unet/secret.json", "unet/other.safetensors", "vae/sub/config.json"])
+def test_what_lies_in_the_folder_of_a_part_and_is_not_of_it_is_never_sent(name, repo):
+    (repo / name).parent.mkdir(exist_ok=True)
+    (repo / name).write_text("{}")
+
+    assert name not in files_to_push(repo)
+    with pytest.raises(RepositoryError, match=f"records no SHA-256 of {name}"):
+        push(repo, "someone/x", dry_run=True)
+
+
+def test_of_a_repository_that_records_nothing_the_known_files_are_sent_and_the_rest_is_named(repo, capsys):
+    index = json.loads((repo / "model_index.json").read_text())
+    index.pop("_genhub")
+    (repo / "model_index.json").write_text(json.dumps(index))
+    strays = ["tokenizer/notes.txt", "unet/model.onnx", "unet/own.py", "unet/secret.json", "unet/x.safetensors"]
+    for name in strays:
+        (repo / name).write_text("{}")
+
+    files = {path.relative_to(repo).as_posix() for path in repo.rglob("*") if path.is_file()}
+    assert set(files_to_push(repo)) == files - {*strays}
+    listed = listing(repo, files_to_push(repo))
+    assert listed[-1] == f"left out, as model_index.json does not name them: {', '.join(strays)}"
+
+
+@pytest.mark.parametrize("name", ["README.md", "unet/config.json", "unet/diffusion_pytorch_model.safetensors", "unet"])
+def test_a_link_out_of_the_folder_is_refused_before_anything_is_sent(name, repo, tmp_path):
+    shutil.move(repo / name, tmp_path / "home")
+    (repo / name).symlink_to(tmp_path / "home")
+
+    with pytest.raises(RepositoryError, match="must be a regular file of the repository"):
+        push(repo, "someone/x", dry_run=True)
+
+
+def test_a_pipe_is_refused_and_not_waited_for(repo):
+    (repo / "LICENSE").unlink(missing_ok=True)
+    os.mkfifo(repo / "unet/pipe.json")
+
+    with pytest.raises(RepositoryError, match=r"pipe\.json"):
+        push(repo, "someone/x", dry_run=True)
+    assert "unet/pipe.json" not in files_to_push(repo)
+
+
+@pytest.mark.parametrize("place", ["home", "working folder", "repository"])
+@pytest.mark.parametrize("name", ["README.md", "recipe.yaml", "metrics.json"])
+def test_a_text_that_names_a_folder_of_this_machine_is_refused_with_its_line(name, place, repo, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "hömé"))
+    monkeypatch.chdir(repo.parent)
+    path = str({"home": tmp_path / "hömé", "working folder": repo.parent, "repository": repo}[place])
+    first = "---\nlicense: mit\n---\n" if name == "README.md" else "x:\n\n\n"
+    (repo / name).write_text(f"{first}{json.dumps(path + '/photos')}\n")
+
+    with pytest.raises(RepositoryError, match=f"{name}, line 4, names a folder of this machine, /"):
+        push(repo, "someone/x", dry_run=True)
+    if place != "repository":  # beside which there is the working folder
+        (repo / name).write_text(f"{first}{path}x is another folder, and ~/photos is nobody's\n")
+        push(repo, "someone/x", dry_run=True)
+
+
+def test_what_training_publishes_names_no_folder_of_this_machine(tiny_repo, tiny):
+    push(tiny_repo, "someone/x", dry_run=True)
+
+    source = Path(tiny["data.source"])
+    for path in (path for path in tiny_repo.rglob("*") if path.is_file()):
+        if path.suffix in (".json", ".yaml", ".md", ".py") and "training" not in path.parts:
+            assert str(source.parent) not in path.read_text(), path
+    assert "data: {source: ./few" in (tiny_repo / "recipe.yaml").read_text()
+    assert json.loads((tiny_repo / "metrics.json").read_text())["data"] == "./few"
+    assert "`./few`" in (tiny_repo / "README.md").read_text()
+    assert "--data.source ./few" in (tiny_repo / "README.md").read_text()
+
+
+def test_the_published_recipe_trains_here_and_says_what_is_missing_elsewhere(tiny_repo, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    short = {"training.max_steps": 1}
+
+    genhub.train(tiny_repo / "recipe.yaml", tmp_path / "again", overrides=short)
+
+    shutil.copy(tiny_repo / "recipe.yaml", tmp_path)
+    with pytest.raises(ValueError, match=r"`data.source` must be an existing folder or a Hub id, got './few'"):
+        genhub.train(tmp_path / "recipe.yaml", tmp_path / "other", overrides=short)
+
+
 def test_the_pictures_that_the_card_shows_are_shared(tmp_path):
     card = "# Card\n![a](a.png) [b](b.gif) ![c](https://x.org/c.png) ![d](lost.png)"
     folder = genhub.save_repo(PIPELINES["GANPipeline"].make(), tmp_path, {"README.md": card, "a.png": "", "b.gif": ""})
@@ -132,7 +234,7 @@ def shared(tiny_repo, plain_repo, text_repo, hub, tmp_path_factory) -> tuple[Pat
     for name, folder in folders.items():
         expected = tensor(genhub.AutoPipeline.from_pretrained(folder), SHARED[name][2])
         torch.save(expected, out / f"{name}.pt")
-        (out / f"{name}.files").write_text("\n".join(repo_files(folder)))
+        (out / f"{name}.files").write_text("\n".join(files_to_push(folder)))
     return out, printed
 
 

@@ -127,7 +127,7 @@ def test_a_run_starts_from_its_weights_says_so_and_goes_on_without_them(recipe, 
     shutil.rmtree(saved)
     genhub.train(folder, resume=True, overrides={"training.max_steps": 3})
 
-    assert f"weights: {saved}/autoencoder" in (folder / "recipe.yaml").read_text()
+    assert f"weights: {saved}/autoencoder" in (folder / "training/recipe.yaml").read_text()
     after = weights(folder)
     frozen = {name: tensor for name, tensor in after.items() if name.startswith("classifier.body.")}
     assert frozen.keys() == {f"classifier.{name}" for name in found if name.startswith("body.")}
@@ -164,7 +164,7 @@ def test_fine_tuning_starts_from_the_networks_of_a_repository(tiny, tiny_repo, t
     assert any("class" in name for name in new)
     said = f"unet starts from {len(ours) - len(new)} of its {len(ours)} tensors in {tiny_repo}/unet; {new[0]}, "
     assert said in capsys.readouterr().err
-    assert f"weights='{tiny_repo}/unet'" in (folder / "README.md").read_text()
+    assert f"weights='./{tiny_repo.name}/unet'" in (folder / "README.md").read_text()
     assert genhub.AutoPipeline.from_pretrained(folder).config["id2label"] == {"0": "a", "1": "b"}
 
 

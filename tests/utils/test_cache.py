@@ -1,10 +1,15 @@
 """What was computed once is read from disk, if it is whole; a hash tells apart all that differs."""
 
+import itertools
+import os
+
 import pytest
 import torch
+from faults import FAULTS, KILLED, every_call
 from safetensors.torch import save_file
 
 from genhub.utils.cache import _hash, cached, content_hash
+from genhub.utils.files import is_leftover
 
 TENSORS = {"a": torch.arange(12.0).view(3, 4), "b": torch.tensor([1, 2, 3], dtype=torch.uint8)}
 
@@ -73,6 +78,29 @@ def test_an_entry_of_an_earlier_release_is_read(files):
     save_file(copies(), file, {"hash": _hash(copies())})
 
     assert equal(cached("kind", "key", lambda: {}))
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_wherever_storing_fails_the_tensors_are_there_and_the_entry_is_whole_or_none(fault, monkeypatch, tmp_path):
+    made = itertools.count()
+
+    def prepare():
+        (root := tmp_path / f"{next(made)}").mkdir()
+        return root
+
+    def store(root):
+        os.environ["GENHUB_CACHE"] = str(root)  # of a forked child
+        assert equal(cached("kind", "key", copies))
+
+    for outcome in every_call(store, prepare, fault):
+        assert not outcome.error
+        assert outcome.code == (0 if fault in ("error", "full") else KILLED)
+        monkeypatch.setenv("GENHUB_CACHE", str(outcome.root))
+        whole = [path for path in outcome.root.rglob("*") if path.is_file() and not is_leftover(path)]
+        if whole:
+            assert equal(cached("kind", "key", lambda: pytest.fail("the entry is not whole")))
+        else:
+            assert equal(cached("kind", "key", copies))
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(monkeypatch, tmp_path):

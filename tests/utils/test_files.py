@@ -2,11 +2,14 @@
 
 import hashlib
 import os
+import re
 import time
+from pathlib import Path
 
 import pytest
 from faults import FAULTS, calls_of, every_call
 
+import genhub
 from genhub.utils.files import (
     STALE,
     append,
@@ -154,6 +157,30 @@ def calls(monkeypatch) -> list[str]:
 
     monkeypatch.setattr(os, "fsync", recorded_fsync)
     return calls
+
+
+WRITES = re.compile(
+    r"\.write_(text|bytes)\(|\bopen\([^)]*[\"'][wax]b?\+?[\"']|\bos\.(replace|rename|link|write)\(|\.rename\(|\.touch\("
+    r"|\bsave_file\(|\bshutil\.(copy|move)|\b(np|torch)\.save\(|\.to_parquet\(|\.savefig\(|\.save\([a-z]*(path|folder)"
+)
+KNOWN = {  # file -> what it writes by itself, and where
+    "plotting/charts.py": "a picture, into memory",
+    "repository/replace.py": "hard links in place of files",
+    "repository/save.py": "a new version, in `.saving`",
+    "training/checkpoint.py": "a checkpoint, in a new folder; the name of a damaged one",
+    "training/feature_classifier.py": "a data set, in a new folder",
+    "training/run_folder.py": "an array, into memory",
+    "utils/cache.py": "an entry, into a replacement",
+    "utils/files.py": "everything",
+    "utils/locks.py": "the owner, into the lock",
+}
+
+
+def test_nothing_is_written_but_by_the_functions_that_leave_the_old_or_the_new():
+    root = Path(genhub.__file__).parent
+    found = {path.relative_to(root).as_posix() for path in root.rglob("*.py") if WRITES.search(path.read_text())}
+
+    assert found == KNOWN.keys()
 
 
 def test_a_tree_is_flushed_with_every_file_and_folder_in_it(calls, tmp_path):
