@@ -84,8 +84,13 @@ def names_of_classes(splits: Iterable[Any], label: str | None, config: DataConfi
     return tuple(sorted(words, key=natural_key))
 
 
-def to_labels(values: Sequence[Any], class_names: Sequence[str] | None, source: str, column: str) -> torch.Tensor:
+def to_labels(
+    values: Sequence[Any], class_names: Sequence[str] | None, source: str, column: str, is_batch: bool = False
+) -> torch.Tensor:
     """Returns the cells of a label column as numbers, int64 (N,).
+
+    Args:
+        is_batch: the values are not the whole column.
 
     Raises:
         ValueError: a cell is empty, or no number of a class.
@@ -95,16 +100,19 @@ def to_labels(values: Sequence[Any], class_names: Sequence[str] | None, source: 
     if class_names and values and isinstance(values[0], str):
         numbers = {name: number for number, name in enumerate(class_names)}
         values = [numbers[value] for value in values]
-    check_labels(values, len(class_names) if class_names else MOST_CLASSES, f"The column {column} of {source}")
+    check_labels(
+        values, len(class_names) if class_names else MOST_CLASSES, f"The column {column} of {source}", is_batch
+    )
     return torch.tensor(values, dtype=torch.long)
 
 
-def check_labels(values: Sequence[int], classes: int, source: str) -> None:
+def check_labels(values: Sequence[int], classes: int, source: str, is_batch: bool = False) -> None:
     """Raises ValueError if a label is not one of `classes` numbers; -1, by which `datasets` means "none", is not."""
     if len(values) and not 0 <= min(values) <= max(values) < classes:
         row, wrong = next((row, value) for row, value in enumerate(values) if not 0 <= value < classes)
         hint = "; `data.label_column: none` trains without classes" if wrong == -1 else ""
-        raise ValueError(f"{source} must hold labels of 0 to {classes - 1}, got {wrong} in row {row}{hint}.")
+        place = "" if is_batch else f" in row {row}"
+        raise ValueError(f"{source} must hold labels of 0 to {classes - 1}, got {wrong}{place}{hint}.")
 
 
 def check_text_column(features: Mapping[str, Any], column: str) -> None:

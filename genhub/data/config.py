@@ -41,7 +41,8 @@ class DataConfig:
         padding: black pixels around each image; `genhub evaluate` compares images without them.
         channels: 1 or 3 to convert; None keeps grey grey and colour colour.
         streaming: read the data set while training instead of loading it first.
-        memory_limit_gb: a larger set is decoded by `workers` processes while training.
+        memory_limit_gb: a larger set is decoded by `workers` processes while training; idx files and archives must not
+            be larger.
         shuffle_buffer: size of the buffer that a stream is shuffled in, in images.
         captions: of each image, for a model that reads them: `templates` writes them, from its class and what is
             measured on it; another name is that of a column of texts.

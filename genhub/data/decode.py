@@ -159,8 +159,11 @@ def _try(
         array, transparent[index] = to_array(files[index], config, shape)
     except BadImage as error:
         bad[index] = error
-        return None
-    return array
+    except Exception as error:  # converting what Pillow could open
+        bad[index] = BadImage(f"is not a readable image ({error})")
+    else:
+        return array
+    return None
 
 
 def _explain(bad: dict[int, BadImage], total: int, describe: Callable[[int], str], has_hints: bool) -> str:
@@ -191,6 +194,8 @@ def to_array(file: File, config: DataConfig, shape: tuple[int, int, int] | None 
     except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error, ... for a broken file
         cause = "of no format that pillow knows" if isinstance(error, UnidentifiedImageError) else error
         raise BadImage(f"is not a readable image ({cause})") from error
+    if image.mode in ("P", "PA") and 3 * image.getchannel(0).getextrema()[1] >= len(image.getpalette("RGB") or ()):
+        raise BadImage("has pixels of colours that its palette lacks")
     is_16_bit_png = image.format == "PNG" and file[24] == 16  # in IHDR; Pillow would cut colours to 8 bits
     if is_16_bit_png or image.mode in ("I", "F") or image.mode.startswith("I;"):
         way_out = "scale them to 8 bits first, 16 by `(numpy.asarray(image) // 256).astype('uint8')`"
@@ -223,8 +228,8 @@ def _is_grey(image: Image.Image) -> bool:
     if image.mode not in ("P", "PA"):
         return image.mode in ("1", "L", "LA", "La")
     palette = np.array(image.getpalette("RGB")).reshape(-1, 3)
-    used = palette[np.unique(np.asarray(image.getchannel(0)))]
-    return bool((used == used[:, :1]).all())
+    used = np.unique(np.asarray(image.getchannel(0)))
+    return bool((palette[used] == palette[used, :1]).all())
 
 
 def fit(image: Image.Image, size: int | None, channels: int) -> np.ndarray:

@@ -1,11 +1,11 @@
 """The files of MNIST and its successors: idx (LeCun, Cortes & Burges, *The MNIST database*), plain or gzipped."""
 
 import gzip
+import io
 import math
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
@@ -83,7 +83,7 @@ def _sizes(path: Path, header: bytes, dimensions: int) -> list[int]:
     return np.frombuffer(header, ">u4", offset=4).tolist()
 
 
-def _pieces(file: IO[bytes], size: int) -> Iterator[bytes]:
+def _pieces(file: io.BufferedIOBase, size: int) -> Iterator[bytes]:
     """Reads at most `size` bytes; a header that promises more than there is takes no memory."""
     while size and (piece := file.read(min(size, PIECE))):
         yield piece

@@ -188,7 +188,7 @@ class Lazy(IterableDataset):
         images = decode(files, self.config, describe, shape).images
         if label is None:
             return Images(images, None, self.class_names)
-        labels = to_labels([row[label] for row in rows], self.class_names, self.config.source, label)
+        labels = to_labels([row[label] for row in rows], self.class_names, self.config.source, label, is_batch=True)
         return Images(images, labels, self.class_names)
 
 

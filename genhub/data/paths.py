@@ -7,10 +7,13 @@ files of the repository that is streamed.
 
 import os
 import re
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
 import yaml
+from pyarrow import ArrowException, parquet
 
 from genhub.data.config import DataConfig
 from genhub.utils.blobs import repo_cache
@@ -18,6 +21,7 @@ from genhub.utils.reading import DEEPEST, FileError, read_bytes, read_json, read
 
 LARGEST_IMAGE = 2**30  # bytes of an encoded image
 LARGEST_CARD = 2**20
+MOST_SHRUNK = 100  # what compression makes of images, at most
 CARDS = ("README.md", ".huggingface.yaml")  # in which `datasets` reads which files are the data
 
 
@@ -93,6 +97,20 @@ def check_card(path: Path) -> None:
             for name in _words(entry.get(key) if isinstance(entry, dict) else None):
                 if _leads_out(name):
                     raise ValueError(f"{path} must name files of its data set, got {name!r}.")
+
+
+def check_tables(files: Iterable[Path], limit: float) -> None:
+    """Raises ValueError if a parquet file, without its compression, is larger than `limit` GB and than any images."""
+    for path in files:
+        promised = 0
+        with suppress(ArrowException, OSError):  # what cannot be read is named when it is loaded
+            footer = parquet.read_metadata(path)
+            promised = sum(footer.row_group(index).total_byte_size for index in range(footer.num_row_groups))
+        if promised > max(limit * 2**30, MOST_SHRUNK * path.stat().st_size):
+            raise ValueError(
+                f"{path} holds {promised / 2**30:,.1f} GB in {path.stat().st_size / 2**20:,.1f} MB, more than "
+                f"`data.memory_limit_gb`, {limit}."
+            )
 
 
 def check_saved(folder: Path) -> None:

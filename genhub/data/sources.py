@@ -15,7 +15,7 @@ from huggingface_hub.errors import EntryNotFoundError, HFValidationError
 from genhub.data.config import DataConfig
 from genhub.data.decode import File
 from genhub.data.image_folder import METADATA, SPLIT_OF, images_of, read_image_folder, walk
-from genhub.data.paths import CARDS, check_card, check_saved, read_file
+from genhub.data.paths import CARDS, check_card, check_saved, check_tables, read_file
 from genhub.utils.blobs import fits_its_name, repo_cache
 from genhub.utils.network import CONNECTION, connect
 
@@ -71,6 +71,7 @@ def _open_folder(folder: Path, config: DataConfig) -> Mapping[Any, Any]:
         raise ValueError(f"{folder} holds CIFAR in pickles, which may run code; use `uoft-cs/cifar10` of the Hub.")
     images = images_of(files)
     if not images or any(path.suffix == ".parquet" and path.name not in METADATA for path in files):
+        check_tables((path for path in files if path.suffix == ".parquet"), config.memory_limit_gb)
         if glob.has_magic(str(folder)):
             raise ValueError(f"The path of a folder of tables must be without *, ? and [, got {folder}.")
         return _load(str(folder), config)

@@ -178,4 +178,8 @@ def pinned_spaces(device: str | torch.device = "cpu") -> Iterator[ClassifierSpac
 
 def cached_features(space: FeatureSpace, images: torch.Tensor) -> torch.Tensor:
     """Returns the features of real images, from the cache if possible."""
-    return cached("features", content_hash(space.key, images), lambda: {"features": space(images)})["features"]
+
+    def fits(stored: dict[str, torch.Tensor]) -> bool:
+        return len(stored.get("features", ())) == len(images)
+
+    return cached("features", content_hash(space.key, images), lambda: {"features": space(images)}, fits)["features"]

@@ -128,7 +128,10 @@ class Evaluator:
             distance, index = nearest(test, train)
             return {"distance": distance, "place": index}
 
-        stored = cached("nearest", content_hash(name, self.clf.key, seen, self.test.images), compute)
+        def fits(stored: dict[str, torch.Tensor]) -> bool:
+            return all(len(stored.get(part, ())) == len(test) for part in ("distance", "place"))
+
+        stored = cached("nearest", content_hash(name, self.clf.key, seen, self.test.images), compute, fits)
         return stored["distance"], stored["place"]
 
 

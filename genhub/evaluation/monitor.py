@@ -65,7 +65,10 @@ def near_distance(held_out: torch.Tensor, train: torch.Tensor) -> float:
     def compute() -> dict[str, torch.Tensor]:
         return {"distance": nearest(pixels(held_out), pixels(train))[0]}
 
-    stored = cached("nearest", content_hash("pix", held_out, train), compute)
+    def fits(stored: dict[str, torch.Tensor]) -> bool:
+        return len(stored.get("distance", ())) == len(held_out)
+
+    stored = cached("nearest", content_hash("pix", held_out, train), compute, fits)
     return stored["distance"].quantile(QUANTILE).item()
 
 

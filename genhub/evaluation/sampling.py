@@ -211,8 +211,8 @@ class Sampler:
             drawn = compute()
         else:
             (asked,) = self.conditions(rows).values() or (None,)
-            settings = f"{self.seed} {batch} {size} {asked} {sorted(self.arguments.items())}"
-            drawn = cached("samples", content_hash(self.key, settings), compute)
+            key = content_hash(self.key, f"{self.seed} {batch} {size} {asked} {sorted(self.arguments.items())}")
+            drawn = cached("samples", key, compute, lambda found: len(found.get("images", ())) == size)
         return drawn["images"], drawn["seconds"].item()
 
     def _exchange(self, own: list[torch.Tensor], count: int, batches: int) -> torch.Tensor:

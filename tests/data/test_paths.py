@@ -170,3 +170,13 @@ def test_the_lists_of_a_saved_data_set_name_what_lies_beside_them(tmp_path, wron
     lists.write_text(json.dumps({"splits": [wrong]}))
     with pytest.raises(ValueError, match=r"dataset_dict.json must name what lies beside it"):
         read(tmp_path / "set", {})
+
+
+def test_a_table_that_grows_beyond_all_images_is_refused(tmp_path):
+    schema = Features({"image": ImageFeature()}).arrow_schema
+    cells = pa.array([{"bytes": FILES[0] + bytes(2**24), "path": None}], schema.field("image").type)
+    parquet.write_table(pa.table({"image": cells}, schema), tmp_path / "a.parquet", compression="zstd")
+
+    with pytest.raises(ValueError, match=r"a.parquet holds 0.0 GB in 0.0 MB, more than `data.memory_limit_gb`, 0.01"):
+        read(tmp_path, {"memory_limit_gb": 0.01})
+    assert len(read(tmp_path, {"memory_limit_gb": 1})) == 1

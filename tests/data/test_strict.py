@@ -109,6 +109,18 @@ def test_a_header_that_contradicts_its_file_is_refused(kind, place, value):
     refuses(bytes(file))
 
 
+@pytest.mark.parametrize("channels", [None, 3])
+def test_a_pixel_of_a_colour_that_the_palette_lacks_is_refused(channels):
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 3, 1, 8, 3, 0, 0, 0))
+    palette = chunk(b"PLTE", bytes(range(6)))
+    for raw, message in ((b"\0\0\1\1", None), (b"\0\0\1\2", "colours that its palette lacks")):
+        parts = header, palette, chunk(b"IDAT", zlib.compress(raw)), chunk(b"IEND", b"")
+        file = b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+        refused = pytest.raises(ValueError, match=message) if message else contextlib.nullcontext()
+        with refused:
+            decode([file], DataConfig(channels=channels), str)
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "GIF", "WEBP", "PNG", "BMP", "TIFF"])
 def test_a_picture_that_is_cut_is_refused(kind):
     file = encode(SMOOTH, kind)
