@@ -5,7 +5,9 @@ from genhub.training.describe import describe_networks
 
 
 def test_networks_are_written_as_code_and_what_the_recipe_does_not_build_is_left_out():
-    recipe = recipes.load("dcgan", {"components.generator.latent_channels": 50, "components.generator.out_channels": 1})
+    recipe = recipes.load(
+        "dcgan", {"components.generator.latent_channels": 50, "components.generator.out_channels": 1}
+    )
 
     told = describe_networks(recipe, ["generator", "image_processor", "discriminator"])
 
