@@ -135,6 +135,8 @@ def complaint_of_command(code: int, text: str) -> str | None:
         return f"exit code {code}: {lines[-1] if lines else 'no word'}"
     if code == 1 and not (lines and lines[-1].startswith("genhub: error: ")):
         return f"not one line: {' / '.join(lines[-3:])}"
+    if code == 1 and len(lines[-1]) > 3000:
+        return f"a line of {len(lines[-1]):,} letters"
     return None
 
 
@@ -155,8 +157,6 @@ def complaint(error: BaseException, folder: Path) -> str | None:
         return f"does not name the file: {summary}"
     if len(str(error).strip().splitlines()) != 1:
         return f"not one line: {summary}"
-    if len(str(error)) > 10_000:
-        return f"a line of {len(str(error)):,} letters: {summary}"
     if isinstance(error, ValueError) and inner.filename.startswith("<"):
         return f"not genhub's: {summary}"
     return None
