@@ -21,7 +21,9 @@ from genhub.cli import split_overrides
 from genhub.commands.subject import load_subject
 from genhub.recipes.sections import resume_conflicts
 from genhub.repository.card_results import to_show, with_results
+from genhub.repository.index import read_index
 from genhub.repository.push import repo_files
+from genhub.utils.files import sha256
 
 CARDS = Path(__file__).parent.parent / "model_cards"
 PACKAGE = Path(genhub.__file__).parent
@@ -79,6 +81,18 @@ def test_weights_are_small_float32_safetensors(folder):
         with safe_open(path, "pt") as file:
             tensors = [file.get_tensor(key) for key in file.keys()]  # noqa: SIM118
         assert {tensor.dtype for tensor in tensors if tensor.is_floating_point()} == {torch.float32}
+
+
+@every_card
+def test_configs_and_sources_are_those_that_the_index_records(folder):
+    own = read_index(folder)["_genhub"]
+    sources = [path.relative_to(folder).as_posix() for path in folder.rglob("*.py")]
+
+    changed = [name for name, digest in (own["sha256"] | own["texts"]).items() if sha256(folder / name) != digest]
+
+    renew = f"genhub.repository.save.record_digests(Path('model_cards/{folder.name}')) renews what was meant to change"
+    assert changed == [], renew
+    assert {*sources} <= own["texts"].keys(), renew
 
 
 @every_card

@@ -11,10 +11,9 @@ from genhub.repository.card_results import with_figure
 from genhub.repository.replace import finish_save
 from genhub.utils.files import atomic_write
 from genhub.utils.locks import locked
+from genhub.utils.ranges import ARGUMENTS, check_numbers
 from genhub.utils.reading import read_text
 from genhub.utils.spelling import did_you_mean
-
-MINIMUM = {"count": 1, "seed": 0}
 
 
 def figure(
@@ -86,5 +85,5 @@ def _check_options(name: str, draw: Callable[..., bytes], options: dict[str, Any
     for key, value in options.items():
         if key not in known:
             raise ValueError(f"`{key}` must be unset: the figure {name} {takes}, got {value}.")
-        if key in MINIMUM and value < MINIMUM[key]:
-            raise ValueError(f"`{key}` must be at least {MINIMUM[key]}, got {value}.")
+        if key in ARGUMENTS:
+            check_numbers(**{key: value})

@@ -15,6 +15,7 @@ from genhub.repository.capabilities import capabilities_of
 from genhub.repository.load import AutoPipeline, loading
 from genhub.utils.environment import best_device
 from genhub.utils.files import atomic_write, make_folder
+from genhub.utils.ranges import check_numbers
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -58,8 +59,7 @@ def generate(
     conditions = {"class_labels": class_labels, "prompts": prompts}
     if count is None:
         count = next((len(values) for values in conditions.values() if values is not None and len(values) > 1), 64)
-    if count < 1 or batch_size < 1:
-        raise ValueError(f"`count` and `batch_size` must be at least 1, got {count} and {batch_size}.")
+    check_numbers(count=count, batch_size=batch_size, seed=seed)
     labels, texts = (_one_each(name, values, count) for name, values in conditions.items())
     path, place = _grid_path(repo, output), _device(device)
     files = (("image", image), ("mask_image", mask_image))

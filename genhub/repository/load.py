@@ -189,8 +189,9 @@ def load_part(folder: Path, name: str) -> Any:
     library, cls = component_entries(index)[name]
     loadable: Any = getattr(importlib.import_module(library), cls)
     options = {"use_safetensors": True} if issubclass(loadable, torch.nn.Module) else {}
+    load = loadable.from_pretrained  # pyright: ignore[reportAttributeAccessIssue]
     with loading(folder / name):
-        part = loadable.from_pretrained(folder / name, **options)
+        part = load(folder / name, **options)
     if isinstance(part, torch.nn.Module):
         check_numbers_of(part, folder / name)
     return part

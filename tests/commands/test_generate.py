@@ -9,7 +9,15 @@ from PIL import Image
 from tiny import tiny_model
 from tiny_pipelines import tiny_stable_diffusion
 
-from genhub import AutoencoderPipeline, CosineDDPMPipeline, CosineDDPMScheduler, VAEPipeline, generate, save_repo
+from genhub import (
+    AutoencoderPipeline,
+    CosineDDPMPipeline,
+    CosineDDPMScheduler,
+    VAEPipeline,
+    evaluate,
+    generate,
+    save_repo,
+)
 from genhub.commands.generate import _label_ids
 
 
@@ -180,12 +188,25 @@ def test_a_pipeline_that_edits_nothing_takes_no_image(tmp_path):
 
 def test_images_that_are_not_finite_are_refused(tmp_path):
     vae = tiny_model("DenseVAE")
-    torch.nn.init.constant_(next(vae.parameters()), float("nan"))
-    torch.nn.init.constant_([*vae.parameters()][-1], float("nan"))
+    for parameter in vae.parameters():  # finite, but their sums are not
+        signs = torch.arange(parameter.numel()).reshape(parameter.shape) % 2
+        parameter.data = 3e38 * (2 * signs - 1).float()
     repo = save_repo(VAEPipeline(vae), tmp_path / "repo")
 
-    with pytest.raises(ValueError, match="The images must be finite, got 3 of 3 with NaN or infinity"):
+    with pytest.raises(ValueError, match="The images must be finite, got 1 of 3 with NaN or infinity"):
         generate(str(repo), count=3, output=str(tmp_path / "grid.png"), folder=str(tmp_path / "images"))
 
     assert not (tmp_path / "grid.png").exists()
     assert not (tmp_path / "images").exists()
+
+
+NINES = int("9" * 30)
+
+
+@pytest.mark.parametrize("name", ["count", "batch_size", "seed"])
+def test_a_number_that_no_machine_could_hold_is_refused_before_any_work(name, tmp_path):
+    with pytest.raises(ValueError, match=f"`{name}` must be at most .*, got {NINES}"):
+        generate(str(tmp_path), **{name: NINES})
+    if name != "count":
+        with pytest.raises(ValueError, match=f"`{name}` must be at most .*, got {NINES}"):
+            evaluate(str(tmp_path), **{name: NINES})

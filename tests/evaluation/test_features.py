@@ -376,3 +376,13 @@ def test_equal_contents_have_one_hash_however_they_lie_in_memory():
     assert content_hash("key", x) != content_hash("key", x.T)
     assert content_hash(b"ab") == content_hash("ab") == content_hash(memoryview(np.frombuffer(b"ab", np.uint8)))
     assert content_hash("a", x) != content_hash(x, "a")
+
+
+@pytest.mark.parametrize("change", [{"mean": "a"}, {"strides": ["a"] * 5}, {"num_classes": 10**12}, {"more": 1}, None])
+def test_a_net_whose_config_is_damaged_is_one_line(change, classifier, tmp_path):
+    classifier.save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text("{" if change is None else json.dumps(json.loads(path.read_text()) | change))
+
+    with pytest.raises(ValueError, match=f"^{path}[^\n]*$"):
+        ClassifierSpace.load("clf", tmp_path)

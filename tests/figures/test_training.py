@@ -237,3 +237,12 @@ def test_milestones_of_a_run_are_the_first_row_of_its_pictures(repos, tmp_path, 
     assert [row.shape for row in rows] == [(4, 1, 28, 28)] * 3
     picture = Image.open(repos("vae") / "training/samples/step-00000003.png")
     np.testing.assert_array_equal(np.asarray(plotting.grid(rows[-1], columns=8)), np.asarray(picture))
+
+
+def test_a_log_is_drawn_without_its_damaged_lines_and_values():
+    lines = records(*({"step": n, "seconds": n, "val_kid_clf": 1.0 / n} for n in (1, 2, 3))).splitlines()
+    damaged = ["[1]", "{", '{"step": "2", "seconds": 1}', '{"step": 2, "val_kid_clf": [1]}', "[" * 10**4]
+
+    whole, _ = quality_panels({"REPO": "\n".join(lines)})
+
+    assert quality_panels({"REPO": "\n".join([*damaged, *lines])})[0] == whole
