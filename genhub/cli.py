@@ -16,6 +16,7 @@ from typing import Any  # noqa: E402
 
 from genhub.commands.options import make_parser, refuse_options  # noqa: E402
 
+LONGEST = 2000  # letters of an error
 ENOUGH_IMAGES = 1300  # for a tenth of them to be enough for an evaluation
 
 
@@ -47,6 +48,8 @@ def _print_once(message: str):
 
         if not is_first_to_fail():
             return
+    if len(message) > LONGEST:  # it shows a name or a value of that length
+        message = f"{message[:LONGEST]} ... {message[-LONGEST // 4 :]}"
     print(message, file=sys.stderr)
 
 

@@ -17,6 +17,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from genhub.cli import main, split_overrides
+from genhub.commands import doctor
 from genhub.commands.figures import figures
 from genhub.figures import FIGURES
 from genhub.recipes import names
@@ -109,6 +110,16 @@ def test_doctor_tells_what_a_run_would_get(capsys):
     printed = capsys.readouterr().out
     for fact in ("device", "processes", "float32", "bfloat16", "torch", "diffusers", "GFLOP/s"):
         assert fact in printed
+    assert "PROBLEM" not in printed
+
+
+def test_doctor_warns_of_processes_that_do_not_see_each_other(capsys, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")  # as a launcher has it that accelerate does not know
+    monkeypatch.setattr(doctor, "DTYPES", {})  # nothing is timed
+
+    assert main(["doctor"]) == 0
+
+    assert "PROBLEM: 2 processes were launched, each sees only itself." in capsys.readouterr().out
 
 
 COMMANDS = ["train", "generate", "evaluate", "figure", "push", "recipes", "doctor"]

@@ -340,6 +340,7 @@ MODELS = {
             ({"strides": [1]}, "`block_out_channels` and `strides` must .*, got 2 and 1"),
             ({"block_out_channels": [], "strides": []}, "`block_out_channels` and `strides` must .*, got 0 and 0"),
             ({"sample_size": 9}, "`sample_size` must be divisible by 2, the strides' product, got 9"),
+            ({"sample_size": [8, 9]}, r"`sample_size` must be divisible by 2, the strides' product, got \[8, 9\]"),
             ({"latent_channels": 30}, "`latent_channels` must be a multiple of the 16 positions of the map, got 30"),
             ({"latent_channels": 0}, "`latent_channels` must be a multiple of the 16 positions of the map, got 0"),
             ({"std": 0.0}, "`std` must be above 0, got 0.0"),

@@ -12,7 +12,7 @@ from PIL import Image
 from genhub import plotting
 from genhub.evaluation.sampling import check_sampling_arguments, sample, set_scheduler
 from genhub.repository.capabilities import capabilities_of
-from genhub.repository.load import AutoPipeline
+from genhub.repository.load import AutoPipeline, loading
 from genhub.utils.environment import best_device
 from genhub.utils.files import atomic_write, make_folder
 from genhub.utils.ranges import check_numbers
@@ -61,17 +61,17 @@ def generate(
         count = next((len(values) for values in conditions.values() if values is not None and len(values) > 1), 64)
     check_numbers(count=count, batch_size=batch_size, seed=seed)
     labels, texts = (_one_each(name, values, count) for name, values in conditions.items())
-    path = _grid_path(repo, output)
-    place = _device(device)
-    files = {"image": image, "mask_image": mask_image}
-    pictures = {name: _open(name, file) for name, file in files.items() if file is not None}
+    path, place = _grid_path(repo, output), _device(device)
+    files = (("image", image), ("mask_image", mask_image))
+    pictures = {name: _open(name, file) for name, file in files if file is not None}
     pipeline = AutoPipeline.from_pretrained(repo, dtype=_dtype(dtype, place)).to(place)
     _check(repo, pipeline, class_labels, prompts, pictures)
     labels = _label_ids(pipeline, labels)
-    check_sampling_arguments(pipeline, arguments := arguments or {})
-    arguments = arguments | pictures
+    check_sampling_arguments(pipeline, arguments or {})
+    arguments = (arguments or {}) | pictures
     set_scheduler(pipeline, scheduler, scheduler_arguments)
-    images = sample(pipeline, count, seed, batch_size, labels, arguments, prompts=texts)
+    with loading(repo, (ValueError, OSError)):  # a config may fit the weights, and still make no images
+        images = sample(pipeline, count, seed, batch_size, labels, arguments, prompts=texts)
     _save(plotting.grid(images), path)
     if folder is not None:
         make_folder(Path(folder))

@@ -131,7 +131,8 @@ def decode_cached(files: Sequence[File], config: DataConfig, describe: Callable[
         images, kept = found.get("images", torch.empty(0)), kept_of(found)
         is_whole = images.dtype == torch.uint8 and images.ndim == 4 and images.shape[1] in MODES
         is_asked = config.size is None or images.shape[2:] == (config.size, config.size)
-        return is_whole and is_asked and kept.shape == (len(files),) and len(images) == int(kept.sum())
+        is_mask = kept.dtype == torch.bool and kept.shape == (len(files),)
+        return is_whole and is_asked and is_mask and len(images) == int(kept.sum())
 
     found = cached("images", key, compute, fits)
     kept = kept_of(found)

@@ -19,6 +19,7 @@ from typing import Any
 
 from PIL import Image
 
+from genhub.utils.reading import one_line
 from genhub.utils.spelling import shorten
 
 SPLITS = {
@@ -134,11 +135,26 @@ def read_image_folder(folder: Path, paths: Sequence[Path]) -> dict[str, Any]:
     for split, part in splits.items():
         metadata = read_metadata({folder, top, part}, own[split])
         columns: dict[str, list] = {"image": [str(path) for path in own[split]]} | metadata
-        features = Features({"image": ImageFeature(decode=False)} | dict(Dataset.from_dict(metadata).features))
+        features = Features({"image": ImageFeature(decode=False)} | features_of(metadata, part))
         if len(names) > 1:
             columns[FOLDER_COLUMN], features[FOLDER_COLUMN] = classes[split], ClassLabel(names=names)
         datasets[split] = Dataset.from_dict(columns, features=features)
     return datasets
+
+
+def features_of(metadata: dict[str, list], folder: Path) -> dict[str, Any]:
+    """Returns what the columns of metadata hold.
+
+    Raises:
+        ValueError: the cells of a column are of several kinds.
+    """
+    from datasets import Dataset
+    from pyarrow import ArrowException
+
+    try:
+        return dict(Dataset.from_dict(metadata).features)
+    except (ArrowException, OverflowError) as error:
+        raise ValueError(f"The metadata of {folder} must be of one kind in each column: {one_line(error)}.") from error
 
 
 def read_metadata(folders: set[Path], paths: Sequence[Path]) -> dict[str, list]:
@@ -173,7 +189,7 @@ def _columns(file: Path, paths: Sequence[Path]) -> dict[str, list]:
     try:
         table = read[file.suffix]()
     except Exception as error:  # pandas raises a dozen classes
-        raise ValueError(f"{file} is not readable ({error}).") from error
+        raise ValueError(f"{file} is not readable ({one_line(error)}).") from error
     if "file_name" not in table or {"image", FOLDER_COLUMN} & {*table}:
         raise ValueError(f"{file} must have a column file_name, and none called image or {FOLDER_COLUMN}.")
     names = [path.relative_to(file.parent).as_posix() for path in paths]

@@ -8,6 +8,7 @@ import torch
 
 from genhub.data import to_model_range
 from genhub.models.classifier import ImageClassifier
+from genhub.repository.format import first_line, member
 from genhub.repository.weights import check_component, check_numbers_of
 from genhub.utils.cache import cached, content_hash
 from genhub.utils.files import sha256
@@ -84,18 +85,32 @@ class ClassifierSpace(FeatureSpace):
         for file in ("config.json", WEIGHTS):
             if not (folder / file).is_file():
                 raise ValueError(f"{folder} holds no {file}: it is no classifier of the recipe feature-classifier.")
+            member(folder.parent, f"{folder.name}/{file}")
+        check_component(ImageClassifier, folder)
         digest = sha256(folder / WEIGHTS)
         if digest != PINNED.get(folder.name, digest):
             raise ValueError(
                 f"{folder / WEIGHTS} must be the feature weights of the protocol (SHA-256 {PINNED[folder.name]}), "
                 f"got {digest}."
             )
-        check_component(ImageClassifier, folder)
         config = read_text(folder / "config.json")
         classifier = cast(ImageClassifier, ImageClassifier.from_config(parse_json(config, folder / "config.json")))
         classifier.load_state_dict(read_safetensors(folder / WEIGHTS))
         check_numbers_of(classifier, folder)
-        return cls(name, classifier, f"{digest}-{content_hash(config)}", device)
+        space = cls(name, classifier, f"{digest}-{content_hash(config)}", device)
+        space.try_once(folder)
+        return space
+
+    def try_once(self, folder: Path):
+        """Raises a ValueError if the classifier does not make finite features of an image."""
+        row = torch.arange(28 * 28).remainder(256).to(torch.uint8)
+        image = row.expand(1, self.classifier.config["in_channels"], -1).unflatten(2, (28, 28))
+        try:
+            is_finite = self(image).isfinite().all()
+        except (RuntimeError, TypeError) as error:  # PyTorch's, of a stride that is none
+            raise ValueError(f"{folder} holds no classifier of images: {first_line(error)}") from error
+        if not is_finite:
+            raise ValueError(f"{folder} holds a classifier whose features are no finite numbers.")
 
     def map(self, images: torch.Tensor) -> torch.Tensor:
         channels = self.classifier.config["in_channels"]

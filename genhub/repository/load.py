@@ -82,15 +82,20 @@ class InstalledClasses(DiffusionPipeline):
 
 
 @contextlib.contextmanager
-def loading(folder: str | os.PathLike) -> Iterator[None]:
+def loading(
+    folder: str | os.PathLike, told: tuple[type[Exception], ...] = (RepositoryError, OSError)
+) -> Iterator[None]:
     """Turns what a library raises while it reads a file that it was not written for into one kind of error.
 
+    Args:
+        told: errors that say enough.
+
     Raises:
-        RepositoryError: in place of any error but an OSError.
+        RepositoryError: in place of any other error.
     """
     try:
         yield
-    except (RepositoryError, OSError):
+    except told:
         raise
     except Exception as error:
         raise RepositoryError(f"{folder} cannot be loaded: {one_line(error)}") from error

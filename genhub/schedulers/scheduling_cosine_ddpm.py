@@ -163,11 +163,7 @@ class CosineDDPMScheduler(SchedulerMixin, ConfigMixin):
             config.pop(key, None)
         if kwargs.keys() & {"num_train_timesteps", "s", "beta_max"}:  # the noise levels change
             config["trained_betas"] = None
-        init_dict, unused_kwargs, hidden_dict = super().extract_init_dict(config, **kwargs)
-        if "_use_default_values" in config_dict:
-            ours = [k for k in OWN_DEFAULTS if k in defaults or k not in config]
-            hidden_dict["_use_default_values"] = ours
-        return init_dict, unused_kwargs, hidden_dict
+        return super().extract_init_dict(config, **kwargs)
 
     def to_diffusers(self) -> DDPMScheduler | None:
         """Returns an equivalent scheduler of diffusers, None if `s` or `beta_max` are not the defaults."""

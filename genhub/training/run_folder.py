@@ -21,7 +21,7 @@ from genhub.training.restore import STATE, restore_recipe, saved_recipe, truncat
 from genhub.training.state import Progress, State
 from genhub.utils.files import append, atomic_write, is_leftover, make_folder, remove_leftovers
 from genhub.utils.locks import LOCK, check_unlocked, locked
-from genhub.utils.reading import read_json_lines
+from genhub.utils.reading import one_line, read_bytes, read_json_lines
 
 SHARES = "shares.npy"  # under STATE
 RECORDS = 1000  # newest records that diagnostics read
@@ -145,10 +145,10 @@ class RunFolder:
         """
         file = path / STATE / SHARES if path.is_dir() else path
         try:
-            with open(file, "rb") as opened:
-                shares = np.lib.format.read_array(opened)
-        except (OSError, ValueError) as error:
-            raise ValueError(f"`training.replay` must be a run that went by time, got {path}: {error}") from error
+            shares = np.lib.format.read_array(io.BytesIO(read_bytes(file)))
+        except Exception as error:  # NumPy parses the header as Python, with all errors of that
+            reason = one_line(error)
+            raise ValueError(f"`training.replay` must be a run that went by time, got {path}: {reason}.") from error
         is_list = shares.ndim == 1 and len(shares) > 0 and shares.dtype.kind == "f"
         if not is_list or not ((shares >= 0) & (shares <= 1)).all():
             raise ValueError(f"`training.replay` must hold shares from 0 to 1, got {file}.")

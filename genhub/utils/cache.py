@@ -10,10 +10,11 @@ from pathlib import Path
 
 import torch
 import xxhash
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from genhub.utils.files import make_folder, remove_leftovers, replacement
+from genhub.utils.reading import FileError, open_safetensors
 
 Tensors = dict[str, torch.Tensor]
 
@@ -27,17 +28,11 @@ def cached(
         fits: whether stored tensors have the names, numbers and shapes of computed ones.
     """
     path = cache_folder() / kind / f"{key}.safetensors"
-    try:
-        with safe_open(path, "pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            metadata = file.metadata() or {}
-        digest = _hash(tensors)
-        if metadata.get("hash") in (digest, f"{digest} {key}") and fits(
-            tensors
-        ):  # the first: without the key, as once
+    with suppress(FileError), open_safetensors(path) as file:  # not there yet, or damaged
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        digest, recorded = _hash(tensors), (file.metadata() or {}).get("hash")
+        if recorded in (digest, f"{digest} {key}") and fits(tensors):  # the first: without the key, as once
             return tensors
-    except (OSError, SafetensorError):  # not there yet, or damaged
-        pass
     tensors = compute()
     with suppress(OSError, SafetensorError):
         make_folder(path.parent)

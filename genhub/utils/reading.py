@@ -52,7 +52,7 @@ def read_bytes(path: Path, limit: int = LARGEST) -> bytes:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise FileError(path, "it is no regular file")
-            content = file.read(min(limit, status.st_size) + 1) if status.st_size <= limit else b""
+            content = file.read(limit + 1) if status.st_size <= limit else b""
     except OSError as error:
         raise FileError(path, error) from error
     if max(status.st_size, len(content)) > limit:
@@ -166,7 +166,7 @@ def open_safetensors(path: Path) -> Iterator[Any]:
             raise FileError(path, "it is no regular file")
         with open(path, "rb") as file:
             length = int.from_bytes(file.read(8), "little")
-        if length > LARGEST_HEADER:
+        if not 2 <= length <= LARGEST_HEADER:
             raise FileError(path, "it is no safetensors file, or names too many tensors")
         with safetensors.safe_open(path, "pt") as opened:
             yield opened

@@ -19,7 +19,7 @@ def bars(count=600):
     """Images of two classes: a bar of random brightness and width; those of class 1 are wider and brighter."""
     random, labels = torch.rand(count, 2, generator=torch.Generator().manual_seed(0)), torch.arange(count) % 2
     value = 60 + 90 * random[:, 0] + 80 * labels
-    columns = 4 + (28 * random[:, 1]).long() + 28 * labels
+    columns = 1 + (31 * random[:, 1]).long() + 28 * labels
     shown = (torch.arange(64) < columns[:, None])[:, None, None, :].expand(-1, 1, 16, -1).clone()
     shown[:, :, :4] = False  # empty rows do not count
     images = (shown * value[:, None, None, None]).to(torch.uint8)

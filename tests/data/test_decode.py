@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 import genhub.data.decode as module
 from genhub.data.config import DataConfig
 from genhub.data.decode import CHUNK, decode_cached
+from genhub.utils.cache import cached as store
 from genhub.utils.cache import content_hash
 
 GREY, RGB = noise(7, 9, 1, seed=1), noise(7, 9, 3, seed=2)
@@ -245,6 +246,17 @@ def test_the_cache_knows_which_files_were_left_out(cache):
         decode_cached(files, DataConfig(on_bad_image="skip", background=background), str)
         with pytest.raises(ValueError, match="is empty"):
             cached(files, background=background)
+
+
+def test_of_an_older_cache_which_has_the_images_alone_nothing_was_left_out(cache):
+    cached()
+    (file,) = cache()
+    file.unlink()
+    store("images", file.stem, lambda: {"images": decode(ENCODED)})
+
+    found = decode_cached(ENCODED, DataConfig(), str)
+
+    assert (found.kept.tolist(), found.notes(DataConfig())) == ([True] * 3, ())
 
 
 def test_the_same_bytes_are_decoded_once(cache, monkeypatch):

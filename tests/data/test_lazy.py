@@ -2,6 +2,9 @@
 
 import itertools
 import json
+import multiprocessing
+import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -37,6 +40,28 @@ def take(data, count: int, batch_size: int = 4, start: int = 0, stride: int | No
     taken = list(itertools.islice(batches, count))
     batches.close()
     return torch.stack([batch["labels"] for batch in taken]), torch.stack([batch["sample"] for batch in taken])
+
+
+def test_signals_to_a_group_of_processes_are_left_to_the_one_that_trains(folder):
+    before = {*multiprocessing.active_children()}
+    batches = load(DataConfig(folder, VAL, 0, memory_limit_gb=0, workers=1)).batches(4, 0, 4, 0, "cpu")
+    next(batches)
+    (worker,) = {*multiprocessing.active_children()} - before
+
+    os.kill(worker.pid, signal.SIGINT)
+    os.kill(worker.pid, signal.SIGTERM)
+
+    assert len([*itertools.islice(batches, 9)]) == 9  # more than were made ahead
+    assert worker.is_alive()
+    batches.close()
+
+
+@way
+def test_where_no_image_can_be_read_the_first_is_named(tmp_path, way):
+    folder = str(write_parquet(tmp_path / "bad", [b"", b"no image", b""]))
+
+    with pytest.raises(ValueError, match=r"An image \(Picture 0.PNG\) of .*bad is empty"):
+        load(DataConfig(folder, 0, 0, **way))
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3])

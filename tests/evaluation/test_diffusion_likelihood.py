@@ -283,10 +283,12 @@ def by_name(metrics):
 
 def test_a_pipeline_has_both_with_their_errors_and_the_ode_above_the_entropy_at_most_by_its_steps():
     pipe = CosineDDPMPipeline(PerfectDenoiser(prediction_type="epsilon"), LINEAR)
-    images = Images(draw(300))
+    images, told = Images(draw(300)), []
 
-    ode, step, bound = evaluate_diffusion_likelihood(pipe, images, 200)
+    ode, step, bound = evaluate_diffusion_likelihood(pipe, images, 200, told.append)
 
+    flows = [f"likelihood by the ODE, {steps} steps, 200 images" for steps in (61, 31)]
+    assert told == ["variational bound, 32 timesteps of 200 images", *flows]
     exact = -log_density(Denoiser(pipe.unet, LINEAR), to_model_range(images.images).double())
     exact = (exact.mean().item() - 6 * math.log(BIN)) / 6 / math.log(2)
     assert (ode.name, bound.name, ode.images) == ("bits/dim (ODE)", "bits/dim (bound)", 200)

@@ -231,6 +231,23 @@ def test_a_metric_is_one_class_and_one_entry(sample, fresh):
     assert metric.value == PixelSpace(sample.images[:600])(fresh.images).mean().item()
 
 
+def test_each_step_of_an_evaluation_is_told_before_it_is_measured(sample, fresh):
+    told = []
+    evaluator = Evaluator(sample[:600], sample[1000:1300], [space("clf", 0)], told.append, metrics=(MeanComponent(),))
+
+    evaluator.evaluate(fresh.images)
+    evaluator.memorisation(fresh.images)
+    evaluator.reconstruction_distance(fresh.images)
+
+    generated = ["features of the generated images", "mean component (pix)"]
+    assert told == [
+        "features of the real images",
+        *generated,
+        "nearest training images",
+        "distance of reconstructions",
+    ]
+
+
 def test_the_real_images_themselves_are_at_distance_zero(evaluator, sample):
     found = {(metric.name, metric.space): metric.value for metric in evaluator.evaluate(sample.images[1000:1300])}
 

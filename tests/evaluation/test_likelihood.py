@@ -363,6 +363,15 @@ def test_a_gaussian_that_knows_nothing_has_the_density_of_its_sigma(splits):
     assert found["importance weighted bound in nats, K = 2, test"] == pytest.approx(density, rel=1e-5)
 
 
+def test_each_step_of_a_likelihood_is_told_before_it_is_measured(splits):
+    told = []
+
+    evaluate_likelihoods(blank(DenseVAE), splits, None, told.append, importance=(20, 1))
+
+    bound = "importance weighted bound, 1 samples of 20 images"
+    assert told == ["likelihood, test", bound, "likelihood, val"]
+
+
 def test_grey_pixels_have_soft_targets_and_no_importance_weighted_bound(splits):
     found = values(evaluate_likelihoods(blank(DenseVAE, likelihood="bernoulli"), splits, None, importance=(20, 3)))
 

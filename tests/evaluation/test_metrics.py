@@ -382,6 +382,15 @@ def test_neighbourhoods_meet_as_prdc_says(k, shift, scale):
     assert {name: value for name, (value, _) in vars(found).items()} == pytest.approx(expected, rel=1e-12)
 
 
+def test_what_lies_on_the_edge_of_a_ball_is_outside_as_prdc_says():
+    real, fake = (torch.randint(6, (count, 2), generator=seeded(count)).double() for count in (60, 50))
+
+    found = neighbourhoods(real, fake, 3)
+
+    expected = compute_prdc(real.numpy(), fake.numpy(), nearest_k=3)
+    assert {name: value for name, (value, _) in vars(found).items()} == pytest.approx(expected, rel=1e-12)
+
+
 @pytest.mark.parametrize("block", [1, 7, 200, 299])
 def test_the_size_of_blocks_changes_nothing(block):
     real, fake = normal(300, 4, seed=1), normal(200, 4, seed=2)

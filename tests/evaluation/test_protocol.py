@@ -1,5 +1,8 @@
 """Rounding loses nothing twice, and every reference row is what its name says."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import scipy.ndimage
@@ -9,7 +12,8 @@ from sklearn.decomposition import PCA
 from torch.testing import assert_close
 
 from genhub.data import DataConfig, Images, load
-from genhub.evaluation.protocol import is_fashion_mnist, is_official, to_bytes
+from genhub.evaluation import protocol
+from genhub.evaluation.protocol import is_fashion_mnist, is_followed, is_official, to_bytes
 from genhub.evaluation.references import add_noise, blur, pixel_gaussian, rows
 
 SHAPE = (1, 28, 28)
@@ -110,6 +114,36 @@ def test_fashion_mnist_is_recognised_by_its_first_images(train):
     assert is_fashion_mnist(train.images)
     assert not is_fashion_mnist(train.images.flip(3))
     assert not is_official(train, train)  # a part of it
+
+
+# ---- its numbers: others could not be compared with what is published
+
+
+def published():
+    """The first evaluation of each model card, if it is complete and of generated images."""
+    for path in Path(__file__).parents[2].glob("model_cards/*/metrics.json"):
+        for evaluation in json.loads(path.read_text()).get("evaluations", [])[:1]:
+            if evaluation["complete"] and evaluation["samples"]:
+                yield evaluation
+
+
+def test_every_published_evaluation_followed_the_protocol_and_none_would_with_another_number():
+    evaluations = list(published())
+
+    assert len(evaluations) > 10
+    for evaluation in evaluations:
+        samples, seed = evaluation["samples"], evaluation["training_seed"]
+        assert (evaluation["protocol"], samples["seed"]) == (protocol.PROTOCOL, protocol.SEED + seed)
+        assert is_followed(samples)
+        for change in ({"images": 9999}, {"batch_size": 100}, {"dtype": "float16"}):
+            assert not is_followed(samples | change)
+        spreads = {figure["spread_is"] for figure in evaluation["figures"] if figure["name"].startswith("KID")}
+        assert spreads == {f"sd over {protocol.SUBSETS} subsets of {protocol.SUBSET_SIZE}"}
+
+
+def test_what_no_record_shows_is_as_it_was_published():
+    assert (protocol.NEIGHBOURS, protocol.DIRECTIONS) == (5, 1000)  # 5: Naeem et al. 2020, Sec. 4
+    assert protocol.SIZES == (1000, 2000, 4000, 6000, 8000, protocol.COUNT)
 
 
 # ---- reference rows

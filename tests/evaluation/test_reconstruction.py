@@ -13,6 +13,7 @@ from sklearn.decomposition import PCA
 from torch.testing import assert_close
 
 from genhub.data import Images
+from genhub.evaluation import features
 from genhub.evaluation.likelihood import binarise_pixels
 from genhub.evaluation.reconstruction import (
     active_units,
@@ -215,8 +216,12 @@ def splits() -> dict[str, Images]:
 
 
 def test_each_split_has_its_error_and_the_codes_are_probed(splits):
-    metrics = {metric.name: metric for metric in evaluate_reconstructions(Darkening(0.1), splits)}
+    told = []
 
+    metrics = {metric.name: metric for metric in evaluate_reconstructions(Darkening(0.1), splits, told.append)}
+
+    probes = ["linear probe, all labels", "linear probe, 500 labels"]
+    assert told == [*(f"reconstructions, {split}" for split in splits), "codes", *probes]
     for split, images in splits.items():
         assert metrics[f"reconstruction MSE, {split}"].value == pytest.approx(0.01, rel=1e-4)
         assert metrics[f"reconstruction PSNR in dB, {split}"].value == pytest.approx(20, abs=1e-3)
@@ -266,8 +271,9 @@ def test_what_cannot_be_probed_is_left_out_before_any_work(splits):
     assert not any("probe" in metric.name for metric in evaluate_reconstructions(Darkening(0.1), one_class))
 
 
-@pytest.mark.parametrize("components", [1, 5])
-def test_the_error_of_pca_is_that_of_scikit_learn(components, splits):
+@pytest.mark.parametrize(("components", "exact"), [(1, 16), (5, 16), (1, 0)])
+def test_the_error_of_pca_is_that_of_scikit_learn(components, exact, splits, monkeypatch):
+    monkeypatch.setattr(features, "EXACT", exact)  # dimensions: of 16, or else by random projections
     train, test = (splits[split].images.flatten(1).double().numpy() / 255 for split in ("train", "test"))
     pca = PCA(components).fit(train)
 

@@ -108,6 +108,17 @@ def test_black_and_white_may_be_predicted_beyond_the_range_that_the_scheduler_cl
     assert loss(unclipped) > 0.01
 
 
+@pytest.mark.parametrize(("r", "is_own"), [(0, True), (-1, False)])
+def test_the_target_is_the_networks_own_at_the_lowest_noise_level_and_the_teachers_beneath_it(r, is_own):
+    network, teacher = (Network(lambda y, *_, value=value: torch.full_like(y, value)) for value in (0.2, 0.5))
+    objective = ConsistencyTuning(network, SCHEDULER, teacher)
+    objective.draw_pairs = lambda _: (torch.full((4,), 500), torch.full((4,), r))
+
+    loss = objective.consistency_loss({"sample": torch.zeros(4, 1, 4, 4)}, step(4))["loss"]
+
+    assert (loss < 1e-9) == is_own
+
+
 def test_the_consistency_function_of_gaussian_data_is_where_the_loss_has_no_slope():
     def slope(exponent):
         exponent = torch.tensor(exponent, requires_grad=True)

@@ -155,6 +155,51 @@ def test_a_pipeline_offloaded_in_groups_makes_the_same_or_refuses(name, groups, 
     assert torch.equal(tensor(pipe, arguments), exact)
 
 
+WORK = {  # what runs a network besides the call, of every pipeline
+    "AutoencoderPipeline, colour": {
+        "encode": lambda pipe, image: pipe.encode(image),
+        "decode": lambda pipe, image: pipe.decode(pipe.encode(image)),
+        "denoise": lambda pipe, image: pipe.denoise(image),
+    },
+    "CosineDDPMPipeline": {
+        "interpolate": lambda pipe, image: pipe.interpolate(image[:1], image[1:]),
+        "outpaint": lambda pipe, image: pipe.outpaint(image, left=8),
+    },
+    "CosineDDPMPipeline, latents": {"reconstruct": lambda pipe, image: pipe.reconstruct(image.repeat(1, 1, 2, 2))},
+    "GANPipeline": {
+        "interpolate": lambda pipe, image: pipe.interpolate(torch.zeros(1, 4), torch.ones(1, 4)),
+        "arithmetic": lambda pipe, image: pipe.arithmetic(*torch.eye(4)[:3, None]),
+        "project": lambda pipe, image: pipe.project(image, num_steps=2, num_starts=2),
+    },
+    "GANPipeline, styles": {"mix": lambda pipe, image: pipe.mix(torch.zeros(1, 4), torch.ones(1, 4))},
+    "VAEPipeline": {
+        "encode": lambda pipe, image: pipe.encode(image),
+        "reconstruct": lambda pipe, image: pipe.reconstruct(image),
+        "manifold": lambda pipe, image: pipe.manifold(4),
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "work"),
+    [(name, None) for name in OF_GENHUB_OR_LATENT] + [(name, work) for name, works in WORK.items() for work in works],
+)
+def test_whatever_runs_a_network_puts_it_back_where_it_was_offloaded(name, work):
+    pipe, arguments = OF_GENHUB_OR_LATENT[name].make(), OF_GENHUB_OR_LATENT[name].arguments
+    pipe.set_progress_bar_config(disable=True)
+    pipe.enable_model_cpu_offload(device="cpu")
+    networks = [part for part in pipe.components.values() if isinstance(part, torch.nn.Module)]
+    hooks = {part._hf_hook for part in networks}
+
+    if work is None:
+        call(pipe, arguments)
+    else:
+        channels = 1 if name in ("GANPipeline", "VAEPipeline") else 3
+        WORK[name][work](pipe, torch.linspace(0, 1, 2 * channels * 64).reshape(2, channels, 8, 8))
+
+    assert hooks.isdisjoint(part._hf_hook for part in networks)  # new ones: each waits for its next call
+
+
 @pytest.mark.parametrize("name", [name for name in OF_GENHUB if name in GENERATING])
 @pytest.mark.parametrize(
     ("arguments", "message"),

@@ -402,7 +402,11 @@ def test_a_map_rescales_its_points_and_names_the_classes_beside_them():
     figure.draw_without_rendering()
     thumbnails = [artist.get_window_extent(renderer) for artist in axes.artists]
     assert len(thumbnails) == 3
-    assert not any(legend.get_window_extent(renderer).overlaps(box) for box in thumbnails)
+    box = legend.get_window_extent(renderer)
+    assert axes.bbox.x1 <= box.x0 < box.x1 <= figure.bbox.x1  # to the right, at half the height
+    assert (box.y0 + box.y1) / 2 == pytest.approx((axes.bbox.y0 + axes.bbox.y1) / 2, abs=2)
+    assert not axes.axison  # the numbers mean nothing
+    assert not any(box.overlaps(thumbnail) for thumbnail in thumbnails)
     assert not any(a.overlaps(b) for place, a in enumerate(thumbnails) for b in thumbnails[:place])
 
 

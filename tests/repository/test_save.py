@@ -313,7 +313,7 @@ def test_wherever_a_first_save_fails_there_is_no_repository_or_a_whole_one(is_de
 
 def test_a_failure_that_is_not_of_the_disk_leaves_what_was_there_and_no_scratch(tmp_path, monkeypatch):
     folder = genhub.save_repo(generator("DenseGenerator", 0), tmp_path / "repo", {"README.md": "old"})
-    before = {name: (folder / name).read_bytes() for name in all_files(folder)}
+    before = {path: path.is_dir() or path.read_bytes() for path in folder.rglob("*")}
     pipeline = generator("DenseGenerator", 1)
 
     def interrupt(*args, **kwargs):
@@ -323,7 +323,7 @@ def test_a_failure_that_is_not_of_the_disk_leaves_what_was_there_and_no_scratch(
     with pytest.raises(KeyboardInterrupt):
         genhub.save_repo(pipeline, folder)
 
-    assert {name: (folder / name).read_bytes() for name in all_files(folder)} == before
+    assert {path: path.is_dir() or path.read_bytes() for path in folder.rglob("*")} == before
 
 
 def test_everything_is_on_the_disk_before_the_new_version_counts_and_before_the_old_one_goes(disk, audited, tmp_path):

@@ -142,6 +142,16 @@ def test_what_is_no_large_matrix_moves_as_under_adamw_bit_for_bit():
     assert {name for name, _ in ours.named_parameters()} - same == {"conv.weight", "linear.weight"}
 
 
+def test_linear_layers_are_left_to_adamw_if_told_so():
+    ours = network()
+    convolutions = [parameter for parameter in ours.parameters() if parameter.ndim == 4]
+
+    orthogonal, others = Muon(ours.parameters(), min_channels=1, linear=False).param_groups
+
+    assert {*map(id, orthogonal["params"])} == {*map(id, convolutions)}
+    assert any(parameter.ndim == 2 for parameter in others["params"])
+
+
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_a_state_that_is_saved_and_loaded_goes_on_in_the_same_bits(tmp_path, layout):
     whole = network().to(memory_format=layout)
