@@ -195,7 +195,7 @@ def to_array(file: File, config: DataConfig, shape: tuple[int, int, int] | None 
     except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error, ... for a broken file
         cause = "of no format that pillow knows" if isinstance(error, UnidentifiedImageError) else error
         raise BadImage(f"is not a readable image ({cause})") from error
-    if image.mode in ("P", "PA") and 3 * image.getchannel(0).getextrema()[1] >= len(image.getpalette("RGB") or ()):
+    if image.mode in ("P", "PA") and 3 * np.asarray(image.getchannel(0)).max() >= len(image.getpalette("RGB") or ()):
         raise BadImage("has pixels of colours that its palette lacks")
     is_16_bit_png = image.format == "PNG" and file[24] == 16  # in IHDR; Pillow would cut colours to 8 bits
     if is_16_bit_png or image.mode in ("I", "F") or image.mode.startswith("I;"):

@@ -62,6 +62,8 @@ def read_archive(path: Path, limit: float) -> dict[str, Images]:
     Raises:
         ValueError: the archive is not readable or holds more, or its arrays are not uint8 images and their classes.
     """
+    if not path.is_file():  # a pipe would be waited for
+        raise ValueError(f"{path} is no file.")
     try:
         with ZipFile(path) as archive:
             check_size(path, sum(entry.file_size for entry in archive.infolist()), limit)

@@ -60,7 +60,7 @@ def _snapshot(name: str, **kwargs) -> Path:
     except Exception as error:  # the client raises errors of several HTTP libraries, which change with its version
         is_missing = isinstance(error, RepositoryNotFoundError | HFValidationError)
         problem = "does not exist or is private" if is_missing else "could not be reached"
-        if isinstance(error, EntryNotFoundError | RevisionNotFoundError):
+        if hub.failure is None and isinstance(error, EntryNotFoundError | RevisionNotFoundError):
             problem = "could not be found"
         raise RepositoryError(
             f"There is no folder {name} here, and the repository {name} of the Hub {problem} "

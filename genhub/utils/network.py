@@ -90,7 +90,7 @@ class Connection:
             raise
         finally:
             timer.cancel()
-        self.failure = HubError(f"{request.url.scheme}://{request.url.host} {problem}; {REMEDY}")
+        self.failure = HubError(f"{request.url.scheme}://{server.decode()} {problem}; {REMEDY}")
         self.broken[server] = time.monotonic()
         raise self.failure
 

@@ -13,6 +13,7 @@ from pictures import encode, noise, write_folder, write_parquet
 from pyarrow import parquet
 
 from genhub.data import DataConfig, load
+from genhub.data.image_files import load_image_files
 
 PIXELS = noise(6, 5, 4)
 FILES = [encode(image) for image in PIXELS]
@@ -105,6 +106,13 @@ def test_a_pipe_in_a_folder_of_images_is_refused(tmp_path, name):
 
     with pytest.raises(ValueError, match=f"{name} must be a file or a folder"):
         read(tmp_path, {})
+
+
+def test_a_pipe_in_place_of_an_archive_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "a.npz")
+
+    with pytest.raises(ValueError, match=r"a.npz is no file"):
+        load_image_files(tmp_path / "a.npz")
 
 
 def test_metadata_name_files_of_their_folder(tmp_path):

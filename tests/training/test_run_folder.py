@@ -1,6 +1,5 @@
 """A run's folder after crashes: nothing that was trained is lost, whatever is; and it has one writer at a time."""
 
-import itertools
 import json
 import os
 import random
@@ -45,14 +44,8 @@ def command(folder, tiny: dict, *more: str):
     return action
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_run_that_fails_at_any_call_ends_in_one_line_and_goes_on_to_the_same_bits(fault, trained, tmp_path, tiny):
-    """Here at some calls for each fault; `scripts/crash.py` tries all."""
-    made, dice = itertools.count(), random.Random(fault)
-
-    def prepare():
-        (root := tmp_path / f"{next(made)}").mkdir()
-        return root
+def queued(tiny: dict):
+    """Returns an action that trains below a root, whose errors go into a log beside it."""
 
     def action(root):
         log = os.open(root.parent / f"{root.name}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -60,14 +53,34 @@ def test_a_run_that_fails_at_any_call_ends_in_one_line_and_goes_on_to_the_same_b
         sys.stderr = open(2, "w", buffering=1, closefd=False)
         command(root / "run", tiny, "--auto_resume")()
 
-    count = len(calls_of(action, prepare()))
-    for outcome in every_call(action, prepare, fault, sorted(dice.sample(range(1, count + 1), 2))):
-        said = (tmp_path / f"{outcome.root.name}.log").read_text()
-        assert "Traceback" not in said + outcome.error, outcome.call
-        if outcome.code == 1:
-            assert len(re.findall("^genhub: ", said, re.M)) == 1, said
-        assert run(command(outcome.root / "run", tiny, "--auto_resume"), 1, tmp_path / "again") == [0], outcome.call
-        assert same_bits(trained, outcome.root / "run"), outcome.call
+    return action
+
+
+@pytest.fixture(scope="module")
+def count(tiny_always, tmp_path_factory) -> int:
+    """The number of calls that write in a run."""
+    (root := tmp_path_factory.mktemp("counted") / "root").mkdir()
+    return len(calls_of(queued(tiny_always), root))
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_run_that_fails_at_any_call_ends_in_one_line_and_goes_on_to_the_same_bits(
+    fault, count, trained, tmp_path, tiny
+):
+    """Here at one call for each fault."""
+
+    def prepare():
+        (root := tmp_path / "root").mkdir()
+        return root
+
+    number = random.Random(f"{fault}, chosen once").randrange(1, count + 1)
+    (outcome,) = every_call(queued(tiny), prepare, fault, [number])
+
+    said = (tmp_path / "root.log").read_text()
+    assert "Traceback" not in said + outcome.error, outcome.call
+    assert outcome.code != 1 or len(re.findall("^genhub: ", said, re.M)) == 1, said
+    assert run(command(outcome.root / "run", tiny, "--auto_resume"), 1, tmp_path / "again") == [0], outcome.call
+    assert same_bits(trained, outcome.root / "run"), outcome.call
 
 
 def test_a_full_disk_in_the_last_save_is_one_line_and_the_run_goes_on(trained, tmp_path, tiny, capfd):
@@ -91,20 +104,21 @@ def test_a_full_disk_in_the_last_save_is_one_line_and_the_run_goes_on(trained, t
     assert same_bits(trained, tmp_path / "run")
 
 
+BOTH = ["recipe.yaml", "training/recipe.yaml"]
 LOST = {
-    "the published recipe": ["recipe.yaml"],
-    "both recipes": ["recipe.yaml", "training/recipe.yaml"],
-    "all that is no checkpoint": ["recipe.yaml", "training/recipe.yaml", "training/metrics.jsonl"],
+    "the published recipe is empty": (BOTH[:1], b""),
+    "both recipes are empty": (BOTH, b""),
+    "both recipes are zeros": (BOTH, b"\0" * 80),
+    "all that is no checkpoint is lost": ([*BOTH, "training/metrics.jsonl"], None),
 }
 
 
-@pytest.mark.parametrize("left", [None, b"", b"\0" * 80], ids=["lost", "empty", "zeros"])
-@pytest.mark.parametrize("name", LOST)
-def test_what_is_lost_is_restored_from_the_newest_checkpoint_and_said(name, left, trained, tmp_path, capfd):
+@pytest.mark.parametrize(("lost", "left"), LOST.values(), ids=LOST)
+def test_what_is_lost_is_restored_from_the_newest_checkpoint_and_said(lost, left, trained, tmp_path, capfd):
     folder = shutil.copytree(trained, tmp_path / "run")
     (folder / "model_index.json").unlink()
     before = (folder / "recipe.yaml").read_text()
-    for file in LOST[name]:
+    for file in lost:
         (folder / file).unlink() if left is None else (folder / file).write_bytes(left)
 
     assert main(["train", "--resume", str(folder)]) == 0
@@ -129,7 +143,7 @@ def test_a_run_without_recipe_and_checkpoint_starts_again_and_one_whose_recipe_i
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"\xff\xfe\n[1]\n{", b'{"step": "one"}\nnull\n', b'{"step": 1}\n{"step": 9}\n']
+    "content", [b"", b'\xff\xfe\n[1]\n{"step": "one"}\nnull\n{"step": 1}\n{"step": 9}\n{"step": 1']
 )
 def test_a_damaged_log_does_not_keep_a_run_from_going_on(content, trained, tmp_path):
     folder = shutil.copytree(trained, tmp_path / "run")
