@@ -62,24 +62,6 @@ def test_a_damaged_file_is_computed_and_written_again(files, damage):
     assert file.read_bytes() == whole
 
 
-def test_what_another_key_gave_or_does_not_fit_is_computed(files):
-    cached("kind", "other", lambda: {"a": torch.zeros(1)})
-    (other,) = files()
-    other.rename(other.with_name("key.safetensors"))
-    assert equal(cached("kind", "key", copies))
-
-    ones = cached("kind", "key", lambda: {"a": torch.ones(2)}, lambda stored: stored.keys() == {"a"})
-    assert ones["a"].tolist() == [1, 1]
-
-
-def test_an_entry_of_an_earlier_release_is_read(files):
-    cached("kind", "key", copies)
-    (file,) = files()
-    save_file(copies(), file, {"hash": _hash(copies())})
-
-    assert equal(cached("kind", "key", lambda: {}))
-
-
 @pytest.mark.parametrize("fault", FAULTS)
 def test_wherever_storing_fails_the_tensors_are_there_and_the_entry_is_whole_or_none(fault, monkeypatch, tmp_path):
     made = itertools.count()
@@ -101,6 +83,24 @@ def test_wherever_storing_fails_the_tensors_are_there_and_the_entry_is_whole_or_
             assert equal(cached("kind", "key", lambda: pytest.fail("the entry is not whole")))
         else:
             assert equal(cached("kind", "key", copies))
+
+
+def test_what_another_key_gave_or_does_not_fit_is_computed(files):
+    cached("kind", "other", lambda: {"a": torch.zeros(1)})
+    (other,) = files()
+    other.rename(other.with_name("key.safetensors"))
+    assert equal(cached("kind", "key", copies))
+
+    ones = cached("kind", "key", lambda: {"a": torch.ones(2)}, lambda stored: stored.keys() == {"a"})
+    assert ones["a"].tolist() == [1, 1]
+
+
+def test_an_entry_of_an_earlier_release_is_read(files):
+    cached("kind", "key", copies)
+    (file,) = files()
+    save_file(copies(), file, {"hash": _hash(copies())})
+
+    assert equal(cached("kind", "key", lambda: {}))
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(monkeypatch, tmp_path):
