@@ -18,6 +18,7 @@ from genhub.utils import reading
 from genhub.utils.reading import parse_json_lines
 
 WORDS = ("warning", "message", "changed")  # keys of a record whose values are texts
+INFINITE = (math.inf, -math.inf)
 MAX_FRAMES = 60  # of `progress`
 KERNEL_DISTANCES = {"val_kid_clf": "clf", "val_kid_pix": "pix"}  # key of a record -> feature space
 NEAR = "val_near_pix"  # key of the share of images near to training images
@@ -236,7 +237,9 @@ def parse_log(repo: str, log: str | None) -> list[dict]:
 
 
 def records_of(log: str) -> list[dict[str, Any]]:
-    """Returns the records of a log that say at which step they were made, without what is neither number nor text."""
+    """Returns the records of a log that have a step, without what is neither a finite number nor a text."""
     records = [record for record in parse_json_lines(log.encode()) if isinstance(record.get("step"), int)]
     wanted = {key: str if key in WORDS else int | float for record in records for key in record}
-    return [{key: x for key, x in record.items() if isinstance(x, wanted[key])} for record in records]
+    return [
+        {key: x for key, x in record.items() if isinstance(x, wanted[key]) and x not in INFINITE} for record in records
+    ]

@@ -8,6 +8,7 @@ from torch import nn
 
 from genhub.recipes.checks import refuse_unknown
 from genhub.recipes.instantiate import Spec, without
+from genhub.utils.ranges import shown
 
 NO_ARGUMENTS = ("weights", "frozen", "ignore_mismatched_sizes")  # keys of an entry that its class does not take
 
@@ -46,7 +47,7 @@ def read_components(entries: dict, trust_code: bool = False) -> Components:
             ("ignore_mismatched_sizes", components.ignore_mismatched_sizes),
         ):
             if not isinstance(entry.get(flag, False), bool):
-                raise ValueError(f"`{section}.{flag}` must be true or false, got {entry[flag]!r}.")
+                raise ValueError(f"`{section}.{flag}` must be true or false, got {shown(entry[flag])}.")
             if entry.get(flag):
                 flagged.add(name)
     return components
@@ -54,7 +55,7 @@ def read_components(entries: dict, trust_code: bool = False) -> Components:
 
 def _saved_component(section: str, value: object) -> str:
     if not isinstance(value, str) or "/" not in value.strip("/"):
-        raise ValueError(f"`{section}` must be FOLDER/COMPONENT or USER/REPOSITORY/COMPONENT, got {value!r}.")
+        raise ValueError(f"`{section}` must be FOLDER/COMPONENT or USER/REPOSITORY/COMPONENT, got {shown(value)}.")
     return value
 
 

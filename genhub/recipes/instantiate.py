@@ -8,7 +8,7 @@ from huggingface_hub.errors import StrictDataclassError
 from genhub.recipes.arguments import check_arguments, parameters_of
 from genhub.recipes.imports import import_class
 from genhub.utils.modules import at_most
-from genhub.utils.ranges import check_values
+from genhub.utils.ranges import check_values, shown
 from genhub.utils.reading import one_line
 from genhub.utils.schedulers import check_timesteps, register_undeclared, undeclared_options
 
@@ -45,7 +45,7 @@ class Spec:
         trust_code: bool = False,
     ):
         if not isinstance(entry, dict) or not isinstance(entry.get("class"), str):
-            raise ValueError(f"`{section}` must name a `class` and its arguments, got {entry!r}.")
+            raise ValueError(f"`{section}` must name a `class` and its arguments, got {shown(entry)}.")
         self.section, self.path = section, entry["class"]
         self.cls = import_class(section, self.path, kinds, trust_code)
         self.config_class = _config_class(section, self.cls)

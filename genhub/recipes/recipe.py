@@ -45,6 +45,7 @@ from genhub.recipes.places import with_paths
 from genhub.recipes.sections import FROM_DATA, SECTIONS, override
 from genhub.recipes.stages import check_stage_overrides, read_stages
 from genhub.recipes.yaml import LARGEST, read_yaml, write_yaml
+from genhub.utils.ranges import shown
 from genhub.utils.reading import read_text
 from genhub.utils.spelling import did_you_mean
 
@@ -179,17 +180,17 @@ class Recipe:
     def _check_sections(self):
         sections = self.sections
         if not isinstance(self.name, str) or not re.fullmatch(r"[A-Za-z0-9][\w.-]*", self.name):
-            raise ValueError(f"`name` must be letters, digits, '.', '_' and '-', got {self.name!r}.")
+            raise ValueError(f"`name` must be letters, digits, '.', '_' and '-', got {shown(self.name)}.")
         refuse_unknown("section", sections, SECTIONS)
         if missing := {"components", "objective", "optimizers", "pipeline"} - set(sections):
             raise ValueError(f"The recipe {self.name} must have the section(s) {', '.join(sorted(missing))}.")
         as_mapping("components", sections["components"])
         as_mapping("optimizers", sections["optimizers"])
         if not isinstance(sections.get("stages"), list | None):
-            raise ValueError(f"`stages` must be a list, got {sections['stages']!r}.")
+            raise ValueError(f"`stages` must be a list, got {shown(sections['stages'])}.")
         for metric, value in as_mapping("reported", sections.get("reported") or {}).items():
             if isinstance(value, bool) or not isinstance(value, int | float):
-                raise ValueError(f"`reported.{metric}` must be a number, got {value!r}.")
+                raise ValueError(f"`reported.{metric}` must be a number, got {shown(value)}.")
 
     def _read_pipeline(self):
         entry = without(self.sections["pipeline"], "call")
@@ -209,9 +210,11 @@ class Recipe:
         if encode is None and self.data.standardise:
             raise ValueError("`data.standardise` must be left out without `data.encode`.")
         if encode is not None and encode not in self.names:
-            raise ValueError(f"`data.encode` must be a component, got {encode!r}{did_you_mean(encode, self.names)}.")
+            raise ValueError(
+                f"`data.encode` must be a component, got {shown(encode)}{did_you_mean(encode, self.names)}."
+            )
         if encode in self.components and not issubclass(self.components[encode].cls, nn.Module):
-            raise ValueError(f"`data.encode` must be a model, got {encode!r}.")
+            raise ValueError(f"`data.encode` must be a model, got {shown(encode)}.")
         for name in (name for stage in self.stages for name in stage.optimizers):
             if name.partition(".")[0] in self.frozen:
                 raise ValueError(f"`optimizers.{name}` must be left out: the component is frozen.")
