@@ -102,10 +102,11 @@ class SparseReconstruction(Reconstruction):
     Autoencoders).
 
     Args:
-        l1_weight: of the sum of the code's absolute values, averaged over images.
+        l1_weight, l2_weight: of the sum of the code's absolute values, and of its squares, averaged over images.
         kl_weight: of the Kullback-Leibler divergence between `target` and the mean activation of a unit, summed over
             units (Eq. 17-2). Keras divides a penalty by the batch size: its 5e-3 in batches of 32 is 1.5625e-4 here.
-        target: desired mean activation, for `kl_weight`.
+        squared_weight: of the squared difference between the two in its place, to compare with.
+        target: desired mean activation, for `kl_weight` and `squared_weight`.
         part_size: number of images over which activations are averaged, in training and in validation, so that the
             penalty means the same in both; processes average over their own images.
     """
@@ -117,9 +118,13 @@ class SparseReconstruction(Reconstruction):
         kl_weight: float = 0.0,
         target: float = 0.1,
         part_size: int = 32,
+        l2_weight: float = 0.0,
+        squared_weight: float = 0.0,
     ):
         super().__init__(autoencoder)
-        for name, weight in (("l1_weight", l1_weight), ("kl_weight", kl_weight)):
+        weights = {"l1_weight": l1_weight, "l2_weight": l2_weight}
+        weights |= {"kl_weight": kl_weight, "squared_weight": squared_weight}
+        for name, weight in weights.items():
             if not 0 <= weight < float("inf"):
                 raise ValueError(f"`{name}` must be at least 0 and finite, got {weight}.")
         if not 0 < target < 1:
@@ -128,7 +133,7 @@ class SparseReconstruction(Reconstruction):
             raise ValueError(f"`part_size` must be at least 1, got {part_size}.")
         if kl_weight and autoencoder.config.get("latent_activation") != "sigmoid":
             raise ValueError("`kl_weight` must be 0 unless the model's `latent_activation` is sigmoid.")
-        self.l1_weight, self.kl_weight, self.target, self.part_size = l1_weight, kl_weight, target, part_size
+        self.weights, self.target, self.part_size = weights, target, part_size
 
     def reconstruction_loss(self, batch: Batch, step: Step) -> Losses:
         """Returns the reconstruction error and the weighted penalties."""
@@ -147,13 +152,17 @@ class SparseReconstruction(Reconstruction):
 
     def penalties(self, latents: torch.Tensor) -> Losses:
         """Returns the weighted penalties on codes (B, L)."""
-        losses = {}
-        if self.l1_weight:
-            losses["l1"] = self.l1_weight * latents.float().abs().sum(1).mean()
-        if self.kl_weight:
-            parts = latents.float().split(self.part_size)
-            divergences = [len(part) * bernoulli_kl(self.target, part.mean(0)).sum() for part in parts]
-            losses["sparsity"] = self.kl_weight * sum(divergences) / len(latents)
+        codes, losses = latents.float(), {}
+        for name, size in (("l1", codes.abs()), ("l2", codes.square())):
+            if weight := self.weights[f"{name}_weight"]:
+                losses[name] = weight * size.sum(1).mean()
+        for name, weight_of, distance in (
+            ("sparsity", "kl", bernoulli_kl),
+            ("squared", "squared", squared_difference),
+        ):
+            if weight := self.weights[f"{weight_of}_weight"]:
+                parts = [len(part) * distance(self.target, part.mean(0)).sum() for part in codes.split(self.part_size)]
+                losses[name] = weight * sum(parts) / len(codes)
         return losses
 
 
@@ -191,3 +200,8 @@ def bernoulli_kl(p: float, q: torch.Tensor) -> torch.Tensor:
     """Returns KL(p || q) of two Bernoulli distributions, elementwise (Eq. 17-2); q is clamped by Keras's 1e-7."""
     q = q.clamp(1e-7, 1 - 1e-7)
     return p * (p / q).log() + (1 - p) * ((1 - p) / (1 - q)).log()
+
+
+def squared_difference(p: float, q: torch.Tensor) -> torch.Tensor:
+    """Returns (q - p)^2, elementwise."""
+    return (q - p).square()

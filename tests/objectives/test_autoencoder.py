@@ -255,13 +255,23 @@ def test_a_unit_that_never_or_always_fires_costs_much_and_no_infinity(q):
 
 
 @pytest.mark.parametrize("weight", [1e-4, 0.5])
-def test_l1_charges_each_image_for_the_sum_of_its_code(weight):
-    latents = codes(16) - 0.5
+@pytest.mark.parametrize("power", [1, 2])
+def test_each_image_is_charged_for_the_sum_of_its_code_or_of_its_squares(power, weight):
+    latents, name = codes(16) - 0.5, f"l{power}"
 
-    losses = charged(latents, l1_weight=weight)
+    losses = charged(latents, **{f"{name}_weight": weight})
 
-    assert losses.keys() == {"mse", "l1"}
-    assert_close(losses["l1"], weight * latents.abs().sum() / 16)
+    assert losses.keys() == {"mse", name}
+    assert_close(losses[name], weight * latents.abs().pow(power).sum() / 16)
+
+
+def test_the_squared_penalty_is_that_of_the_source():
+    latents = torch.full((32, 5), 0.3)  # "the mean is 0.3, the target 0.1: (0.3 - 0.1)^2 = 0.04"
+
+    losses = charged(latents, squared_weight=2.0, target=0.1)
+
+    assert losses.keys() == {"mse", "squared"}
+    assert_close(losses["squared"], torch.tensor(2.0 * 5 * 0.04))
 
 
 def test_the_recipe_charges_what_the_notebook_and_keras_do():
@@ -299,7 +309,15 @@ def test_the_mean_activation_is_that_of_a_part_of_the_batch(count):
         assert loss > charged(latents, kl_weight=0.5, part_size=count)["sparsity"]  # convex in the mean
 
 
-@pytest.mark.parametrize("weights", [{"l1_weight": 0.1}, {"kl_weight": 0.1}, {"l1_weight": 0.1, "kl_weight": 0.2}])
+@pytest.mark.parametrize(
+    "weights",
+    [
+        {"l1_weight": 0.1},
+        {"kl_weight": 0.1},
+        {"l1_weight": 0.1, "kl_weight": 0.2},
+        {"l2_weight": 1, "squared_weight": 1},
+    ],
+)
 def test_validation_adds_the_penalties_to_the_error_and_tells_each(weights):
     latents = codes(16)
 

@@ -1,0 +1,94 @@
+"""Studies: a grid of overrides and seeds, run once."""
+
+import json
+import statistics
+
+import pytest
+import study
+import yaml
+
+STUDY = {
+    "question": "How small may the code be?",
+    "recipe": "stacked-ae",
+    "grid": {
+        "units": {"components.autoencoder.latent_channels": [2, 4]},
+        "rate": {"slow": {"optimizers.autoencoder.lr": 1e-4}, "fast": {"optimizers.autoencoder.lr": 1e-3}},
+    },
+    "measures": ["val_loss", "parameters"],
+    "seeds": 2,
+    "chart": {"x": "units"},
+}
+
+
+@pytest.fixture
+def write(tiny, tmp_path):
+    def write(**changes):
+        few = {"data.source": tiny["data.source"], "data.val_size": 16, "training.max_steps": 2}
+        path = tmp_path / "code-size.yaml"
+        path.write_text(
+            yaml.safe_dump(STUDY | {"overrides": few | {"training.batch_size": 8}} | changes, sort_keys=False)
+        )
+        return path
+
+    return write
+
+
+def test_a_grid_is_every_value_of_an_axis_with_every_one_of_the_next(write):
+    cells = [*study.read_study(write()).cells()]
+
+    assert [[*labels.values()] for labels, _ in cells] == [["2", "slow"], ["2", "fast"], ["4", "slow"], ["4", "fast"]]
+    assert cells[1][1]["components.autoencoder.latent_channels"] == 2
+    assert cells[1][1]["optimizers.autoencoder.lr"] == 1e-3
+    assert cells[1][1]["training.batch_size"] == 8
+
+
+def test_every_cell_is_trained_with_each_seed_and_none_twice(write, tmp_path, monkeypatch):
+    change = {"grid": {"units": STUDY["grid"]["units"]}}
+    folders = tmp_path / "studies", tmp_path / "runs"
+    results = study.run(study.read_study(write(**change)), "code-size", *folders)
+    monkeypatch.setattr(study, "train", None)  # nothing is left to do
+
+    again = study.run(study.read_study(write(**change, finding="Two are too few.")), "code-size", *folders)
+
+    assert again.cells == results.cells
+    found = [(cell["at"], cell["seed"]) for cell in results.cells]
+    assert found == [({"units": units}, seed) for units in ("2", "4") for seed in (0, 1)]
+    stored = [json.loads(path.read_text()) for path in (tmp_path / "runs").rglob("metrics.json")]
+    losses = [cell["values"]["val_loss"] for cell in results.cells]
+    assert sorted(losses) == sorted(metrics["results"][0]["value"] for metrics in stored)
+    text = (tmp_path / "studies/code-size/README.md").read_text()
+    assert f"| 2 | {statistics.fmean(losses[:2]):.4g} ± {statistics.stdev(losses[:2]):.2g} | 158,186 |" in text
+    assert "Two are too few." in text
+    assert (tmp_path / "studies/code-size/chart.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_cell_is_measured_anew_when_its_overrides_change(write, tmp_path):
+    folders = tmp_path / "studies", tmp_path / "runs"
+    grid = {"units": {"components.autoencoder.latent_channels": [2]}}
+    for steps in (1, 2):
+        few = yaml.safe_load(write().read_text())["overrides"] | {"training.max_steps": steps}
+        path = write(grid=grid, seeds=1, overrides=few, measures=["images"])
+        results = study.run(study.read_study(path), "code-size", *folders)
+        assert [cell["values"] for cell in results.cells] == [{"images": 8 * steps}]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"recipe": "stacked"}, "There is no recipe 'stacked'"),
+        ({"grids": {}}, r"There is no `study.grids` \(did you mean 'grid'\?\)"),
+        ({"grid": {"units": 3}}, "`grid.units` must be a mapping, got 3"),
+        ({"grid": {"units": {"data.sizes": [1]}}}, "There is no `data.sizes`"),
+        ({"chart": {"x": "code"}}, "There is no `grid.code`"),
+        ({"seeds": 0}, "`seeds` must be a number of at least 1, got 0"),
+    ],
+)
+def test_a_mistake_ends_a_study_before_its_first_run(changes, message, write):
+    with pytest.raises(ValueError, match=message):
+        study.read_study(write(**changes))
+
+
+def test_a_measure_that_is_not_there_is_named(write, tmp_path):
+    path = write(measures=["val_los"], seeds=1)
+    with pytest.raises(ValueError, match=r"There is no `measures.val_los` \(did you mean 'val_loss'\?\)"):
+        study.run(study.read_study(path), "code-size", tmp_path / "studies", tmp_path / "runs")
