@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,21 +16,22 @@ from torch import nn
 
 from genhub import plotting
 from genhub.data import Images, Lazy, Points
+from genhub.evaluation.likelihood import binarise_pixels
 from genhub.evaluation.protocol import to_bytes
 from genhub.evaluation.sampling import sample
-from genhub.recipes.places import OWN, published, published_text, published_value
+from genhub.recipes.places import published, published_text, published_value
 from genhub.recipes.recipe import Recipe
 from genhub.repository import card
 from genhub.repository.capabilities import capabilities_of
 from genhub.repository.save import save_repo
 from genhub.training.describe import describe_images, describe_networks
 from genhub.training.ema import MovingAverage
+from genhub.training.restore import write_recipe
 from genhub.training.state import Progress
 from genhub.utils.environment import hardware, versions
-from genhub.utils.files import atomic_write, make_folder
 from genhub.utils.modules import evaluation_mode
 
-BAR_DELAY = 3  # seconds
+ENCODED_AT_ONCE = 250  # images
 
 
 class Exporter:
@@ -61,8 +63,9 @@ class Exporter:
         self.capabilities = capabilities_of(recipe.build_pipeline(components))
         self.generates = self.capabilities.can("generate")
         are_pictures = not isinstance(train, Points)
-        can_show = self.generates or (self.capabilities.can("reconstruct") and bool(held_out))
-        self.makes_images = are_pictures and can_show
+        can = {task for task in ("reconstruct", "encode") if self.capabilities.can(task) and held_out}
+        self.makes_images = are_pictures and (self.generates or "reconstruct" in can)
+        self.encodes = are_pictures and "encode" in can
 
     @contextmanager
     def averaged_weights(self) -> Iterator[None]:
@@ -147,11 +150,27 @@ class Exporter:
 
     def reconstruct(self, count: int) -> torch.Tensor:
         """Returns `count` held-out images above their reconstructions, (N, C, H, W) in [0, 1]."""
-        assert self.held_out is not None  # as `makes_images` says
-        originals = self.held_out.images[:count] / 255
         with self.pipeline() as pipeline:
-            images = pipeline(image=originals, output_type="pt").images.float().cpu()
+            parts = [(x, pipeline.reconstruct(x, **y, output_type="pt").images) for x, y in self._held_out(count)]
+        originals, images = (torch.cat(images).float().cpu() for images in zip(*parts, strict=True))
         return plotting.pairs(originals, images)
+
+    def codes(self, count: int) -> torch.Tensor:
+        """Returns the codes (N, L) of `count` held-out images."""
+        with self.pipeline() as pipeline:
+            codes = [pipeline.encode(x, **labels) for x, labels in self._held_out(count)]
+        return torch.cat(codes).flatten(1).float().cpu()
+
+    def _held_out(self, count: int) -> Iterator[tuple[torch.Tensor, dict[str, Any]]]:
+        """Yields the first held-out images in [0, 1], binarised as in training, with the labels that the pipeline
+        takes, in batches."""
+        assert self.held_out is not None  # as `makes_images` and `encodes` say
+        binarise = self.recipe.stages[-1].objective.arguments.get("binarise")
+        images = replace(self.held_out, images=binarise_pixels(self.held_out.images, binarise))[:count]
+        for start in range(0, len(images), ENCODED_AT_ONCE):
+            batch = images[start : start + ENCODED_AT_ONCE]
+            is_conditional = self.capabilities.num_classes is not None
+            yield batch.images / 255, {"class_labels": batch.labels} if is_conditional else {}
 
     def save(self, path: Path, results: list[dict]):
         """Saves the pipeline with its recipe, metrics, samples and card."""
@@ -160,17 +179,13 @@ class Exporter:
         if self.makes_images:
             images, seconds = self.samples()
             documents["samples.png"] = plotting.png(plotting.grid(images, columns=8))
-            if self.generates:
-                metrics["sampling"] = {"images": len(images), "seconds": round(seconds, 1)}
-            else:
-                metrics["sampling"] = {"reconstructions": len(images) // 2}
+            generated = {"images": len(images), "seconds": round(seconds, 1)}
+            metrics["sampling"] = generated if self.generates else {"reconstructions": len(images) // 2}
         with self.pipeline() as pipeline:
             documents["metrics.json"] = json.dumps(metrics, indent=2) + "\n"
-            earlier = path / "README.md"
-            words = earlier.read_text(encoding="utf-8") if earlier.is_file() else ""
+            words = earlier.read_text(encoding="utf-8") if (earlier := path / "README.md").is_file() else ""
             documents["README.md"] = card.write(pipeline, metrics, self.experiment(), words)
-            make_folder((path / OWN).parent)
-            atomic_write(path / OWN, self.recipe.text)  # so that it is evaluated, and gone on from
+            write_recipe(path, self.recipe)  # so that it is evaluated, and gone on from
             save_repo(pipeline, path, documents)
 
     def experiment(self) -> card.Experiment:

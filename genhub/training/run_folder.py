@@ -85,7 +85,7 @@ class RunFolder:
         for folder in (self.path, self.best, self.healthy):
             finish_save(folder)
         remove_leftovers(self.path)
-        for folder in (self.logs, self.logs / "checkpoints", self.logs / "samples"):
+        for folder in (self.logs, *(path for path in self.logs.iterdir() if path.is_dir())):
             remove_leftovers(folder, age=0)
         write_recipe(self.path, self.recipe)
         truncate_log(self.logs / "metrics.jsonl", step)
@@ -123,11 +123,11 @@ class RunFolder:
         """Returns the newest records of metrics.jsonl, oldest first."""
         return read_json_lines(self.logs / "metrics.jsonl")[-RECORDS:]
 
-    def save_picture(self, step: int, picture: bytes):
-        """Writes the samples that a run draws while it trains."""
-        path = self.logs / "samples" / f"step-{step:08d}.png"
+    def save_record(self, kind: str, step: int, content: bytes, suffix: str = ".png"):
+        """Writes a file of what a run shows while it trains, in the folder `kind`."""
+        path = self.logs / kind / f"step-{step:08d}{suffix}"
         make_folder(path.parent)
-        atomic_write(path, picture)
+        atomic_write(path, content)
 
     def save_shares(self, shares: list[float]):
         """Writes the shares of time of a run that goes by time, one a step, so that it can be replayed."""
