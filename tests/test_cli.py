@@ -59,7 +59,7 @@ def test_overrides_are_yaml_and_stand_anywhere():
         (["train", "ddpm-quick", "--components.unet.class", "diffusers.UNet2DModle"], "did you mean 'UNet2DModel'"),
         (["train", "ddpm-quick", "--data.source", "/no/such/folder"], "must be an existing folder or a Hub id"),
         (["generate", "/no/such/folder"], "neither an existing folder nor a repository"),
-        (["generate", "REPO", "--count", "0"], "`count` and `batch_size` must be at least 1"),
+        (["generate", "REPO", "--count", "0"], "`count` must be at least 1, got 0"),
         (["generate", "REPO", "--steps", "0"], "`num_inference_steps` must lie between 1 and 20, got 0"),
         (["generate", "REPO", "--steps", "21"], "`num_inference_steps` must lie between 1 and 20, got 21"),
         (["generate", "REPO", "--class_labels", "3"], "must be unset: the network is unconditional"),

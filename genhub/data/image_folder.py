@@ -134,7 +134,7 @@ def read_image_folder(folder: Path, paths: Sequence[Path]) -> dict[str, Any]:
     datasets = {}
     for split, part in splits.items():
         metadata = read_metadata({folder, top, part}, own[split])
-        columns: dict[str, list] = {"image": [str(path) for path in own[split]]} | metadata
+        columns: dict[str, list] = {"image": [str(path.relative_to(folder)) for path in own[split]]} | metadata
         features = Features({"image": ImageFeature(decode=False)} | features_of(metadata, part))
         if len(names) > 1:
             columns[FOLDER_COLUMN], features[FOLDER_COLUMN] = classes[split], ClassLabel(names=names)

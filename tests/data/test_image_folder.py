@@ -188,3 +188,10 @@ def test_metadata_fit_their_images(tmp_path, rows, message):
 
     with pytest.raises(ValueError, match=message):
         read(tmp_path)
+
+
+def test_a_folder_is_read_the_same_by_its_relative_path(tmp_path, monkeypatch):
+    write_folder(tmp_path / "photos", dict(zip(["cat/0.png", "cat/1.png", "dog/0.png"], FILES, strict=False)))
+    monkeypatch.chdir(tmp_path)
+
+    assert read("photos") == read(tmp_path / "photos") == expected("cat", "cat", "dog")
