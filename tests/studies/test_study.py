@@ -2,6 +2,7 @@
 
 import json
 import statistics
+from pathlib import Path
 
 import pytest
 import study
@@ -92,3 +93,13 @@ def test_a_measure_that_is_not_there_is_named(write, tmp_path):
     path = write(measures=["val_los"], seeds=1)
     with pytest.raises(ValueError, match=r"There is no `measures.val_los` \(did you mean 'val_loss'\?\)"):
         study.run(study.read_study(path), "code-size", tmp_path / "studies", tmp_path / "runs")
+
+
+@pytest.mark.parametrize(
+    "path", sorted(Path(study.__file__).parent.glob("studies/*.yaml")), ids=lambda path: path.stem
+)
+def test_a_study_that_is_kept_can_be_run(path):
+    found = study.read_study(path)
+
+    assert found.claims
+    assert 1 < len([*found.cells()]) * found.seeds
