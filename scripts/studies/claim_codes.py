@@ -1,6 +1,7 @@
 """Claims about autoencoders, measured on the published ones."""
 
 import math
+import time
 from collections.abc import Callable, Iterator
 
 import torch
@@ -57,6 +58,33 @@ def components(bench: Bench) -> Iterator[Row]:
     for start, stop in ((0, 10), (10, 30), (30, 100), (100, 784)):
         share = (lost[start:stop].sum() / there[start:stop].sum()).item()
         yield f"variance that stacked-ae loses along components {start + 1} to {stop}", share, None
+
+
+def planes(bench: Bench) -> Iterator[Row]:
+    """C13, C15: how well a plane keeps the classes apart, by the 10 nearest neighbours; C14: what it costs."""
+    from sklearn.manifold import TSNE
+
+    x, labels = bench.pixels.flatten(1), bench.test.labels
+    start = time.perf_counter()
+    codes = bench.model("stacked-ae").encode(bench.pixels)
+    yield "seconds of encoding, stacked-ae", time.perf_counter() - start, None
+    embedding = TSNE(init="pca", random_state=42)
+    start = time.perf_counter()
+    of_codes = torch.from_numpy(embedding.fit_transform(codes))
+    yield f"seconds of t-SNE of {AXES} codes", time.perf_counter() - start, None
+    axes = principal_components(bench.train.images.flatten(1) / 255, 2).float()
+    points = {
+        "2 principal components": x @ axes,
+        "2 latents of conv-vae": bench.model("conv-vae").encode((bench.pixels > 0.5).float()),
+        "t-SNE of the codes of stacked-ae": of_codes,
+        "t-SNE of pixels": torch.from_numpy(embedding.fit_transform(x)),
+        f"{AXES} codes of stacked-ae": codes,
+        "pixels": x,
+    }
+    for name, at in points.items():
+        distances = torch.cdist(at, at).fill_diagonal_(torch.inf)
+        neighbours = labels[distances.topk(10, largest=False).indices]  # (N, 10)
+        yield mean_row(f"class of the 10 nearest, {name}", (neighbours.mode(1).values == labels).float())
 
 
 def lost_pixels(bench: Bench) -> Iterator[Row]:
@@ -136,6 +164,7 @@ CLAIMS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "C3": features_of_pixels,
     "C6": patterns,
     "C7": components,
+    "C13, C14, C15": planes,
     "C31": lost_pixels,
     "C32": noise_removal,
     "C43": sparsity,

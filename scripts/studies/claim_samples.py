@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from claim_bench import Bench, Row, mean_row, per_image
 from claim_codes import draw_codes
 
+from genhub import CosineDDPMScheduler
 from genhub.evaluation.memorisation import nearest
 from genhub.evaluation.metrics import mean_of
 
@@ -164,7 +165,7 @@ def styles(bench: Bench) -> Iterator[Row]:
 
 def forward_process(bench: Bench) -> Iterator[Row]:
     """C91: moments of pixels as noise is added."""
-    scheduler, x_0 = bench.model("conditional-ddpm").scheduler, 2 * bench.pixels - 1
+    scheduler, x_0 = CosineDDPMScheduler(), 2 * bench.pixels - 1
     noise = torch.randn(x_0.shape, generator=torch.Generator().manual_seed(0))
     for t in (0, 1000, 2000, 3000, 4000):
         x_t = x_0 if t == 0 else scheduler.add_noise(x_0, noise, torch.full((len(x_0),), t - 1))

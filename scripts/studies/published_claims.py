@@ -48,13 +48,12 @@ def markdown(report: dict[str, Any]) -> str:
     lines = [
         "# Claims measured on the published models",
         "",
-        f"{report['images']:,} images of the test set of Fashion MNIST, or as many samples of one seed, for each row, in "
-        f"float32, on one {report['device']} with torch {report['versions']['torch']}; nothing is trained. Written by",
-        "`python scripts/studies/published_claims.py FASHION_MNIST docs/studies/published-models`; the functions of "
-        "`scripts/studies/claim_codes.py` and",
-        "`claim_samples.py` say how each claim is measured. Spreads are standard errors over images, of probes the standard "
-        "deviation over five draws",
-        "of labels. Pixels lie in [0, 1]; the classifier is that of the protocol (`clf`).",
+        f"{report['images']:,} images of the test set of Fashion MNIST, or as many samples of one seed, for each row,",
+        f"in float32, on one {report['device']} with torch {report['versions']['torch']}; nothing is trained.",
+        "Written by `python scripts/studies/published_claims.py FASHION_MNIST docs/studies/published-models`; the",
+        "functions of `scripts/studies/claim_codes.py` and `scripts/studies/claim_samples.py` say how. Spreads are",
+        "standard errors over images, of probes the standard deviation over five draws of labels. Pixels lie in",
+        "[0, 1]; the classifier is that of the protocol (`clf`).",
         "",
         "| claim | measured | value | ± |",
         "|---|---|---|---|",
