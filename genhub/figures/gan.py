@@ -13,7 +13,7 @@ from genhub.data import Images
 from genhub.evaluation.features import pinned_spaces
 from genhub.evaluation.protocol import PROTOCOL, is_fashion_mnist, to_bytes
 from genhub.evaluation.sampling import sample
-from genhub.figures.subject import Subject, label_names, load_subject, pixels, scale_for, shape_of
+from genhub.figures.subject import Subject, blend, label_names, load_subject, pixels, scale_for, shape_of
 from genhub.utils.randomness import keyed_generator
 
 STRIP, PAIRS = 9, 4  # images of an interpolation; interpolations, if the generator is unconditional
@@ -25,6 +25,8 @@ ROWS, COLUMNS = 3, 6  # of `style-mixing`
 
 def latent_interpolation(repo: str, count: int | None = None, seed: int = 0) -> bytes:
     """Draws interpolations between random latents: spherical, linear, and by style.
+
+    Below them stands the interpolation of the pixels of both images, which only lays one over the other.
 
     Args:
         count: pairs, 4; one for each class, and within it, if the generator is conditional.
@@ -45,13 +47,16 @@ def latent_interpolation(repo: str, count: int | None = None, seed: int = 0) -> 
             noise = shared_noise(seed)
             rows.append(pixels(pipeline.interpolate(*ends, STRIP, mode, noise, label, output_type="pt")))
             names.append(f"{name}, {mode}")
+        rows.append(blend(rows[-1][[0, -1]], STRIP))
+        names.append(f"{name}, pixels")
     captions = [[]] * (len(rows) - 1) + [[f"{step / (STRIP - 1):g}" for step in range(STRIP)]]
     title = f"{subject.name}: interpolation between random latents at equal steps"
     if classes:
         title += ", within a class"
-    title += ", along the arc between them (spherical) and the line (linear)"
+    title += ", along the arc between them (spherical), the line (linear)"
     if pipeline.has_styles:
-        title += ", and along the line between their styles (style)"
+        title += ", along the line between their styles (style)"
+    title += ", and between the pixels of both images (pixels)"
     if pipeline.generator.has_normalized_latents:
         title += "; the network normalises latents, so arc and line pass through the same images at different speeds"
     title += f"; seed {seed}, uncurated"

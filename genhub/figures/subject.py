@@ -113,19 +113,29 @@ def load_subject(repo: str, task: str, such_as: str = "AutoencoderPipeline or VA
     Raises:
         ValueError: there is no such repository, its pipeline does not perform the task, or it has no recipe.
     """
-    folder = download(repo)
-    pipeline = AutoPipeline.from_pretrained(folder)
-    capabilities = capabilities_of(pipeline)
-    if not capabilities.can(task):
+    subject = load_any(repo)
+    if not subject.capabilities.can(task):
+        pipeline = subject.pipeline
         networks = [type(part).__name__ for part in pipeline.components.values() if isinstance(part, torch.nn.Module)]
         raise ValueError(
             f"`repo` must hold a pipeline with the task `{task}`, such as {such_as}, got "
             f"{type(pipeline).__name__} with {' and '.join(networks)}."
         )
+    return subject
+
+
+def load_any(repo: str) -> Subject:
+    """Loads a repository.
+
+    Raises:
+        ValueError: there is no such repository, or it has no recipe.
+    """
+    folder = download(repo)
+    pipeline = AutoPipeline.from_pretrained(folder)
     if not (folder / "recipe.yaml").is_file():
         raise ValueError(f"The repository {repo} has no recipe.yaml, which names the data that it was trained on.")
     pipeline.set_progress_bar_config(disable=True)
-    return Subject(pipeline.to(best_device()), capabilities, recipes.load(folder))
+    return Subject(pipeline.to(best_device()), capabilities_of(pipeline), recipes.load(folder))
 
 
 def read_text(repo: str, name: str) -> str | None:
@@ -159,6 +169,13 @@ def shape_of(images: data.Images) -> tuple[int, int, int]:
     """Returns (C, H, W)."""
     _, channels, height, width = images.images.shape
     return channels, height, width
+
+
+def blend(ends: torch.Tensor, count: int) -> torch.Tensor:
+    """Returns `count` mixtures of two images (2, C, H, W) at equal steps from the first to the second, both included:
+    the interpolation of pixels."""
+    weights = torch.linspace(0, 1, count).view(-1, 1, 1, 1)
+    return torch.lerp(ends[:1], ends[1:], weights)
 
 
 def scale_for(images: torch.Tensor, size: int = 84) -> int:

@@ -1,12 +1,12 @@
-"""How a run went: `progress`, `milestones`, `training-time` and `game`."""
+"""How a run went: `progress`, `reconstruction-progress`, `milestones`, `one-epoch` and `training-time`."""
 
 import bisect
 import json
-import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 from genhub import plotting, recipes
@@ -20,12 +20,8 @@ MAX_FRAMES = 60  # of `progress`
 KERNEL_DISTANCES = {"val_kid_clf": "clf", "val_kid_pix": "pix"}  # key of a record -> feature space
 NEAR = "val_near_pix"  # key of the share of images near to training images
 MEASURES = (*KERNEL_DISTANCES, "val_loss", NEAR)
-MAX_POINTS = 60  # of a line of `game`
-GAME = {  # label of the y axis -> name of a line -> key of a record
-    "D(x), batch mean": {"real images": "discriminator/D(real)", "fakes": "discriminator/D(fake)"},
-    "pixel sd over a batch": {"real images": "discriminator/real_spread", "fakes": "discriminator/spread"},
-    "gradient norm": {"discriminator": "discriminator/grad_norm", "generator": "generator/grad_norm"},
-}
+RECONSTRUCTIONS = "held-out images and their reconstructions"
+COLUMNS = 8  # of the pictures that a run draws
 
 
 def progress(repo: str) -> bytes:
@@ -34,10 +30,29 @@ def progress(repo: str) -> bytes:
     Raises:
         ValueError: the run drew none, or its training folder is on another machine.
     """
-    recipe, files = load_pictures(repo)
-    files = choose_evenly(files, MAX_FRAMES)
+    recipe, files = load_records(repo)
     generates = capabilities_of(recipe.pipeline.cls).can("generate")
-    subject = "samples of the same latents" if generates else "held-out images and their reconstructions"
+    return animate(files, recipe, "samples of the same latents" if generates else RECONSTRUCTIONS)
+
+
+def reconstruction_progress(repo: str) -> bytes:
+    """Animates the reconstructions of the same held-out images while a model learns.
+
+    Raises:
+        ValueError: the model reconstructs no images, the run drew none, or its training folder is on another machine.
+    """
+    recipe, files = load_records(repo)
+    capabilities = capabilities_of(recipe.pipeline.cls)
+    if not capabilities.can("reconstruct"):
+        raise ValueError(f"`repo` must hold a model that reconstructs images, got {recipe.pipeline.cls.__name__}.")
+    if capabilities.can("generate"):
+        recipe, files = load_records(repo, "reconstructions")
+    return animate(files, recipe, RECONSTRUCTIONS)
+
+
+def animate(files: list[Path], recipe: Recipe, subject: str) -> bytes:
+    """Returns an animation of pictures of `subject` that a run drew, each with its step."""
+    files = choose_evenly(files, MAX_FRAMES)
     pictures = [Image.open(file).copy() for file in files]
     size = max(picture.width for picture in pictures), max(picture.height for picture in pictures)
     frames = []
@@ -61,34 +76,80 @@ def milestones(repo: str, count: int = 8) -> bytes:
         ValueError: the run drew no pictures, its training folder is on another machine, or its model generates no
             images.
     """
-    recipe, files = load_pictures(repo)
-    if not capabilities_of(recipe.pipeline.cls).can("generate"):
-        raise ValueError(f"`repo` must hold a model that generates images, got {recipe.pipeline.cls.__name__}.")
-    log = (files[0].parent.parent / "metrics.jsonl").read_text()
-    records = [json.loads(line) for line in log.splitlines()]
-    clock = {0: 0} | {record["step"]: record["images"] for record in records if "images" in record}
-    files = choose_geometrically(files, count)
-    seen = np.interp([step_of(file) for file in files], list(clock), list(clock.values()))
-    rows = [plotting.cut_first_row(Image.open(file), recipe.training.num_samples) for file in files]
-    names = [f"{images:,.0f} images" for images in seen]
+    recipe, files, seen = load_samples(repo)
+    files, train_images = choose_geometrically(files, count), train_images_of(repo)
+    rows = [cut(file, recipe)[:COLUMNS] for file in files]
+    names = [f"{seen[file]:,.0f} images" for file in files]
+    if train_images is not None:
+        names = [f"{name}, epoch {seen[file] / train_images:.1f}" for name, file in zip(names, files, strict=True)]
     title = f"{recipe.name}: samples of the same latents after so many training images; uncurated"
     return plotting.png(plotting.image_rows(rows, names, len(rows[0]), title, scale_for(rows[0], 56)))
 
 
-def load_pictures(repo: str) -> tuple[Recipe, list[Path]]:
-    """Returns the recipe of a run, and the files of the pictures that it drew, in order.
+def one_epoch(repo: str, count: int = 4 * COLUMNS) -> bytes:
+    """Draws the samples that a run drew nearest to the end of its first epoch.
+
+    Args:
+        count: images, the first ones.
 
     Raises:
-        ValueError: it drew none, or its training folder is on another machine.
+        ValueError: the run is not finished, or what `milestones` raises.
+    """
+    recipe, files, seen = load_samples(repo)
+    train_images = train_images_of(repo)
+    if train_images is None:
+        raise ValueError(f"{repo} has no metrics.json, which tells the images of an epoch: its run is not finished.")
+    file = min(files, key=lambda file: abs(seen[file] - train_images))
+    rows = cut(file, recipe)[:count].split(COLUMNS)
+    title = (
+        f"{recipe.name}: samples after {seen[file]:,.0f} images, {seen[file] / train_images:.2f} epochs, and "
+        f"{step_of(file):,} steps; seed {recipe.training.seed}, uncurated"
+    )
+    return plotting.png(plotting.image_rows(rows, [""] * len(rows), COLUMNS, title, scale_for(rows[0], 56)))
+
+
+def load_samples(repo: str) -> tuple[Recipe, list[Path], dict[Path, float]]:
+    """Returns the recipe of a run of a model that generates images, the files of its pictures, in order, and how many
+    training images it had seen at each.
+
+    Raises:
+        ValueError: its model generates none, it drew no pictures, or its training folder is on another machine.
+    """
+    recipe, files = load_records(repo)
+    if not capabilities_of(recipe.pipeline.cls).can("generate"):
+        raise ValueError(f"`repo` must hold a model that generates images, got {recipe.pipeline.cls.__name__}.")
+    records = parse_log(repo, read_text(repo, "training/metrics.jsonl"))
+    clock = {0: 0} | {record["step"]: record["images"] for record in records if "images" in record}
+    seen = np.interp([step_of(file) for file in files], list(clock), list(clock.values()))
+    return recipe, files, dict(zip(files, seen.tolist(), strict=True))
+
+
+def load_records(repo: str, kind: str = "samples", suffix: str = ".png") -> tuple[Recipe, list[Path]]:
+    """Returns the recipe of a run, and the files of one `kind` that it wrote while it trained, in order.
+
+    Raises:
+        ValueError: it wrote none, or its training folder is on another machine.
     """
     folder = download(repo, required="recipe.yaml")
-    files = sorted((folder / "training" / "samples").glob("step-*.png"))
+    files = sorted((folder / "training" / kind).glob(f"step-*{suffix}"))
     if not files:
+        what = "pictures" if suffix == ".png" else kind
         raise ValueError(
-            f"{repo} has no pictures in training/samples, which stay where the model was trained: train with "
+            f"{repo} has no {what} in training/{kind}, which stay where the model was trained: train with "
             "`--training.sample_every N`, N from 1 to the steps of the run."
         )
     return recipes.load(folder), files
+
+
+def train_images_of(repo: str) -> int | None:
+    """Returns the number of images that a model was trained on, None before its run is finished."""
+    path = download(repo, required="recipe.yaml") / "metrics.json"
+    return json.loads(path.read_text())["training"]["train_images"] if path.is_file() else None
+
+
+def cut(file: Path, recipe: Recipe) -> torch.Tensor:
+    """Returns the images (N, C, H, W) in [0, 1] of a picture of samples that a run drew."""
+    return plotting.cut_grid(Image.open(file), recipe.training.num_samples, COLUMNS)
 
 
 def step_of(file: Path) -> int:
@@ -172,55 +233,6 @@ def minutes(step: int, clock: dict[int, float]) -> float:
     after = min(max(bisect.bisect_left(known, (step,)), 1), len(known) - 1)
     (step_0, seconds_0), (step_1, seconds_1) = known[after - 1 : after + 1]
     return (seconds_0 + (seconds_1 - seconds_0) * (step - step_0) / (step_1 - step_0)) / 60
-
-
-def game(repo: str) -> bytes:
-    """Draws discriminator and generator during training, with the run's warnings.
-
-    It shows D(x) on real images and fakes, the pixels' standard deviation over a batch, and gradient norms.
-    """
-    return plotting.chart_png(plotting.chart(*game_panels(repo, read_text(repo, "training/metrics.jsonl"))))
-
-
-def game_panels(repo: str, log: str | None) -> tuple[list[plotting.Panel], str, dict[str, list[float]]]:
-    """Returns the panels and the title of `game`, and the warnings: name -> values of x.
-
-    Args:
-        log: the text of training/metrics.jsonl.
-
-    Raises:
-        ValueError: there is no such file, or no record of a game in it.
-    """
-    everything = parse_log(repo, log)
-    records = [record for record in everything if "discriminator/D(real)" in record]
-    if not records:
-        raise ValueError(f"{repo} has no record of discriminator/D(real) in training/metrics.jsonl: only GANs log it.")
-    size = math.ceil(len(records) / MAX_POINTS)
-    panels = []
-    for y_label, keys in GAME.items():
-        lines = [average_records(name, key, records, size) for name, key in keys.items()]
-        is_log = y_label == "gradient norm" and all(y > 0 for line in lines for y in line.y)
-        panels.append(plotting.Panel(lines, "thousands of real images seen", y_label, log_y=is_log, x_start=0))
-    steps, images = ([0, *(record[key] for record in records)] for key in ("step", "images"))
-    warnings: dict[str, list[float]] = {}
-    for record in everything:
-        if "warning" in record:
-            x = float(np.interp(record["step"], steps, images)) / 1000
-            warnings.setdefault(record["warning"], []).append(x)
-    title = "Discriminator and generator during training"
-    if size > 1:
-        title += f"; each point is the mean of {size} records"
-    if warnings:
-        title += "; dashed lines: warnings"
-    return panels, title, warnings
-
-
-def average_records(name: str, key: str, records: list[dict], size: int) -> plotting.Line:
-    """Returns the line of `key` against thousands of images, each point the mean of `size` records that have it."""
-    points = [(record["images"] / 1000, record[key]) for record in records if key in record]
-    groups = [points[start : start + size] for start in range(0, len(points), size)]
-    means = [np.mean(group, 0).tolist() for group in groups]
-    return plotting.Line(name, x=[x for x, _ in means], y=[y for _, y in means])
 
 
 def parse_log(repo: str, log: str | None) -> list[dict]:

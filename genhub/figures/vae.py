@@ -6,7 +6,7 @@ import torch
 
 from genhub import plotting
 from genhub.data import Images
-from genhub.figures.subject import SPLITS, Subject, class_of, labels_of, load_subject, pixels, scale_for
+from genhub.figures.subject import SPLITS, Subject, blend, class_of, labels_of, load_subject, pixels, scale_for
 
 STRIP = 9  # images of a row of `interpolation`
 REACH, MAX_AXES = 1.6, 10  # a traversal runs from -REACH to REACH; traversals at most
@@ -17,6 +17,8 @@ LOW, HIGH, TICKS = 0.05, 0.95, 7  # quantiles of `manifold`, and ticks on its ax
 def interpolation(repo: str, count: int = 4) -> bytes:
     """Draws interpolations between held-out images, and traversals of single latents.
 
+    Below each interpolation of codes stands that of the pixels, which only lays one image over the other.
+
     Args:
         count: pairs: the first image and the second, the third and the fourth, ...; pairs of one class if the model is
             conditional.
@@ -26,8 +28,11 @@ def interpolation(repo: str, count: int = 4) -> bytes:
     pairs = find_pairs(images, count, subject.is_conditional)
     if not pairs:
         raise ValueError(f"`repo` must have a pair of {SPLITS[subject.held_out]} images to show, got {len(images)}.")
-    rows = [interpolate_pair(subject, images, pair) for pair in pairs]
-    names = [name_pair(images, pair) for pair in pairs]
+    rows, names = [], []
+    for pair in pairs:
+        between = interpolate_pair(subject, images, pair)
+        rows += [between, torch.cat([between[:1], blend(between[[0, -1]], STRIP - 2), between[-1:]])]
+        names += [name_pair(images, pair), "pixels"]
     steps = [f"{step / (STRIP - 3):.2f}" for step in range(STRIP - 2)]
     captions = [[]] * (len(rows) - 1) + [["image", *steps, "image"]]
 
@@ -48,8 +53,8 @@ def interpolation(repo: str, count: int = 4) -> bytes:
         traversed += f", of class {class_of(images, 0)}"
     title = (
         f"{subject.name}: above, interpolation between pairs of {SPLITS[subject.held_out]} images at equal steps "
-        f"between their codes; below, traversal of {traversed}, with all others at 0; sd: standard deviation of the "
-        "latent's mean over images"
+        f"between their codes, and between their pixels; below, traversal of {traversed}, with all others at 0; sd: "
+        "standard deviation of the latent's mean over images"
     )
     return plotting.png(plotting.image_rows(rows, names, STRIP, title, scale_for(rows[0], 56), captions))
 

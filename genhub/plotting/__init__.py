@@ -6,12 +6,15 @@ Charts need matplotlib. It is imported where they are drawn, and never through `
 from genhub.plotting.animations import gif
 from genhub.plotting.bars import Histogram, histograms
 from genhub.plotting.charts import chart, chart_png
-from genhub.plotting.grids import blank, cut_first_row, grid, pairs, png
-from genhub.plotting.maps import image_map
+from genhub.plotting.diagrams import Block, diagram
+from genhub.plotting.grids import blank, cut_grid, grid, pairs, png
+from genhub.plotting.maps import image_map, point_maps
 from genhub.plotting.sheets import add_title, image_plane, image_rows
+from genhub.plotting.space import space
 from genhub.plotting.style import Line, Panel
 
 __all__ = [
+    "Block",
     "Histogram",
     "Line",
     "Panel",
@@ -19,7 +22,8 @@ __all__ = [
     "blank",
     "chart",
     "chart_png",
-    "cut_first_row",
+    "cut_grid",
+    "diagram",
     "gif",
     "grid",
     "histograms",
@@ -28,4 +32,6 @@ __all__ = [
     "image_rows",
     "pairs",
     "png",
+    "point_maps",
+    "space",
 ]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from genhub.plotting.labels import write_labels
-from genhub.plotting.style import COLOURS, MARKERS, Panel, canvas, house_style, wrap_text
+from genhub.plotting.style import CLASS_COLOURS, COLOURS, MARKERS, Panel, canvas, house_style, wrap_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,15 +31,17 @@ def chart(panels: Sequence[Panel], title: str, marks: Mapping[str, Sequence[floa
         for axes, panel in zip(rows, panels, strict=True):  # after all panels are drawn: this fixes both ends
             if panel.x_start is not None:
                 axes.set_xlim(left=panel.x_start)
+        used = max(len(panel.lines) for panel in panels if not panel.is_stacked)
         for axes in rows:
-            draw_marks(axes, marks)
+            draw_marks(axes, marks, used)
         for axes, panel in zip(rows, panels, strict=True):
             draw_legend(axes, panel, marks if axes is rows[0] else {})
         rows[-1].set_xlabel(wrap_text(panels[-1].x_label, 80))
         figure.draw_without_rendering()  # lays out the axes, and so fixes where the points are
         figure.set_layout_engine("none")
         for axes, panel in zip(rows, panels, strict=True):
-            write_labels(axes, panel.lines)
+            if not panel.is_stacked:
+                write_labels(axes, panel.lines)
     return figure
 
 
@@ -53,6 +55,13 @@ def chart_png(figure: "Figure") -> bytes:
 
 def draw_panel(axes: "Axes", panel: Panel) -> None:
     """Draws the lines and levels of a panel, and scales its axes."""
+    axes.set_ylabel(panel.y_label)
+    if panel.is_stacked:
+        x, names = panel.lines[0].x, [line.name for line in panel.lines]
+        colours = [CLASS_COLOURS[number % len(CLASS_COLOURS)] for number in range(len(names))]
+        axes.stackplot(x, [line.y for line in panel.lines], labels=names, colors=colours)
+        axes.set(xlim=(x[0], x[-1] if x[-1] > x[0] else x[0] + 1), ymargin=0)
+        return
     for number, line in enumerate(panel.lines):
         spread = None if line.spread is None else [math.nan if s is None else s for s in line.spread]
         colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)] if line.has_markers else ""
@@ -67,13 +76,13 @@ def draw_panel(axes: "Axes", panel: Panel) -> None:
             for y, spread in zip(line.y, line.spread or [None] * len(line.y), strict=True):
                 values += [y - (spread or 0), y + (spread or 0)]
         scale_log_axis(axes, "y", [value for value in values if value > 0])
-    axes.set_ylabel(panel.y_label)
 
 
-def draw_marks(axes: "Axes", marks: Mapping[str, Sequence[float]]) -> None:
-    """Draws dashed vertical lines; up to three at one place are all seen, as their dashes take turns."""
+def draw_marks(axes: "Axes", marks: Mapping[str, Sequence[float]], used: int) -> None:
+    """Draws dashed vertical lines, not in the first `used` colours; up to three at one place are all seen, as their
+    dashes take turns."""
     for number, (name, places) in enumerate(marks.items()):
-        style = {"color": COLOURS[2 + number], "linestyle": (3 * number, (3, 6)), "linewidth": 1.6}
+        style = {"color": COLOURS[(used + number) % len(COLOURS)], "linestyle": (3 * number, (3, 6)), "linewidth": 1.6}
         for x in places[1:]:
             axes.axvline(x, **style)
         axes.axvline(places[0], label=name, **style)
@@ -87,6 +96,9 @@ def draw_legend(axes: "Axes", panel: Panel, marks: Mapping[str, Sequence[float]]
     handles, names = axes.get_legend_handles_labels()
     entries = [entry for entry in zip(handles, names, strict=True) if entry[1] in order]
     entries.sort(key=lambda entry: order.index(entry[1]))
+    if panel.is_stacked:  # the uppermost first, beside what covers the panel
+        axes.legend(*zip(*reversed(entries), strict=True), loc="center left", bbox_to_anchor=(1, 0.5), fontsize=9)
+        return
     # White behind the legend, as its search for the best place overlooks lines across the panel
     ground = {"handlelength": 3, "frameon": True, "framealpha": 1, "edgecolor": "white"} if marks else {}
     axes.legend(*zip(*entries, strict=True), loc="best", **ground)

@@ -40,13 +40,12 @@ def grid(images: torch.Tensor, columns: int | None = None, scale: int = SCALE, g
     return Image.fromarray(sheet[0].numpy() if channels == 1 else sheet.permute(1, 2, 0).numpy())
 
 
-def cut_first_row(sheet: Image.Image, count: int, columns: int = 8) -> torch.Tensor:
-    """Returns the images (N, C, H, W) in [0, 1] of the first row of a plain grid of `count` images."""
-    pixels = np.asarray(sheet).reshape(sheet.height, sheet.width, -1)[GAP:, GAP:]
-    down, across = len(pixels) // math.ceil(count / columns), pixels.shape[1] // columns
-    row = torch.tensor(pixels[: down - GAP : SCALE].copy()).permute(2, 0, 1) / 255
-    tiles = row.split(across, 2)[: min(count, columns)]
-    return torch.stack([tile[:, :, : across - GAP : SCALE] for tile in tiles])
+def cut_grid(sheet: Image.Image, count: int, columns: int = 8) -> torch.Tensor:
+    """Returns the images (N, C, H, W) in [0, 1] of a plain grid of `count` images."""
+    pixels = torch.tensor(np.asarray(sheet).reshape(sheet.height, sheet.width, -1)[GAP:, GAP:]).permute(2, 0, 1) / 255
+    rows = pixels.split(pixels.shape[1] // math.ceil(count / columns), 1)
+    tiles = [tile for row in rows for tile in row.split(pixels.shape[2] // columns, 2)]
+    return torch.stack([tile[:, :-GAP:SCALE, :-GAP:SCALE] for tile in tiles[:count]])
 
 
 def pairs(images: torch.Tensor, others: torch.Tensor, columns: int = 8) -> torch.Tensor:

@@ -1,5 +1,6 @@
 """Images as points in the plane."""
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -43,24 +44,65 @@ def image_map(
         axes = figure.subplots()
         axes.set(xlim=(-0.05, 1.05), ylim=(-0.05, 1.05))
         axes.axis("off")
-        if labels is None:
-            axes.scatter(*points.T, s=9, color="0.4", linewidths=0)
-            colours = ["0.4"] * len(points)
-        else:
-            draw_classes(axes, points, labels, names)
+        draw_points(axes, points, labels, names, size=9 if labels is None else 14)
+        colours = ["0.4"] * len(points)
+        if labels is not None:
+            columns = 1 + (len(labels.unique()) - 1) // 30
+            axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), markerscale=2.5, ncols=columns, fontsize=12)
             colours = [CLASS_COLOURS[label % len(CLASS_COLOURS)] for label in labels.tolist()]
         draw_thumbnails(axes, points, images, colours)
     return figure
 
 
-def draw_classes(axes: "Axes", points: torch.Tensor, labels: torch.Tensor, names: Sequence[str]) -> None:
-    """Draws the points of each class in a colour and a marker of its own, with a legend to the right."""
-    classes = labels.unique().tolist()
-    for label in classes:
+def point_maps(
+    panels: dict[str, torch.Tensor],
+    title: str,
+    labels: torch.Tensor | None = None,
+    names: Sequence[str] = (),
+    radii: Sequence[float] = (),
+    is_shared: bool = False,
+) -> "Figure":
+    """Draws the same points in several planes, `panels` name -> (N, 2), side by side, coloured by `labels` (N,).
+
+    Args:
+        names: of the classes, for one legend.
+        radii: of circles around the origin.
+        is_shared: draw all panels on the same axes, of one unit, with ticks.
+    """
+    columns = math.ceil(math.sqrt(len(panels)))
+    rows = math.ceil(len(panels) / columns)
+    with house_style():
+        from matplotlib.patches import Circle
+
+        figure = canvas(3.7 * columns + 1.6, 3.6 * rows + 0.7, title)
+        grid = figure.subplots(rows, columns, squeeze=False, sharex=is_shared, sharey=is_shared)
+        for axes in grid.flat[len(panels) :]:
+            axes.axis("off")
+        reach = max(points.abs().max().item() for points in panels.values())
+        for axes, (name, points) in zip(grid.flat, panels.items(), strict=False):
+            axes.set_title(name, fontsize=10)
+            if is_shared:
+                axes.set(xlim=(-1.05 * reach, 1.05 * reach), ylim=(-1.05 * reach, 1.05 * reach), aspect="equal")
+            else:
+                axes.set(xticks=[], yticks=[])
+            draw_points(axes, points, labels, names, size=7)
+            for radius in radii:
+                axes.add_patch(Circle((0, 0), radius, fill=False, color="0.2", linewidth=1.2, zorder=3))
+        if labels is not None:
+            figure.legend(*grid.flat[0].get_legend_handles_labels(), loc="outside right center", markerscale=2.5)
+    return figure
+
+
+def draw_points(
+    axes: "Axes", points: torch.Tensor, labels: torch.Tensor | None, names: Sequence[str], size: float
+) -> None:
+    """Draws the points of each class in a colour and a marker of its own, or all in grey without labels."""
+    if labels is None:
+        axes.scatter(*points.T, s=size, color="0.4", linewidths=0)
+        return
+    for label in labels.unique().tolist():
         colour, marker = CLASS_COLOURS[label % len(CLASS_COLOURS)], MARKERS[label // len(CLASS_COLOURS) % len(MARKERS)]
-        axes.scatter(*points[labels == label].T, s=14, color=colour, marker=marker, linewidths=0, label=names[label])
-    columns = 1 + (len(classes) - 1) // 30
-    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), markerscale=2.5, ncols=columns, fontsize=12)
+        axes.scatter(*points[labels == label].T, s=size, color=colour, marker=marker, linewidths=0, label=names[label])
 
 
 def draw_thumbnails(axes: "Axes", points: torch.Tensor, images: torch.Tensor, colours: Sequence[str]) -> None:

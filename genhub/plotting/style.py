@@ -54,6 +54,7 @@ class Panel:
         levels: name -> value of y, drawn as a dashed horizontal line.
         log_x, log_y: logarithmic axes; all values must be positive.
         x_start: left end of a linear x axis; None leaves it to the data.
+        is_stacked: draw lines of the same x as areas, one upon the other.
     """
 
     lines: Sequence[Line]
@@ -63,6 +64,7 @@ class Panel:
     log_x: bool = False
     log_y: bool = False
     x_start: float | None = None
+    is_stacked: bool = False
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """What a run does every so many steps besides training: validate, sample, measure quality, save."""
 
+import io
 import json
 import math
 import sys
@@ -7,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from tqdm.auto import tqdm
@@ -24,15 +26,21 @@ from genhub.utils.modules import evaluation_mode
 from genhub.utils.randomness import BatchRandom
 
 VALIDATION_BATCH = 250
+RECONSTRUCTED, ENCODED = 16, 1000  # held-out images that a run shows and encodes again and again
 
 
 class Callback:
-    """Called on all processes after every `every` steps; 0 means never."""
+    """Called on all processes after every `every` steps; 0 means never.
+
+    Attributes:
+        sees_start: whether it is also called before the first step.
+    """
 
     every: int
+    sees_start = False
 
     def is_due(self, steps: int) -> bool:
-        return self.every > 0 and steps % self.every == 0
+        return self.every > 0 and steps % self.every == 0 and (steps > 0 or self.sees_start)
 
     def __call__(self, progress: Progress):
         raise NotImplementedError
@@ -87,19 +95,41 @@ class Validate(Callback):
 
 
 class DrawSamples(Callback):
-    """Draws images of fixed seeds into `training/samples`, on the main process."""
+    """Records, on the main process, how a model learns, from the untrained one on: images of fixed seeds in
+    `training/samples`; of a model that generates and encodes also the reconstructions of the same held-out images in
+    `training/reconstructions`; of any model that encodes the codes of the first held-out images, float16 (N, L), in
+    `training/codes`."""
+
+    sees_start = True
 
     def __init__(self, every: int, exporter: Exporter, folder: RunFolder, accelerator: Accelerator):
         self.every, self.exporter, self.folder, self.accelerator = every, exporter, folder, accelerator
 
     def __call__(self, progress: Progress):
-        if self.accelerator.is_main_process and self.exporter.makes_images:
+        if self.accelerator.is_main_process:
             try:
-                picture = plotting.png(plotting.grid(self.exporter.samples()[0], columns=8))
-                self.folder.save_picture(progress.total_steps, picture)
+                self.record(progress.total_steps)
             except ValueError as error:  # not finite: that may pass
                 tqdm.write(f"Warning, step {progress.total_steps}: no samples. {error}", file=sys.stderr)
         self.accelerator.wait_for_everyone()
+
+    def record(self, step: int):
+        """Writes a file of each kind that the model can show."""
+        exporter = self.exporter
+        if exporter.makes_images:
+            self.folder.save_record("samples", step, draw(exporter.samples()[0]))
+        if not exporter.encodes:
+            return
+        if exporter.generates:
+            self.folder.save_record("reconstructions", step, draw(exporter.reconstruct(RECONSTRUCTED)))
+        codes, file = exporter.codes(ENCODED), io.BytesIO()
+        np.save(file, codes.half().numpy())
+        self.folder.save_record("codes", step, file.getvalue(), ".npy")
+
+
+def draw(images: torch.Tensor) -> bytes:
+    """Returns images (N, C, H, W) in [0, 1] as a PNG file of eight columns."""
+    return plotting.png(plotting.grid(images, columns=8))
 
 
 class SaveCheckpoint(Callback):

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,6 +16,7 @@ from torch import nn
 
 from genhub import plotting
 from genhub.data import Images, Lazy, Points
+from genhub.evaluation.likelihood import binarise_pixels
 from genhub.evaluation.protocol import to_bytes
 from genhub.evaluation.sampling import sample
 from genhub.recipes.recipe import Recipe
@@ -27,7 +29,7 @@ from genhub.training.state import Progress
 from genhub.utils.environment import hardware, versions
 from genhub.utils.modules import evaluation_mode
 
-BAR_DELAY = 3  # seconds
+ENCODED_AT_ONCE = 250  # images
 
 
 class Exporter:
@@ -61,6 +63,7 @@ class Exporter:
         are_pictures = not isinstance(train, Points)
         can_show = self.generates or (self.capabilities.can("reconstruct") and bool(held_out))
         self.makes_images = are_pictures and can_show
+        self.encodes = are_pictures and self.capabilities.can("encode") and bool(held_out)
 
     @contextmanager
     def averaged_weights(self) -> Iterator[None]:
@@ -145,11 +148,27 @@ class Exporter:
 
     def reconstruct(self, count: int) -> torch.Tensor:
         """Returns `count` held-out images above their reconstructions, (N, C, H, W) in [0, 1]."""
-        assert self.held_out is not None  # as `makes_images` says
-        originals = self.held_out.images[:count] / 255
         with self.pipeline() as pipeline:
-            images = pipeline(image=originals, output_type="pt").images.float().cpu()
+            parts = [(x, pipeline.reconstruct(x, **y, output_type="pt").images) for x, y in self._held_out(count)]
+        originals, images = (torch.cat(images).float().cpu() for images in zip(*parts, strict=True))
         return plotting.pairs(originals, images)
+
+    def codes(self, count: int) -> torch.Tensor:
+        """Returns the codes (N, L) of `count` held-out images."""
+        with self.pipeline() as pipeline:
+            codes = [pipeline.encode(x, **labels) for x, labels in self._held_out(count)]
+        return torch.cat(codes).flatten(1).float().cpu()
+
+    def _held_out(self, count: int) -> Iterator[tuple[torch.Tensor, dict[str, Any]]]:
+        """Yields the first held-out images in [0, 1], binarised as in training, with the labels that the pipeline
+        takes, in batches."""
+        assert self.held_out is not None  # as `makes_images` and `encodes` say
+        binarise = self.recipe.stages[-1].objective.arguments.get("binarise")
+        images = replace(self.held_out, images=binarise_pixels(self.held_out.images, binarise))[:count]
+        for start in range(0, len(images), ENCODED_AT_ONCE):
+            batch = images[start : start + ENCODED_AT_ONCE]
+            is_conditional = self.capabilities.num_classes is not None
+            yield batch.images / 255, {"class_labels": batch.labels} if is_conditional else {}
 
     def save(self, path: Path, results: list[dict]):
         """Saves the pipeline with its recipe, metrics, samples and card."""

@@ -78,6 +78,8 @@ class Loop:
         progress, config, name = self.progress, self.config, device_name(self.device)
         steps = self.clock.steps
         self.share, self.is_out_of_time = self._agree(self.clock.share()), self._agree(self.clock.is_over()) > 0
+        if not progress.total_steps:
+            self._run_callbacks()
         with training_attention(self.device):
             while progress.step < steps and not self.is_out_of_time:
                 self.step([next(batches) for _ in range(config.gradient_accumulation)])
@@ -202,7 +204,8 @@ class Loop:
         bar.set_postfix({"loss": f"{record['loss']:.4f}", "img/s": f"{record['images_per_second']:.0f}"})
 
     def _run_callbacks(self):
-        """Runs what is due after this step, the checkpoint last; the clock of training stands still meanwhile."""
+        """Runs what is due after this step, or before the first one, the checkpoint last; the clock of training stands
+        still meanwhile."""
         total = self.progress.total_steps
         due = [callback for callback in (*self.callbacks, self.checkpoint) if callback.is_due(total)]
         if due:

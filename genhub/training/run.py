@@ -1,5 +1,6 @@
 """From a recipe to a trained repository: builds the parts, and runs the loop stage by stage."""
 
+import contextlib
 import copy
 import sys
 from collections.abc import Iterator, Mapping
@@ -16,8 +17,17 @@ from genhub.objectives.objective import Batch, Objective
 from genhub.recipes.recipe import Recipe
 from genhub.recipes.sections import as_overrides
 from genhub.recipes.stages import Stage
+from genhub.repository.capabilities import capabilities_of
 from genhub.training.arithmetic import flush_denormals
-from genhub.training.callbacks import VALIDATION_BATCH, Callback, DrawSamples, MonitorQuality, SaveCheckpoint, Validate
+from genhub.training.callbacks import (
+    ENCODED,
+    VALIDATION_BATCH,
+    Callback,
+    DrawSamples,
+    MonitorQuality,
+    SaveCheckpoint,
+    Validate,
+)
 from genhub.training.clock import Clock
 from genhub.training.components import ComponentBuilder
 from genhub.training.describe import describe_splits
@@ -116,7 +126,7 @@ class Run:
             if name not in self.modules or name in self.frozen:
                 raise ValueError(f"`training.ema.{name}` must be left out: the component is not trained.")
         self.averages = {name: MovingAverage(self.modules[name], decay) for name, decay in self.config.ema.items()}
-        parts = (self.components, self.averages, self.images, self.held_out)
+        parts = (self.components, self.averages, self.images, self.held_out or self._test_images())
         self.exporter = Exporter(recipe, *parts, self.progress, self.accelerator, self.prompts, self.notes)
         self._rehearse()
         self.monitor = self._quality_monitor()
@@ -133,6 +143,16 @@ class Run:
         self.micro_batches = [
             micro_batch_size(stage.training, len(self.images), accelerator) for stage in self.recipe.stages
         ]
+
+    def _test_images(self) -> data.Images | None:
+        """Returns test images for a model that encodes to show, as none are held out of the training images; None if
+        there are none like them."""
+        if capabilities_of(self.recipe.pipeline.cls).can("encode"):
+            with contextlib.suppress(ValueError):  # there is no test split
+                test = data.load(self.recipe.data, "test")[:ENCODED]
+                test = test.load() if isinstance(test, data.Lazy) else test
+                return test if test.shape == self.images.shape else None
+        return None
 
     def _build_components(self):
         """Builds the components, and the data that they are trained on: the images, or their latents."""

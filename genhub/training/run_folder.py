@@ -94,11 +94,11 @@ class RunFolder:
         """Returns the newest records of metrics.jsonl, oldest first."""
         return [json.loads(line) for line in (self.logs / "metrics.jsonl").read_text().splitlines()[-RECORDS:]]
 
-    def save_picture(self, step: int, picture: bytes):
-        """Writes the samples that a run draws while it trains."""
-        path = self.logs / "samples" / f"step-{step:08d}.png"
+    def save_record(self, kind: str, step: int, content: bytes, suffix: str = ".png"):
+        """Writes a file of what a run shows while it trains, in the folder `kind`."""
+        path = self.logs / kind / f"step-{step:08d}{suffix}"
         path.parent.mkdir(exist_ok=True)
-        atomic_write(path, picture)
+        atomic_write(path, content)
 
     def save_shares(self, shares: list[float]):
         """Writes the shares of time of a run that goes by time, one a step, so that it can be replayed."""

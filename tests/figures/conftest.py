@@ -14,6 +14,7 @@ from genhub import GANPipeline, data, plotting, recipes, train
 
 RECIPES = Path(genhub.__file__).parent / "recipes"
 DIFFUSION = ("ddpm-quick",)  # saved at tiny size
+POINTS = ("linear-ae-pca",)  # of their own data
 TRAINED = ("stacked-ae", "vae")  # with a training folder; the others are saved with random weights
 GENERATORS = {  # recipe -> class, variant and changes of the generator that its repository holds here
     "gan": ("DenseGenerator", "plain", {}),
@@ -71,7 +72,7 @@ def repos(tmp_path_factory, tiny_always):
             elif name in TRAINED:
                 train(name, folder, overrides=overrides | training)
             else:
-                save_untrained(name, folder, tiny_always if name in DIFFUSION else overrides)
+                save_untrained(name, folder, tiny_always if name in DIFFUSION else {} if name in POINTS else overrides)
         return folder
 
     return repo
@@ -86,7 +87,11 @@ def _game_log():
 def drawing(monkeypatch):
     """What the functions that draw were last called with: function -> argument -> value."""
     seen = {}
-    for name in ("image_rows", "image_plane", "image_map", "histograms", "chart", "chart_png", "gif"):
+    names = (
+        *("image_rows", "image_plane", "image_map", "point_maps", "histograms", "chart", "chart_png", "gif"),
+        *("space", "diagram"),
+    )
+    for name in names:
         draw = getattr(plotting, name)
 
         def spy(*args, name=name, draw=draw, **kwargs):

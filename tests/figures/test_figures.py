@@ -15,20 +15,36 @@ from genhub import figures as package
 from genhub.figures import ANIMATED, FIGURES
 
 DRAWN = {  # recipe -> figures of its repository
-    "ddpm-quick": ["trajectory", "forward-process", "noise-schedule"],
-    "stacked-ae": ["reconstructions", "codes", "units", "activations", "progress", "training-time"],
+    "ddpm-quick": ["trajectory", "forward-process", "noise-schedule", "network"],
+    "linear-ae-pca": ["plane"],
+    "stacked-ae": [
+        *("reconstructions", "codes", "units", "activations", "embeddings", "network"),
+        *("progress", "reconstruction-progress", "training-time", "code-drift"),
+    ],
+    "sparse-kl-ae": ["penalties"],
     "denoising-ae": ["denoising"],
     "denoising-gaussian-ae": ["denoising"],
     "hashing-ae": ["units", "activations", "neighbours"],
-    "vae": ["codes", "units", "activations", "prior-samples", "interpolation", "manifold", "progress", "milestones"],
+    "vae": [
+        *("codes", "units", "activations", "prior-samples", "interpolation", "manifold"),
+        *("progress", "reconstruction-progress", "milestones", "one-epoch", "code-drift"),
+    ],
     "conditional-vae": ["reconstructions", "codes", "units", "classes", "prior-samples", "interpolation", "manifold"],
     "conv-vae": ["codes", "manifold"],
     "gan": ["latent-interpolation", "arithmetic", "prior-samples", "game"],
     "gan-best": ["arithmetic"],
-    "dcgan": ["latent-interpolation", "arithmetic", "prior-samples"],
+    "dcgan": ["latent-interpolation", "arithmetic", "prior-samples", "network"],
     "conditional-dcgan": ["latent-interpolation", "arithmetic", "prior-samples", "classes"],
     "progressive-gan": ["latent-interpolation", "arithmetic", "growth"],
-    "stylegan": ["latent-interpolation", "arithmetic", "prior-samples", "growth", "style-mixing", "game"],
+    "stylegan": [
+        "latent-interpolation",
+        "arithmetic",
+        "prior-samples",
+        "growth",
+        "style-mixing",
+        "noise-inputs",
+        "game",
+    ],
 }
 COUNTS = {"manifold": 9, "neighbours": 3, "interpolation": 2, "codes": 12, "units": 12, "reconstructions": 12}
 
@@ -79,12 +95,13 @@ def test_a_figure_is_a_picture_and_the_same_one_every_time(recipe, name, repos, 
     assert Image.open(files[0]).format == suffix.upper()
     assert files[0].read_bytes() == files[1].read_bytes()
     if name in (
-        *("latent-interpolation", "arithmetic", "style-mixing", "growth", "prior-samples", "classes", "trajectory"),
+        *("latent-interpolation", "arithmetic", "style-mixing", "noise-inputs", "growth", "prior-samples", "classes"),
+        *("trajectory", "one-epoch"),
     ):
         assert re.search("seed 0, (otherwise )?uncurated", drawing["image_rows"]["title"])
 
 
-@pytest.mark.parametrize("name", ["latent-interpolation", "arithmetic", "style-mixing", "growth"])
+@pytest.mark.parametrize("name", ["latent-interpolation", "arithmetic", "style-mixing", "noise-inputs", "growth"])
 def test_another_seed_is_another_picture(name, repos, tmp_path, drawing):
     pictures = [
         figure(name, str(repos("stylegan")), str(tmp_path / "x.png"), seed=seed).read_bytes() for seed in (0, 7)
@@ -109,6 +126,10 @@ def test_another_seed_is_another_picture(name, repos, tmp_path, drawing):
         ("latent-interpolation", "arithmetic"),
         ("arithmetic", "arithmetic"),
         ("style-mixing", "mix"),
+        ("noise-inputs", "mix"),
+        ("embeddings", "encode"),
+        ("code-drift", "encode"),
+        ("plane", "encode"),
         ("growth", "arithmetic"),
     ],
 )
@@ -155,6 +176,17 @@ def test_a_diffusion_model_has_no_figures_of_other_families(name, task, tiny_rep
             {"against": "x"},
             "figure trajectory takes `steps` and `seed` and `count`, got x",
         ),
+        (
+            "stacked-ae",
+            "plane",
+            {},
+            "`repo` must be trained on points in space, such as linear-ae-pca, got stacked-ae",
+        ),
+        ("stacked-ae", "one-epoch", {}, "`repo` must hold a model that generates images, got AutoencoderPipeline"),
+        ("stacked-ae", "embeddings", {"count": 4}, r"at least 5 codes of at least 2 numbers, got \(4, 30\)"),
+        ("stacked-ae", "penalties", {}, "by `objective.kl_weight` above 0, got stacked-ae, whose objective is genhub"),
+        ("gan", "reconstruction-progress", {}, "`repo` must hold a model that reconstructs images, got GANPipeline"),
+        ("hashing-ae", "code-drift", {}, r"no codes in training/codes.*`--training.sample_every N`"),
         ("dcgan", "game", {"seed": 3}, "`seed` must be unset: the figure game takes no options, got 3"),
     ],
 )

@@ -8,6 +8,8 @@ from genhub.evaluation.features import pinned_spaces
 from genhub.figures.gan import split_layers
 from genhub.utils.randomness import keyed_generator
 
+MODES = ("spherical", "linear", "pixels")
+
 
 @pytest.fixture(autouse=True)
 def few(monkeypatch):
@@ -30,13 +32,14 @@ def test_interpolations_lead_from_latents_to_latents_along_the_arc_and_the_line(
     figure("latent-interpolation", str(repos("dcgan")), str(tmp_path / "x.png"), count=2)
 
     drawn = drawing["image_rows"]
-    assert drawn["names"] == ["0 to 1, spherical", "0 to 1, linear", "2 to 3, spherical", "2 to 3, linear"]
+    assert drawn["names"] == [f"{pair}, {mode}" for pair in ("0 to 1", "2 to 3") for mode in MODES]
     assert drawn["captions"][-1][::4] == ["0", "0.5", "1"]
     for pair in (0, 1):
         ends = latents[2 * pair : 2 * pair + 2]
-        arc, line = drawn["rows"][2 * pair : 2 * pair + 2]
-        for row in (arc, line):
+        arc, line, mixed = drawn["rows"][3 * pair : 3 * pair + 3]
+        for row in (arc, line, mixed):
             torch.testing.assert_close(row[[0, -1]], images_of(pipeline, ends))
+        torch.testing.assert_close(mixed[4], images_of(pipeline, ends).mean(0))
         torch.testing.assert_close(line[4:5], images_of(pipeline, ends.mean(0, keepdim=True)))
         angle = torch.nn.functional.cosine_similarity(*ends.split(1)).acos()
         middle = ends.mean(0, keepdim=True) / torch.cos(angle / 2)  # sin(a / 2) / sin(a) = 1 / (2 cos(a / 2))
@@ -49,17 +52,17 @@ def test_each_interpolation_of_a_conditional_generator_is_of_one_class(repos, tm
     figure("latent-interpolation", str(repos("conditional-dcgan")), str(tmp_path / "x.png"))
 
     drawn = drawing["image_rows"]
-    assert len(drawn["rows"]) == 20
-    assert drawn["names"][16:18] == ["Bag, spherical", "Bag, linear"]
+    assert len(drawn["rows"]) == 30
+    assert drawn["names"][24:27] == ["Bag, spherical", "Bag, linear", "Bag, pixels"]
     for label in range(10):
         expected = images_of(pipeline, latents_of(pipeline, 2 * label, 2 * label + 1), class_labels=label)
-        torch.testing.assert_close(drawn["rows"][2 * label][[0, -1]], expected)
+        torch.testing.assert_close(drawn["rows"][3 * label][[0, -1]], expected)
 
 
 def test_interpolations_by_style_share_their_ends_with_the_others_but_not_their_middles(repos, tmp_path, drawing):
     figure("latent-interpolation", str(repos("stylegan")), str(tmp_path / "x.png"), count=1)
 
-    arc, line, style = drawing["image_rows"]["rows"]
+    arc, line, style, _ = drawing["image_rows"]["rows"]
     torch.testing.assert_close(style[[0, -1]], arc[[0, -1]])
     torch.testing.assert_close(line[[0, -1]], arc[[0, -1]])
     assert (style[4] - arc[4]).abs().max() > 1e-3
@@ -171,3 +174,34 @@ def test_growth_leaves_the_repository_as_it_is(repos, tmp_path):
     figure("growth", str(repo), str(tmp_path / "x.png"))
 
     assert {path: path.read_bytes() for path in repo.rglob("*") if path.is_file()} == before
+
+
+def test_noise_of_one_level_changes_images_as_far_as_its_scale_reaches(repos, tmp_path, drawing, monkeypatch):
+    load = AutoPipeline.from_pretrained
+
+    def load_noisy(folder):
+        pipeline = load(folder)
+        with torch.no_grad():
+            for layer in pipeline.generator.blocks[1]:
+                layer.noise_scale.fill_(1.0)  # those of the other levels are 0
+        return pipeline
+
+    monkeypatch.setattr(AutoPipeline, "from_pretrained", load_noisy)
+
+    figure("noise-inputs", str(repos("stylegan")), str(tmp_path / "x.png"), count=1)
+
+    drawn = drawing["image_rows"]
+    names, rows = drawn["names"], dict(zip(("all", *(4, 8, 16)), drawn["rows"], strict=True))
+    assert [name.rpartition(", sd")[0] for name in names] == [
+        *("latent 0, all levels", "latent 0, 4 x 4 only", "latent 0, 8 x 8 only", "latent 0, 16 x 16 only")
+    ]
+    pipeline = load_noisy(repos("stylegan"))
+    quiet = pipeline._synthesize(pipeline._styles(latents_of(pipeline, 0), 1.0), None).detach()
+    for row in rows.values():
+        torch.testing.assert_close(row[:1], quiet / 2 + 0.5)
+    torch.testing.assert_close(rows[8], rows["all"])
+    assert (rows[8][1:7] - rows[8][:1]).abs().amax((1, 2, 3)).min() > 1e-3
+    for size in (4, 16):
+        torch.testing.assert_close(rows[size][:7], rows[size][:1].expand(7, -1, -1, -1))
+        assert (rows[size][7] == 0).all()
+    assert rows[8][7].max() == 1

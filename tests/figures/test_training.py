@@ -8,16 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from genhub import figure, plotting
-from genhub.figures.training import (
-    MAX_FRAMES,
-    MAX_POINTS,
-    choose_evenly,
-    choose_geometrically,
-    game_panels,
-    minutes,
-    quality_panels,
-)
+from genhub import AutoPipeline, figure, plotting, train
+from genhub.data.splits import FASHION_MNIST
+from genhub.figures.game import MAX_POINTS, game_panels
+from genhub.figures.training import MAX_FRAMES, choose_evenly, choose_geometrically, minutes, quality_panels
 
 
 def records(*rows: dict) -> str:
@@ -131,6 +125,23 @@ def test_a_long_game_is_drawn_in_means(game_log):
     assert warnings == {}
 
 
+def test_the_classes_of_the_fakes_stand_one_upon_the_other_below_the_game(game_log):
+    shares = {f"val_share/{label}": 0.1 for label in range(10)}
+    collapsed = shares | {"val_share/0": 0.0, "val_share/9": 0.2}
+    log = game_log(4) + records({"step": 20, **shares}, {"step": 40, **collapsed})
+
+    *_, panel = game_panels("repo", log)[0]
+    figure = plotting.chart(game_panels("repo", log)[0], "")
+
+    assert panel.is_stacked
+    assert [line.name for line in panel.lines] == [*FASHION_MNIST]
+    assert {tuple(line.x) for line in panel.lines} == {(2, 4)}
+    assert [line.y for line in panel.lines][:: len(panel.lines) - 1] == [[0.1, 0.0], [0.1, 0.2]]
+    areas = [area.get_paths()[0].vertices[:, 1].max() for area in figure.axes[-1].collections]
+    assert areas == pytest.approx([0.1, *(n / 10 for n in range(2, 10)), 1.0])
+    assert [text.get_text() for text in figure.axes[-1].get_legend().get_texts()] == [*reversed(FASHION_MNIST)]
+
+
 def test_steps_at_which_the_generator_rests_are_left_out(game_log):
     logged = [json.loads(line) for line in game_log(4).splitlines()]
     del logged[1]["generator/grad_norm"]
@@ -177,13 +188,13 @@ def test_each_picture_of_training_is_a_frame_with_its_step_and_the_last_one_stay
 
     animation = Image.open(figure("progress", str(repos(recipe)), str(tmp_path / "x.gif")))
 
-    assert [title.splitlines()[1] for title in titles] == [f"after step {step} of 3" for step in (1, 2, 3)]
+    assert [title.splitlines()[1] for title in titles] == [f"after step {step} of 3" for step in range(4)]
     assert subject in titles[0]
     durations = []
     for frame in range(animation.n_frames):
         animation.seek(frame)
         durations.append(animation.info["duration"])
-    assert durations == [250, 250, 2500]
+    assert durations == [250, 250, 250, 2500]
     drawn = np.asarray(Image.open(repos(recipe) / "training/samples/step-00000003.png"))
     height, width = drawn.shape
     np.testing.assert_array_equal(np.asarray(animation.convert("L"))[-12 - height : -12, 12 : 12 + width], drawn)
@@ -234,6 +245,69 @@ def test_milestones_of_a_run_are_the_first_row_of_its_pictures(repos, tmp_path, 
     figure("milestones", str(repos("vae")), str(tmp_path / "x.png"))
 
     rows = drawing["image_rows"]["rows"]
-    assert [row.shape for row in rows] == [(4, 1, 28, 28)] * 3
+    assert [row.shape for row in rows] == [(4, 1, 28, 28)] * 3  # of steps 0, 1 and 3
     picture = Image.open(repos("vae") / "training/samples/step-00000003.png")
     np.testing.assert_array_equal(np.asarray(plotting.grid(rows[-1], columns=8)), np.asarray(picture))
+
+
+def test_one_epoch_is_the_picture_nearest_to_it(repos, tmp_path, drawing):
+    repo = shutil.copytree(repos("dcgan"), tmp_path / "repo")
+    (repo / "training/samples").mkdir()
+    drawn = torch.randint(256, (3, 64, 3, 5, 5), generator=torch.Generator().manual_seed(0)) / 255
+    for step, images in zip((0, 25, 80), drawn, strict=True):
+        plotting.grid(images, columns=8).save(repo / f"training/samples/step-{step:08d}.png")
+    with pytest.raises(ValueError, match=r"has no metrics.json, which tells the images of an epoch: its run is not"):
+        figure("one-epoch", str(repo), str(tmp_path / "x.png"))
+    (repo / "metrics.json").write_text(json.dumps({"training": {"train_images": 2000}}))
+
+    figure("one-epoch", str(repo), str(tmp_path / "x.png"))
+
+    torch.testing.assert_close(torch.cat([*drawing["image_rows"]["rows"]]), drawn[1, :32])
+    assert "after 2,500 images, 1.25 epochs, and 25 steps" in drawing["image_rows"]["title"]
+    figure("milestones", str(repo), str(tmp_path / "x.png"), count=9)
+    assert drawing["image_rows"]["names"] == [
+        *("0 images, epoch 0.0", "2,500 images, epoch 1.2", "8,000 images, epoch 4.0")
+    ]
+
+
+def test_a_run_records_codes_and_reconstructions_of_held_out_images_from_the_untrained_model_on(repos, held_out):
+    folder, images = repos("vae") / "training", held_out.images / 255
+    pipeline = AutoPipeline.from_pretrained(repos("vae"))
+
+    codes = [np.load(file) for file in sorted((folder / "codes").iterdir())]
+    pictures = sorted((folder / "reconstructions").iterdir())
+
+    assert [file.name for file in pictures] == [f"step-{step:08d}.png" for step in range(4)]
+    assert [(part.shape, part.dtype) for part in codes] == [((16, 10), np.float16)] * 4
+    np.testing.assert_allclose(codes[-1], pipeline.encode(images).half())
+    assert (codes[0] != codes[-1]).any()
+    pairs = plotting.pairs(images, pipeline.reconstruct(images, output_type="pt").images)
+    np.testing.assert_array_equal(np.asarray(Image.open(pictures[-1])), np.asarray(plotting.grid(pairs, columns=8)))
+
+
+def test_without_held_out_images_test_images_are_watched(tmp_path, tiny):
+    overrides = {"data.source": tiny["data.source"], "data.val_size": 0}
+    overrides |= {"training.batch_size": 8, "training.max_steps": 1, "training.sample_every": 1}
+
+    folder = train("conditional-vae", tmp_path / "run", overrides=overrides)
+
+    assert len(np.load(folder / "training/codes/step-00000001.npy")) == 20  # all of them
+    assert Image.open(figure("reconstruction-progress", str(folder))).n_frames == 2
+
+
+def test_codes_are_drawn_in_the_plane_of_the_two_that_vary_most_at_the_end(repos, tmp_path, drawing, held_out):
+    files = sorted((repos("vae") / "training/codes").iterdir())
+    first, last = (torch.from_numpy(np.load(file)).float() for file in (files[0], files[-1]))
+    axes = sorted(last.std(0).argsort()[-2:].tolist())
+
+    figure("code-drift", str(repos("vae")), str(tmp_path / "x.png"), count=2)
+
+    drawn = drawing["point_maps"]
+    assert [name.splitlines()[0] for name in drawn["panels"]] == ["after step 0", "after step 3"]
+    for points, codes in zip(drawn["panels"].values(), (first, last), strict=True):
+        assert torch.equal(points, codes[:, axes])
+    assert torch.equal(drawn["labels"], held_out.labels)
+    assert f"latents {axes[0]} and {axes[1]}, the most used of 10" in drawn["title"]
+    assert drawn["radii"] == (1, 2)
+    figure("code-drift", str(repos("stacked-ae")), str(tmp_path / "x.png"))
+    assert drawing["point_maps"]["radii"] == ()  # which has no prior

@@ -13,20 +13,23 @@ def test_strips_lead_from_one_image_to_the_other_and_along_each_latent(repos, tm
     figure("interpolation", str(repos("vae")), str(tmp_path / "x.png"), count=2)
 
     drawn = drawing["image_rows"]
-    assert len(drawn["rows"]) == 2 + 10
-    for number, row in enumerate(drawn["rows"][:2]):
+    assert len(drawn["rows"]) == 4 + 10
+    for number, (row, mixed) in enumerate(zip(drawn["rows"][:4:2], drawn["rows"][1:4:2], strict=True)):
         pair = held_out[2 * number : 2 * number + 2]
+        torch.testing.assert_close(mixed[[0, 1, 7, 8]], pair.images[[0, 0, 1, 1]] / 255)
+        torch.testing.assert_close(mixed[4], pair.images.float().mean(0) / 255)
         assert torch.equal(row[[0, 8]], pair.images / 255)
         torch.testing.assert_close(row[[1, 7]], pipeline.reconstruct(pair.images / 255, output_type="pt").images)
         names = [held_out.class_names[label] for label in pair.labels]
-        assert drawn["names"][number] == " to ".join(dict.fromkeys(names))
+        assert drawn["names"][2 * number + 1] == "pixels"
+        assert drawn["names"][2 * number] == " to ".join(dict.fromkeys(names))
     origin = pipeline.decode(torch.zeros(1, 10), output_type="pt").images[0]
-    for axis, row in enumerate(drawn["rows"][2:]):
+    for axis, row in enumerate(drawn["rows"][4:]):
         torch.testing.assert_close(row[4], origin)
         code = torch.zeros(1, 10)
         code[0, axis] = -1.6
         torch.testing.assert_close(row[0], pipeline.decode(code, output_type="pt").images[0])
-        assert drawn["names"][2 + axis].startswith(f"latent {axis}, sd ")
+        assert drawn["names"][4 + axis].startswith(f"latent {axis}, sd ")
     below_pairs, below_latents = [row for row in drawn["captions"] if row]
     assert below_pairs == ["image", "0.00", "0.17", "0.33", "0.50", "0.67", "0.83", "1.00", "image"]
     assert below_latents[::2] == ["-1.6", "-0.8", "0.0", "0.8", "1.6"]
