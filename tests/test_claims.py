@@ -1,5 +1,7 @@
 """The documents about the chapter and the tutorial: each claim has one row, and what a row names is there."""
 
+import argparse
+import functools
 import re
 import shlex
 from decimal import Decimal
@@ -13,12 +15,14 @@ from genhub import recipes
 from genhub.cli import split_overrides
 from genhub.commands.options import make_parser
 from genhub.figures import FIGURES
+from genhub.recipes.find import find_recipe
 
 ROOT = Path(__file__).parents[1]
 PAGES = {name: (ROOT / f"docs/{name}.md").read_text() for name in ("claims", "course")}
 every_page = pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
 HELD = ("holds", "holds in part")
 MEASURED = ("agrees", "does not", "cannot be told", "not measured yet", "no proxy")
+OF_TRAINING = {"code-drift", "game", "milestones", "one-epoch", "progress", "reconstruction-progress", "training-time"}
 STUDIES = sorted((ROOT / "scripts/studies").glob("*.yaml"))
 
 
@@ -47,6 +51,11 @@ def commands(page: str) -> list[list[str]]:
     ]
     lines = [*re.findall(r"`(genhub [^`]+)`", page), *(line for line in blocks if line.startswith("genhub "))]
     return [shlex.split(line, comments=True)[1:] for line in lines]
+
+
+@functools.cache
+def parser_of(command: str) -> argparse.ArgumentParser:
+    return make_parser([command])
 
 
 def test_every_claim_has_one_row_with_its_class_and_an_outcome_of_that_class():
@@ -119,13 +128,18 @@ def test_every_command_is_one_of_the_command_line(page):
     assert found
     for words in found:
         plain, overrides = split_overrides(words)
-        options, unknown = make_parser(plain).parse_known_args(plain)
+        options, unknown = parser_of(plain[0]).parse_known_args(plain)
         assert unknown == [], words
-        if options.command == "train" and options.recipe:
-            recipes.load(options.recipe, overrides)
+        if options.command == "train":
+            find_recipe(options.recipe)
+            if overrides:
+                recipes.load(options.recipe, overrides)
         if options.command == "figure":
             assert options.name in FIGURES, words
-            assert options.repo.startswith("runs/") or (ROOT / options.repo).is_dir(), words
+            assert (options.name in OF_TRAINING) == options.repo.startswith("runs/"), words
+        if options.command != "train":
+            kind, _, name = options.repo.partition("/")
+            assert find_recipe(name) if kind == "runs" else (ROOT / options.repo / "model_index.json").is_file(), words
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
