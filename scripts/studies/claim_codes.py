@@ -10,6 +10,7 @@ from claim_bench import Bench, Row, mean_row, per_image
 
 from genhub.evaluation.features import principal_components
 from genhub.evaluation.reconstruction import linear_probe, pca_error
+from genhub.training.feature_classifier import labels_of
 
 AXES = 30  # units of the chapter's code
 
@@ -20,10 +21,13 @@ def features_of_pixels(bench: Bench) -> Iterator[Row]:
     x, test_x = (images.images.flatten(1) / 255 for images in (train, test))
     axes = principal_components(x - x.mean(0), AXES).float()
     for name, codes, test_codes in (("pixels", x, test_x), (f"{AXES} principal components", x @ axes, test_x @ axes)):
-        yield f"linear probe, 500 labels, of {name}", *linear_probe(codes, train.labels, test_codes, test.labels, 500)
+        yield (
+            f"linear probe, 500 labels, of {name}",
+            *linear_probe(codes, labels_of(train), test_codes, labels_of(test), 500),
+        )
     yield (
         f"linear probe, all labels, of {AXES} principal components",
-        linear_probe(x @ axes, train.labels, test_x @ axes, test.labels)[0],
+        linear_probe(x @ axes, labels_of(train), test_x @ axes, labels_of(test))[0],
         None,
     )
 
@@ -33,11 +37,11 @@ def patterns(bench: Bench) -> Iterator[Row]:
     generator = torch.Generator().manual_seed(0)
     train, test = bench.train[: 5 * bench.count].images, bench.test.images
     for name, is_shuffled in (("images", False), ("images whose pixels are shuffled", True)):
-        sets = [shuffle(images, generator) if is_shuffled else images for images in (train, test)]
-        spread = (sets[1] / 255 - (sets[0] / 255).mean(0)).square().mean().item()
+        known, new = (shuffle(images, generator) if is_shuffled else images for images in (train, test))
+        spread = (new / 255 - (known / 255).mean(0)).square().mean().item()
         yield (
             f"error of the best linear code of {AXES} over the variance, {name}",
-            pca_error(*sets, AXES) / spread,
+            pca_error(known, new, AXES) / spread,
             None,
         )
 
@@ -64,7 +68,7 @@ def planes(bench: Bench) -> Iterator[Row]:
     """C13, C15: how well a plane keeps the classes apart, by the 10 nearest neighbours; C14: what it costs."""
     from sklearn.manifold import TSNE
 
-    x, labels = bench.pixels.flatten(1), bench.test.labels
+    x, labels = bench.pixels.flatten(1), labels_of(bench.test)
     start = time.perf_counter()
     codes = bench.model("stacked-ae").encode(bench.pixels)
     yield "seconds of encoding, stacked-ae", time.perf_counter() - start, None
