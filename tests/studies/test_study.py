@@ -103,3 +103,15 @@ def test_a_study_that_is_kept_can_be_run(path):
 
     assert found.claims
     assert 1 < len([*found.cells()]) * found.seeds
+
+
+PUBLISHED = sorted(path.parent for path in (Path(study.__file__).parents[1] / "docs/studies").glob("*/results.json"))
+
+
+@pytest.mark.parametrize("folder", PUBLISHED, ids=lambda path: path.name)
+def test_a_published_table_is_that_of_its_stored_numbers_and_whole(folder):
+    asked = study.read_study(Path(study.__file__).parent / f"studies/{folder.name}.yaml")
+    results = study.Results(asked, folder)
+
+    assert (folder / "README.md").read_text() == study.markdown(results, (folder / "chart.png").is_file())
+    assert [len(results.of(*cell)) for cell in asked.cells()] == [asked.seeds] * len([*asked.cells()])
