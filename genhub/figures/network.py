@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -54,11 +54,11 @@ class Call:
 
 
 def network(repo: str) -> bytes:
-    """Draws the layers of each network, with the shapes that an image takes and the parameters.
+    """Draws the layers of each network, with their parameters and the shapes they hand on.
 
-    They are traced in one call, and stand in its order; skip connections are not drawn. Activation functions join
-    the layer before them. Of a large network, whole parts are drawn. A network that the repository does not hold, such
-    as a discriminator, is built from the recipe.
+    They are traced in one call, and stand in its order; skip connections, and parts that it does not use, are not
+    drawn. Activation functions join the layer before them. Of a large network, whole parts are drawn. A network that
+    the repository does not hold, such as a discriminator, is built from the recipe.
     """
     subject = load_any(repo)
     networks = {name: part for name, part in subject.pipeline.components.items() if isinstance(part, nn.Module)}
@@ -82,7 +82,8 @@ def network(repo: str) -> bytes:
 def run_once(subject: Subject) -> torch.Tensor:
     """Passes one image through all networks: a black one that is encoded and decoded, a held-out one that is
     classified, or one that is generated in one step; returns it, (1, C, H, W) in [0, 1]."""
-    pipeline, capabilities = subject.pipeline, subject.capabilities
+    pipeline: Any = subject.pipeline
+    capabilities = subject.capabilities
     if capabilities.can("classify"):
         image = subject.images(subject.held_out, 1).images / 255
         pipeline(image)
@@ -99,11 +100,13 @@ def run_once(subject: Subject) -> torch.Tensor:
 
 def build_others(subject: Subject, images: torch.Tensor) -> Iterator[tuple[str, nn.Module]]:
     """Yields the networks of the recipe that are not in the pipeline, with random weights."""
-    shape = Shape(*images.shape[1:])
+    channels, height, width = images.shape[1:]
+    shape = Shape(channels, height, width)
     for name, spec in subject.recipe.components.items():
         if name not in subject.pipeline.components and issubclass(spec.cls, nn.Module):
             with torch.random.fork_rng():
-                yield name, subject.recipe.build_component(name, shape).to(subject.pipeline.device).eval()
+                part = cast(nn.Module, subject.recipe.build_component(name, shape))
+            yield name, part.to(subject.pipeline.device).eval()
 
 
 @torch.no_grad()
