@@ -10,11 +10,11 @@ NEIGHBOURS = 10
 
 
 def embeddings(repo: str, count: int = 1000, seed: int = 42) -> bytes:
-    """Draws held-out images in the plane: by t-SNE of codes, of pixels and of PCA, and by PCA.
+    """Draws held-out images in the plane, by t-SNE of codes, of pixels and of PCA.
 
-    Above each stand its trustworthiness (Venna & Kaski 2001: 1 if the ten nearest neighbours in the plane are also
-    neighbours by their pixels), and how often the class of most of them is that of the image. The principal components
-    are those of the images drawn.
+    PCA to two numbers stands beside them. Above each stand its trustworthiness (Venna & Kaski 2001: 1 if the ten
+    nearest neighbours in the plane are also neighbours by their pixels), and how often the class of most of them is
+    that of the image. The principal components are those of the images drawn.
 
     Args:
         count: images.

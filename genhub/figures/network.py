@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -39,7 +39,9 @@ class Call:
     Args:
         depth: number of calls of modules within which it happens.
         inputs, outputs: shapes without the batch; () of what is no tensor.
-        parameters: of the module, without those that an earlier call has used.
+        parameters: number of those that no earlier call has used.
+        has_parameters: whether it uses any.
+        has_parts: whether other modules are called within it.
     """
 
     name: str
@@ -47,15 +49,16 @@ class Call:
     inputs: tuple[int, ...] = ()
     outputs: tuple[int, ...] = ()
     parameters: int = 0
+    has_parameters: bool = False
     has_parts: bool = False
 
 
 def network(repo: str) -> bytes:
-    """Draws the layers of each network, with the shapes that an image takes and the parameters.
+    """Draws the layers of each network, with their parameters and the shapes they hand on.
 
-    They are traced in one call, and stand in its order; skip connections are not drawn. Activation functions join
-    the layer before them. Of a large network, whole parts are drawn. A network that the repository does not hold, such
-    as a discriminator, is built from the recipe.
+    They are traced in one call, and stand in its order; skip connections, and parts that it does not use, are not
+    drawn. Activation functions join the layer before them. Of a large network, whole parts are drawn. A network that
+    the repository does not hold, such as a discriminator, is built from the recipe.
     """
     subject = load_any(repo)
     networks = {name: part for name, part in subject.pipeline.components.items() if isinstance(part, nn.Module)}
@@ -77,29 +80,33 @@ def network(repo: str) -> bytes:
 
 
 def run_once(subject: Subject) -> torch.Tensor:
-    """Passes one image through all networks: reconstructs or classifies a black one, or makes one in one step; returns
-    the image (1, C, H, W) in [0, 1]."""
-    pipeline, capabilities = subject.pipeline, subject.capabilities
-    if not capabilities.can("reconstruct") and not capabilities.can("classify"):
-        steps = {"num_inference_steps": 1} if "num_inference_steps" in capabilities.sampling_arguments else {}
-        return sample(pipeline, 1, 0, arguments=steps)
-    config = next(part.config for part in pipeline.components.values() if isinstance(part, nn.Module))
-    size = config["sample_size"]
-    image = torch.zeros(1, config["in_channels"], *((size, size) if isinstance(size, int) else size))
+    """Passes one image through all networks: a black one that is encoded and decoded, a held-out one that is
+    classified, or one that is generated in one step; returns it, (1, C, H, W) in [0, 1]."""
+    pipeline: Any = subject.pipeline
+    capabilities = subject.capabilities
     if capabilities.can("classify"):
+        image = subject.images(subject.held_out, 1).images / 255
         pipeline(image)
         return image
+    if not capabilities.can("encode"):
+        steps = {"num_inference_steps": 1} if "num_inference_steps" in capabilities.sampling_arguments else {}
+        return sample(pipeline, 1, 0, arguments=steps)
+    config = pipeline.network.config
+    size = config["sample_size"]
+    image = torch.zeros(1, config["in_channels"], *((size, size) if isinstance(size, int) else size))
     labels = {"class_labels": 0} if capabilities.num_classes is not None else {}
     return pixels(pipeline.reconstruct(image, output_type="pt", **labels))
 
 
 def build_others(subject: Subject, images: torch.Tensor) -> Iterator[tuple[str, nn.Module]]:
     """Yields the networks of the recipe that are not in the pipeline, with random weights."""
-    shape = Shape(*images.shape[1:])
+    channels, height, width = images.shape[1:]
+    shape = Shape(channels, height, width)
     for name, spec in subject.recipe.components.items():
         if name not in subject.pipeline.components and issubclass(spec.cls, nn.Module):
             with torch.random.fork_rng():
-                yield name, subject.recipe.build_component(name, shape).to(subject.pipeline.device).eval()
+                part = cast(nn.Module, subject.recipe.build_component(name, shape))
+            yield name, part.to(subject.pipeline.device).eval()
 
 
 @torch.no_grad()
@@ -145,9 +152,11 @@ class Recorder(TorchFunctionMode):
         self.name = name
         if name in self.done:
             return
-        own = [parameter for parameter in module.parameters() if id(parameter) not in self.counted]
-        call = Call(type(module).__name__, len(self.pending), shape_in([*inputs, *options.values()]))
-        call.parameters = sum(parameter.numel() for parameter in own)
+        values = [*inputs, *options.values()]
+        used = [*module.parameters(), *(value for value in values if isinstance(value, nn.Parameter))]
+        call = Call(type(module).__name__, len(self.pending), shape_in(values))
+        call.parameters = sum(parameter.numel() for parameter in used if id(parameter) not in self.counted)
+        call.has_parameters = bool(used)
         if self.pending:
             self.pending[-1].has_parts = True
         self.calls.setdefault(name, []).append(call)
@@ -164,7 +173,8 @@ class Recorder(TorchFunctionMode):
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         word = ACTIVATIONS.get(getattr(func, "__name__", "").rstrip("_"))
-        if word and self.name is not None and self.name not in self.done:
+        is_named = self.pending and not self.pending[-1].has_parameters  # by the module that calls it
+        if word and not is_named and self.name is not None and self.name not in self.done:
             self.calls[self.name].append(Call(word, len(self.pending)))
         return func(*args, **(kwargs or {}))
 
@@ -189,29 +199,31 @@ def blocks_of(calls: list[Call]) -> list[plotting.Block]:
 
 
 def merge_calls(calls: list[Call], depth: int) -> list[Call]:
-    """Returns the calls at `depth`, and those above it without parts. An activation joins the call before, and so does
-    what has no parameters, or only normalises, and hands on as many values."""
+    """Returns the calls at `depth`, and those above it without parts. What has no parameters, or only normalises,
+    joins the call before if it hands on as many values; what has none and gives them another shape is left out."""
     merged: list[Call] = []
     for call in calls:
         if call.depth > depth or (call.depth < depth and call.has_parts):
             continue
         before = merged[-1] if merged else None
-        is_small = not call.parameters or "Norm" in call.name
-        if before and is_small and math.prod(call.outputs or before.outputs) == math.prod(before.outputs):
-            name, shape = f"{before.name}, {call.name}", call.outputs or before.outputs
-            merged[-1] = replace(before, name=name, outputs=shape, parameters=before.parameters + call.parameters)
-        elif call.outputs:
-            merged.append(call)
+        shape = call.outputs or (before.outputs if before else ())
+        is_small = not call.has_parameters or "Norm" in call.name
+        if before is None or not is_small or math.prod(shape) != math.prod(before.outputs):
+            merged += [call] * bool(call.outputs)
+        elif call.has_parameters or shape == before.outputs:
+            name, parameters = f"{before.name}, {call.name}", before.parameters + call.parameters
+            merged[-1] = replace(before, name=name, outputs=shape, parameters=parameters)
     return merged
 
 
 def count_alike(calls: list[Call]) -> list[plotting.Block]:
     """Returns a block for each call, one for several that follow one another and are alike."""
     blocks = []
-    for (name, shape, parameters), group in groupby(calls, lambda call: (call.name, call.outputs, call.parameters)):
-        count = len([*group])
-        note = f"{parameters:,} parameters" if parameters else ""
+    for call, group in groupby(calls, lambda call: replace(call, inputs=(), has_parts=False)):
+        count, name, note = len([*group]), call.name, ""
+        if call.has_parameters:
+            note = f"{call.parameters:,} parameters" if call.parameters else "shared parameters"
         if count > 1:
-            name, note = f"{count} x {name}", note and f"{note} each"
-        blocks.append(plotting.Block(name, shape, note))
+            name, note = f"{count} x {name}", f"{note} each" if call.parameters else note
+        blocks.append(plotting.Block(name, call.outputs, note))
     return blocks

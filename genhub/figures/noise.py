@@ -42,7 +42,7 @@ def noise_inputs(repo: str, count: int = 3, seed: int = 0) -> bytes:
     captions = [[]] * (len(rows) - 1) + [["no noise", *(f"noise {draw}" for draw in range(SHOWN)), "sd"]]
     title = (
         f"{subject.name}: images of the same latents without noise and with {SHOWN} draws of it; on the right the "
-        f"standard deviation (sd) of each pixel in [0, 1] over {MEASURED} draws, white where it is {white:.3f} or more; "
+        f"standard deviation (sd) of each pixel in [0, 1] over {MEASURED} draws, white if it is {white:.3f} or more; "
         f"names: its mean over pixels; seed {seed}, uncurated"
     )
     return plotting.png(plotting.image_rows(rows, names, SHOWN + 2, title, scale_for(rows[0], 56), captions))

@@ -41,12 +41,11 @@ def reconstruction_progress(repo: str) -> bytes:
     Raises:
         ValueError: the model reconstructs no images, the run drew none, or its training folder is on another machine.
     """
-    recipe, files = load_records(repo)
-    capabilities = capabilities_of(recipe.pipeline.cls)
-    if not capabilities.can("reconstruct"):
-        raise ValueError(f"`repo` must hold a model that reconstructs images, got {recipe.pipeline.cls.__name__}.")
-    if capabilities.can("generate"):
-        recipe, files = load_records(repo, "reconstructions")
+    pipeline = recipes.load(download(repo, required="recipe.yaml")).pipeline.cls
+    if not capabilities_of(pipeline).can("encode"):
+        raise ValueError(f"`repo` must hold a model that reconstructs images, got {pipeline.__name__}.")
+    kind = "reconstructions" if capabilities_of(pipeline).can("generate") else "samples"
+    recipe, files = load_records(repo, kind)
     return animate(files, recipe, RECONSTRUCTIONS)
 
 

@@ -60,7 +60,7 @@ def draw_panel(axes: "Axes", panel: Panel) -> None:
         x, names = panel.lines[0].x, [line.name for line in panel.lines]
         colours = [CLASS_COLOURS[number % len(CLASS_COLOURS)] for number in range(len(names))]
         axes.stackplot(x, [line.y for line in panel.lines], labels=names, colors=colours)
-        axes.set(xlim=(x[0], x[-1] if x[-1] > x[0] else x[0] + 1), ymargin=0)
+        axes.margins(y=0)
         return
     for number, line in enumerate(panel.lines):
         spread = None if line.spread is None else [math.nan if s is None else s for s in line.spread]

@@ -79,5 +79,5 @@ def draw_block(axes: "Axes", block: Block, top: float, width: float, has_arrow: 
     axes.text(0, top + 0.3 * BOX, block.label, ha="center", va="center", fontsize=9)
     axes.text(0, top + 0.7 * BOX, below, ha="center", va="center", fontsize=8, color="0.25")
     if has_arrow:
-        ends = {"xy": (0, top + 0.02), "xytext": (0, top - STEP + BOX - 0.02)}
-        axes.annotate("", **ends, arrowprops={"arrowstyle": "->", "color": "0.4", "shrinkA": 0, "shrinkB": 0})
+        end, start = (0, top + 0.02), (0, top - STEP + BOX - 0.02)
+        axes.annotate("", end, start, arrowprops={"arrowstyle": "->", "color": "0.4", "shrinkA": 0, "shrinkB": 0})

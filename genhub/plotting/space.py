@@ -1,6 +1,6 @@
 """Points in space beside their codes in the plane."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -18,13 +18,13 @@ def space(
     with house_style():
         figure = canvas(11, 5.4, title)
         grid = figure.add_gridspec(1, 2, width_ratios=[1.25, 1])
-        axes = figure.add_subplot(grid[0], projection="3d", computed_zorder=False)
+        axes: Any = figure.add_subplot(grid[0], projection="3d", computed_zorder=False)
         axes.plot_surface(*surface.unbind(2), color=COLOURS[5], alpha=0.3, edgecolor="0.6", linewidth=0.4, zorder=1)
         for point, copy in zip(points.tolist(), copies.tolist(), strict=True):
             axes.plot(*zip(point, copy, strict=True), color="0.4", linewidth=0.8, zorder=2)
         colours = {"c": codes[:, 0], "cmap": "viridis"}
-        axes.scatter(*copies.T, s=7, depthshade=False, color="0.3", zorder=3, label="reconstructions")
-        axes.scatter(*points.T, s=34, depthshade=False, **colours, zorder=4, label="points")
+        for (x, y, z), style in ((copies.T, {"s": 7, "color": "0.3"}), (points.T, {"s": 34, **colours})):
+            axes.scatter(x, y, z, depthshade=False, zorder=3, **style)
         axes.set(xlabel="x", ylabel="y", zlabel="z", box_aspect=extents(points), title="points, and the plane")
         axes.view_init(elev=14, azim=-72)
         axes.locator_params(nbins=5)

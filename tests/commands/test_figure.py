@@ -15,7 +15,7 @@ from genhub.repository.card_results import FIGURES_BEGIN, FIGURES_END, with_figu
     [
         (
             ["clases", "REPO"],
-            "There is no figure 'clases' (did you mean 'classes'?). Known: activations, arithmetic, classes, codes",
+            "There is no figure 'clases' (did you mean 'classes'?). Known: activations, arithmetic, classes, code-d",
         ),
         (["classes", "/no/such/folder"], "neither an existing folder nor a repository"),
         (["classes", "REPO", "--output", "x.jpg"], "`output` must be a .png file, got x.jpg"),

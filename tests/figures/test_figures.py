@@ -27,7 +27,7 @@ DRAWN = {  # recipe -> figures of its repository
     "hashing-ae": ["units", "activations", "neighbours"],
     "vae": [
         *("codes", "units", "activations", "prior-samples", "interpolation", "manifold"),
-        *("progress", "reconstruction-progress", "milestones", "one-epoch", "code-drift"),
+        *("progress", "reconstruction-progress", "milestones", "one-epoch"),
     ],
     "conditional-vae": ["reconstructions", "codes", "units", "classes", "prior-samples", "interpolation", "manifold"],
     "conv-vae": ["codes", "manifold"],

@@ -13,7 +13,7 @@ def parameters(blocks) -> int:
     for block in blocks:
         count, _, each = block.note.partition(" parameters")
         times = int(block.label.split(" x ")[0]) if each else 1
-        total += times * int(count.replace(",", "") or 0)
+        total += times * int(count.replace(",", "")) if count[:1].isdigit() else 0
     return total
 
 
@@ -47,7 +47,8 @@ def test_a_tied_matrix_is_counted_once(repos, tmp_path, drawing):
 
     (blocks,) = drawing["diagram"]["columns"].values()
     assert [block.shape for block in blocks] == [(784,), (100,), (30,), (100,), (784,)]
-    assert [bool(block.note) for block in blocks] == [False, True, True, False, False]
+    notes = ["", "78,500 parameters", "3,030 parameters", "100 parameters", "784 parameters"]
+    assert [block.note for block in blocks] == notes  # of the decoder, biases alone
 
 
 def test_the_discriminator_of_the_recipe_judges_what_the_generator_makes(repos, tmp_path, drawing):
@@ -77,5 +78,5 @@ def test_blocks_that_are_alike_are_drawn_once_and_a_large_network_in_whole_parts
     assert drawn[1] == [
         ("input", (4,), ""),
         ("Sequential", (4,), "42 parameters"),
-        ("8 x Sequential", (4,), ""),
+        ("8 x Sequential", (4,), "shared parameters"),
     ]

@@ -245,7 +245,7 @@ def test_milestones_of_a_run_are_the_first_row_of_its_pictures(repos, tmp_path, 
     figure("milestones", str(repos("vae")), str(tmp_path / "x.png"))
 
     rows = drawing["image_rows"]["rows"]
-    assert [row.shape for row in rows] == [(4, 1, 28, 28)] * 3  # of steps 0, 1 and 3
+    assert [row.shape for row in rows] == [(4, 1, 28, 28)] * 4
     picture = Image.open(repos("vae") / "training/samples/step-00000003.png")
     np.testing.assert_array_equal(np.asarray(plotting.grid(rows[-1], columns=8)), np.asarray(picture))
 
