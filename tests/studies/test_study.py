@@ -8,6 +8,8 @@ import pytest
 import study
 import yaml
 
+from genhub import recipes
+
 STUDY = {
     "question": "How small may the code be?",
     "recipe": "stacked-ae",
@@ -103,6 +105,12 @@ def test_a_study_that_is_kept_can_be_run(path):
 
     assert found.claims
     assert 1 < len([*found.cells()]) * found.seeds
+    for _, overrides in found.cells():
+        recipe = recipes.load(found.recipe, overrides)
+        held_out = 5000 if recipe.data.val_size is None else recipe.data.val_size
+        for stage in recipe.stages:  # both limits hold, so there must be epochs for as many steps as are asked for
+            images = recipe.data.labelled or 60_000 - held_out
+            assert stage.training.max_steps in (None, stage.training.steps(images))
 
 
 PUBLISHED = sorted(path.parent for path in (Path(study.__file__).parents[1] / "docs/studies").glob("*/results.json"))
