@@ -285,14 +285,18 @@ def test_a_run_records_codes_and_reconstructions_of_held_out_images_from_the_unt
     np.testing.assert_array_equal(np.asarray(Image.open(pictures[-1])), np.asarray(plotting.grid(pairs, columns=8)))
 
 
-def test_without_held_out_images_test_images_are_watched(tmp_path, tiny):
+@pytest.mark.parametrize(("recipe", "is_binary"), [("conditional-vae", False), ("conv-vae", True)])
+def test_without_held_out_images_test_images_are_watched_as_training_sees_them(recipe, is_binary, tmp_path, tiny):
     overrides = {"data.source": tiny["data.source"], "data.val_size": 0}
     overrides |= {"training.batch_size": 8, "training.max_steps": 1, "training.sample_every": 1}
 
-    folder = train("conditional-vae", tmp_path / "run", overrides=overrides)
+    folder = train(recipe, tmp_path / "run", overrides=overrides)
 
     assert len(np.load(folder / "training/codes/step-00000001.npy")) == 20  # all of them
     assert Image.open(figure("reconstruction-progress", str(folder))).n_frames == 2
+    (picture,) = (folder / "training/reconstructions").glob("step-00000001.png")
+    originals = plotting.cut_grid(Image.open(picture), 32)[:8]
+    assert bool(((originals == 0) | (originals == 1)).all()) == is_binary
 
 
 def test_codes_are_drawn_in_the_plane_of_the_two_that_vary_most_at_the_end(repos, tmp_path, drawing, held_out):
