@@ -17,6 +17,7 @@ from genhub.data.decode import File
 from genhub.data.image_folder import METADATA, SPLIT_OF, images_of, read_image_folder, walk
 from genhub.data.paths import CARDS, check_card, check_saved, check_tables, read_file
 from genhub.utils.blobs import fits_its_name, repo_cache
+from genhub.utils.files import expanded
 from genhub.utils.network import CONNECTION, connect
 
 logger = logging.getLogger(__name__)
@@ -29,7 +30,7 @@ ALTERNATIVES = (
 
 def source_folder(config: DataConfig) -> Path:
     """Returns the folder that `config.source` names; it need not exist, since a Hub id looks the same."""
-    return SAMPLE if config.source == "sample" else Path(config.source).expanduser()
+    return SAMPLE if config.source == "sample" else expanded(config.source)
 
 
 def open_splits(config: DataConfig) -> dict[str, Any]:

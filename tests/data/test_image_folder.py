@@ -188,3 +188,30 @@ def test_metadata_fit_their_images(tmp_path, rows, message):
 
     with pytest.raises(ValueError, match=message):
         read(tmp_path)
+
+
+@pytest.mark.parametrize("source", ["photos", "./photos", "../here/photos", "link"])
+def test_a_folder_may_be_named_from_the_working_folder(source, tmp_path, monkeypatch):
+    write_folder(tmp_path / "here" / "photos", dict(zip(["a.png", "b.png"], FILES, strict=False)))
+    (tmp_path / "here" / "link").symlink_to("photos")
+    monkeypatch.chdir(tmp_path / "here")
+
+    for way in ({}, {"memory_limit_gb": 0}):
+        data = load(DataConfig(source, **WHOLE, **way))
+        assert len(data if isinstance(data, Images) else data.load()) == 2
+
+
+def test_links_make_no_tree_without_end_and_names_are_texts(tmp_path):
+    write_folder(tmp_path / "links", {"a.png": FILES[0]})
+    for level in range(40):
+        (tmp_path / "links" / f"{level}").mkdir()
+        for name in ("left", "right"):
+            (tmp_path / "links" / f"{level}" / name).symlink_to(f"../{level + 1}")
+    (tmp_path / "links" / "40").mkdir()
+    write_folder(tmp_path / "deep" / "/".join(["d"] * 100), {"a.png": FILES[0]})
+    write_folder(tmp_path / "bytes", {"a.png": FILES[0]})
+    os.rename(tmp_path / "bytes" / "a.png", os.fsencode(tmp_path / "bytes") + b"/\xff.png")
+
+    for name, rule in (("links", "at most 100 links"), ("deep", "at most 64 folders deep"), ("bytes", "in UTF-8")):
+        with pytest.raises(ValueError, match=rule):
+            load(DataConfig(str(tmp_path / name)))
