@@ -179,11 +179,7 @@ def _explain(bad: dict[int, BadImage], total: int, describe: Callable[[int], str
 
 
 def opened(file: File) -> Image.Image:
-    """Decodes one image as Pillow does, turned as its camera was held.
-
-    Raises:
-        BadImage: it cannot be read, or contradicts itself.
-    """
+    """Decodes one image as Pillow does, turned as its camera was held; raises BadImage where it cannot be read."""
     if not file:
         raise BadImage("is empty")
     try:

@@ -3,7 +3,7 @@
 import glob
 import itertools
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
@@ -19,9 +19,12 @@ from genhub.data.paths import CARDS, check_card, check_saved, check_tables, read
 from genhub.utils.blobs import fits_its_name, repo_cache
 from genhub.utils.files import expanded
 from genhub.utils.network import CONNECTION, connect
+from genhub.utils.reading import LARGEST_LOG
 
 logger = logging.getLogger(__name__)
 SAMPLE = Path(__file__).parent.parent / "sample"
+ARCHIVES = (".zip", ".gz", ".tgz", ".7z", ".rar", ".bz2", ".xz", ".zst", ".lz4")
+TEXTS = (".csv", ".json", ".jsonl", ".ndjson", ".tsv", ".txt", ".xml")
 ALTERNATIVES = (
     "Check the name and the network, or use `sample` (in the package), a local folder of parquet files or images, "
     "or the four idx files."
@@ -72,6 +75,7 @@ def _open_folder(folder: Path, config: DataConfig) -> Mapping[Any, Any]:
         raise ValueError(f"{folder} holds CIFAR in pickles, which may run code; use `uoft-cs/cifar10` of the Hub.")
     images = images_of(files)
     if not images or any(path.suffix == ".parquet" and path.name not in METADATA for path in files):
+        _check_texts(files, config)
         check_tables((path for path in files if path.suffix == ".parquet"), config.memory_limit_gb)
         if glob.has_magic(str(folder)):
             raise ValueError(f"The path of a folder of tables must be without *, ? and [, got {folder}.")
@@ -110,10 +114,23 @@ def _prepare_hub(config: DataConfig) -> None:
             blob.unlink()
 
 
+def _check_texts(files: Sequence[Path], config: DataConfig) -> None:
+    """Refuses archives, whose content has no limit, and texts that are larger than any table of images."""
+    for path in files:
+        if path.suffix.lower() in ARCHIVES:
+            raise ValueError(f"`data.source` must be a folder without archives, got {_kind_of_file(path)}.")
+    size = sum(path.stat().st_size for path in files if path.suffix.lower() in TEXTS)
+    if size > max(config.memory_limit_gb * 2**30, LARGEST_LOG):
+        raise ValueError(
+            f"The texts of {config.source} have {size / 2**30:.1f} GB, more than `data.memory_limit_gb`, "
+            f"{config.memory_limit_gb}."
+        )
+
+
 def _kind_of_file(path: Path) -> str:
     """Returns the name of a file, and what to do with one of its kind."""
     remedies = {
-        (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar"): "the archive {path}; unpack it",
+        (*ARCHIVES, ".tar"): "the archive {path}; unpack it",
         (".pt", ".pth", ".pkl", ".pickle", ".mat", ".h5", ".hdf5", ".npy", ".tfrecord"): "{path}; save its images as "
         "uint8 (N, H, W, C) by `numpy.savez(FILE, images=..., labels=...)`",
         (".parquet", ".arrow", ".csv", ".jsonl"): "{path}; name the folder that it lies in",

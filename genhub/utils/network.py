@@ -27,7 +27,7 @@ UPLOAD_TIMEOUT = 120.0  # seconds for an answer to what is not repeated: the Hub
 LARGEST_ANSWER = 64 * 2**20  # bytes of an answer that is no file
 LARGEST_UNTOLD = 2**30  # bytes of a file whose length the server does not say
 ANSWER_TIME = 60.0  # seconds for all of an answer that is no file
-WINDOW, SLOWEST = 30.0, 1000  # seconds in which a file has to come on, and bytes a second
+WINDOW, SLOWEST = 15.0, 1000  # seconds in which an answer has to come on, and bytes a second
 BROKEN_FOR = 60.0  # seconds in which a server that failed is not asked again
 TRANSIENT = {408, 500, 502, 503, 504}
 REMEDY = (
@@ -122,6 +122,8 @@ def connect() -> Connection:
 def _try(sending: Any, request: Any, is_repeatable: bool, options: dict) -> tuple[Any, str, bool]:
     """Sends a request once: its answer, or what is wrong, and whether the server kept silent."""
     library = sys.modules[type(request).__module__.partition(".")[0]]  # httpx, under the name of the day
+    if options.get("stream"):
+        request.headers["Accept-Encoding"] = "identity"  # a file has the length that is told, and unpacks to no more
     try:
         response = sending(request, **options | {"stream": True})
         _limit_answer(library, request, response, options.get("stream", False))
@@ -144,16 +146,13 @@ def _try(sending: Any, request: Any, is_repeatable: bool, options: dict) -> tupl
 
 
 def _limit_answer(library: Any, request: Any, response: Any, is_stream: bool):
-    """Reads an answer that is not streamed, within limits of size and time; a stream ends when it goes beyond them."""
+    """Reads an answer that is not streamed, within limits; a stream ends by itself when it goes beyond them."""
     host = request.url.host
+    response.stream = _watched(library, response, host)
     if is_stream:
-        asked, sent = (
-            part.headers.get(name) for part, name in ((request, "Accept-Encoding"), (response, "Content-Encoding"))
-        )
-        if asked == "identity" and sent not in (None, asked):
+        if response.headers.get("Content-Encoding", "identity") != "identity":
             response.close()
-            raise HubError(f"{host} sent {_shown(request)} encoded as {sent}, which was not asked for")
-        response.stream = _watched(library, response, host)
+            raise HubError(f"{host} sent {_shown(request)} packed, which was not asked for")
         return
     content, end = bytearray(), time.monotonic() + ANSWER_TIME
     try:
@@ -181,7 +180,7 @@ def _watched(library: Any, response: Any, host: str) -> Any:
                     raise HubError(f"{host} sent more than {limit:,} bytes of a file")
                 if time.monotonic() - begun > WINDOW:
                     if received - before < WINDOW * SLOWEST:
-                        raise HubError(f"{host} sent less than {SLOWEST:,} bytes of a file a second")
+                        raise HubError(f"{host} sent less than {SLOWEST:,} bytes a second")
                     before, begun = received, time.monotonic()
 
         def close(self):
