@@ -32,6 +32,7 @@ SPLIT_OF = {name: split for split, names in SPLITS.items() for name in names}
 FOLDER_COLUMN = "folder"  # of the classes
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 NOT_PICTURES = {".bufr", ".grib", ".h5", ".hdf", ".mpg", ".mpeg", ".pdf"}  # which Pillow lists, and cannot open
+MOST_ROWS = 10**6  # of metadata beyond those of the images, and kilobytes of them
 MOST_LINKS = 100  # to one folder: links to folders of links make a tree without end
 PHOTOGRAPHS = {".heic", ".heif", ".jxl", ".svg", ".cr2", ".cr3", ".nef", ".arw", ".dng", ".raf", ".orf", ".rw2"}
 
@@ -191,13 +192,19 @@ def _lies_in(folder: Path, name: str) -> bool:
 def _columns(file: Path, paths: Sequence[Path]) -> dict[str, list]:
     """Reads the columns of a file of metadata, in the order of `paths`."""
     import pandas
+    from pyarrow import parquet
 
     read = {
         ".csv": lambda: pandas.read_csv(file, keep_default_na=False, na_values=[""], dtype={"file_name": str}),
         ".jsonl": lambda: pandas.read_json(file, lines=True, dtype={"file_name": str}),
         ".parquet": lambda: pandas.read_parquet(file),
     }
+    rows = 0
     try:
+        if file.suffix == ".parquet":
+            rows = parquet.read_metadata(file).num_rows
+        if max(rows - len(paths), file.stat().st_size / 2**10) > MOST_ROWS:
+            raise ValueError(f"it has {rows:,} rows and {file.stat().st_size:,} bytes for {len(paths):,} images")
         table = read[file.suffix]()
     except Exception as error:  # pandas raises a dozen classes
         raise ValueError(f"{file} is not readable ({one_line(error)}).") from error

@@ -3,8 +3,10 @@
 import os
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from pictures import encode, noise, write_folder
+from pyarrow import parquet
 
 from genhub.data import DataConfig, Images, load
 from genhub.data.image_folder import natural_key
@@ -199,6 +201,21 @@ def test_a_folder_may_be_named_from_the_working_folder(source, tmp_path, monkeyp
     for way in ({}, {"memory_limit_gb": 0}):
         data = load(DataConfig(source, **WHOLE, **way))
         assert len(data if isinstance(data, Images) else data.load()) == 2
+
+
+@pytest.mark.parametrize("name", ["metadata.csv", "metadata.parquet"])
+def test_metadata_of_more_than_the_images_are_not_read(name, tmp_path):
+    write_folder(tmp_path, {"a.png": FILES[0], name: b""})
+    if name == "metadata.csv":
+        os.truncate(tmp_path / name, 5 << 30)  # takes no room
+    else:
+        names = pa.DictionaryArray.from_arrays(pa.array(np.zeros(2_000_000, np.int32)), pa.array(["a.png"]))
+        parquet.write_table(pa.table({"file_name": names}), tmp_path / name)  # some kilobytes
+
+    with pytest.raises(
+        ValueError, match=r"metadata\.\w+ is not readable .it has [\d,]+ rows and [\d,]+ bytes for 1 images"
+    ):
+        load(DataConfig(str(tmp_path), **WHOLE))
 
 
 def test_links_make_no_tree_without_end_and_names_are_texts(tmp_path):
