@@ -32,6 +32,7 @@ SPLIT_OF = {name: split for split, names in SPLITS.items() for name in names}
 FOLDER_COLUMN = "folder"  # of the classes
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 NOT_PICTURES = {".bufr", ".grib", ".h5", ".hdf", ".mpg", ".mpeg", ".pdf"}  # which Pillow lists, and cannot open
+MOST_COLUMNS = 1000  # of metadata
 MOST_ROWS = 10**6  # of metadata beyond those of the images, and kilobytes of them
 MOST_LINKS = 100  # to one folder: links to folders of links make a tree without end
 PHOTOGRAPHS = {".heic", ".heif", ".jxl", ".svg", ".cr2", ".cr3", ".nef", ".arw", ".dng", ".raf", ".orf", ".rw2"}
@@ -208,6 +209,8 @@ def _columns(file: Path, paths: Sequence[Path]) -> dict[str, list]:
         table = read[file.suffix]()
     except Exception as error:  # pandas raises a dozen classes
         raise ValueError(f"{file} is not readable ({one_line(error)}).") from error
+    if table.shape[1] > MOST_COLUMNS:
+        raise ValueError(f"{file} must have at most {MOST_COLUMNS:,} columns, got {table.shape[1]:,}.")
     if "file_name" not in table or {"image", FOLDER_COLUMN} & {*table}:
         raise ValueError(f"{file} must have a column file_name, and none called image or {FOLDER_COLUMN}.")
     names = [path.relative_to(file.parent).as_posix() for path in paths]

@@ -218,6 +218,14 @@ def test_metadata_of_more_than_the_images_are_not_read(name, tmp_path):
         load(DataConfig(str(tmp_path), **WHOLE))
 
 
+def test_metadata_have_no_more_columns_than_a_person_would_make(tmp_path):
+    head = ",".join(["file_name", *map(str, range(1000))])
+    write_folder(tmp_path, {"a.png": FILES[0], "metadata.csv": f"{head}\na.png{',' * 1000}\n".encode()})
+
+    with pytest.raises(ValueError, match=r"must have at most 1,000 columns, got 1,001"):
+        load(DataConfig(str(tmp_path), **WHOLE))
+
+
 def test_links_make_no_tree_without_end_and_names_are_texts(tmp_path):
     write_folder(tmp_path / "links", {"a.png": FILES[0]})
     for level in range(40):
