@@ -4,13 +4,12 @@ import glob
 import itertools
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError, HFValidationError
 
 from genhub.data.config import DataConfig
 from genhub.data.decode import File
@@ -103,8 +102,11 @@ def _prepare_hub(config: DataConfig) -> None:
     """Checks the card of a data set of the Hub, and removes the files of the cache that do not fit their hashes, so
     that they are downloaded again; sets that do not fit into memory are not read for that."""
     for name in CARDS:
-        with suppress(EntryNotFoundError, OSError, HFValidationError):  # which `datasets` meets again and explains
-            check_card(Path(hf_hub_download(config.source, name, repo_type="dataset")))
+        try:
+            card = hf_hub_download(config.source, name, repo_type="dataset")
+        except Exception:  # of several HTTP libraries; `datasets` meets it again and explains it
+            continue
+        check_card(Path(card))
     blobs = [path for path in repo_cache(config.source, "dataset").glob("blobs/*") if path.is_file()]
     if sum(path.stat().st_size for path in blobs) > config.memory_limit_gb * 2**30:
         return

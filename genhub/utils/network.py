@@ -27,7 +27,7 @@ UPLOAD_TIMEOUT = 120.0  # seconds for an answer to what is not repeated: the Hub
 LARGEST_ANSWER = 64 * 2**20  # bytes of an answer that is no file
 LARGEST_UNTOLD = 2**30  # bytes of a file whose length the server does not say
 ANSWER_TIME = 60.0  # seconds for all of an answer that is no file
-WINDOW, SLOWEST = 15.0, 1000  # seconds in which an answer has to come on, and bytes a second
+WINDOW, SLOWEST = 10.0, 1000  # seconds in which an answer has to come on, and bytes a second
 BROKEN_FOR = 60.0  # seconds in which a server that failed is not asked again
 TRANSIENT = {408, 500, 502, 503, 504}
 REMEDY = (
@@ -177,10 +177,12 @@ def _watched(library: Any, response: Any, host: str) -> Any:
                 yield part
                 received += len(part)
                 if received > limit:
-                    raise HubError(f"{host} sent more than {limit:,} bytes of a file")
+                    CONNECTION.failure = HubError(f"{host} sent more than {limit:,} bytes of a file")
+                    raise CONNECTION.failure
                 if time.monotonic() - begun > WINDOW:
                     if received - before < WINDOW * SLOWEST:
-                        raise HubError(f"{host} sent less than {SLOWEST:,} bytes a second")
+                        CONNECTION.failure = HubError(f"{host} sent less than {SLOWEST:,} bytes a second")
+                        raise CONNECTION.failure
                     before, begun = received, time.monotonic()
 
         def close(self):
