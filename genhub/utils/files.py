@@ -19,6 +19,11 @@ LEFTOVER = re.compile(r"\.[0-9a-f]{16}\.part")
 STALE = 3600  # seconds after which a writer has ended, however large its file
 
 
+def expanded(path: str | os.PathLike) -> Path:
+    """Returns a path without its `~`; of a user who is not known, or has no home, as it is."""
+    return Path(os.path.expanduser(path))
+
+
 def sha256(path: Path) -> str:
     """Returns the SHA-256 of a file, in hexadecimal."""
     with open(path, "rb") as file:
