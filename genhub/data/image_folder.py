@@ -29,6 +29,7 @@ SPLITS = {
 }
 SPLIT_OF = {name: split for split, names in SPLITS.items() for name in names}
 FOLDER_COLUMN = "folder"  # of the classes
+MOST_ROWS = 10  # of metadata in parquet, for each file
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 NOT_PICTURES = {".bufr", ".grib", ".h5", ".hdf", ".mpg", ".mpeg", ".pdf"}  # which Pillow lists, and cannot open
 PHOTOGRAPHS = {".heic", ".heif", ".jxl", ".svg", ".cr2", ".cr3", ".nef", ".arw", ".dng", ".raf", ".orf", ".rw2"}
@@ -180,13 +181,18 @@ def _lies_in(folder: Path, name: str) -> bool:
 def _columns(file: Path, paths: Sequence[Path]) -> dict[str, list]:
     """Reads the columns of a file of metadata, in the order of `paths`."""
     import pandas
+    from pyarrow import parquet
 
+    options: dict[str, Any] = {"dtype": {"file_name": str}, "encoding": "utf-8-sig"}
     read = {
-        ".csv": lambda: pandas.read_csv(file, keep_default_na=False, na_values=[""], dtype={"file_name": str}),
-        ".jsonl": lambda: pandas.read_json(file, lines=True, dtype={"file_name": str}),
+        ".csv": lambda: pandas.read_csv(file, keep_default_na=False, na_values=[""], **options),
+        ".jsonl": lambda: pandas.read_json(file, lines=True, **options),
         ".parquet": lambda: pandas.read_parquet(file),
     }
     try:
+        rows = parquet.read_metadata(file).num_rows if file.suffix == ".parquet" else 0  # a few bytes can be millions
+        if rows > MOST_ROWS * len(paths) and rows > MOST_ROWS * (most := sum(1 for _ in walk(file.parent))):
+            raise ValueError(f"it has {rows:,} rows for {most:,} files")
         table = read[file.suffix]()
     except Exception as error:  # pandas raises a dozen classes
         raise ValueError(f"{file} is not readable ({one_line(error)}).") from error
@@ -194,12 +200,15 @@ def _columns(file: Path, paths: Sequence[Path]) -> dict[str, list]:
         raise ValueError(f"{file} must have a column file_name, and none called image or {FOLDER_COLUMN}.")
     names = [path.relative_to(file.parent).as_posix() for path in paths]
     table = table.convert_dtypes().set_index("file_name")
-    for problem, wrong in (
-        ("must have one row for each image, got several for", table.index[table.index.duplicated()]),
-        ("must have a row for each image, got none for", sorted({*names} - {*table.index})),
-        ("must name files of its folder, got", [name for name in table.index if not _lies_in(file.parent, str(name))]),
+    for problem, find in (
+        ("must have one row for each image, got several for", lambda: table.index[table.index.duplicated()]),
+        ("must have a row for each image, got none for", lambda: sorted({*names} - {*table.index})),
+        (
+            "must name files of its folder, got",
+            lambda: [name for name in table.index if not _lies_in(file.parent, str(name))],
+        ),
     ):
-        if len(wrong):
+        if len(wrong := find()):
             raise ValueError(f"{file} {problem} {shorten(list(wrong))}.")
     table = table.loc[names].astype(object)
     return {str(name): column.where(column.notna(), None).tolist() for name, column in table.items()}
