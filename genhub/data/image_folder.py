@@ -198,6 +198,8 @@ def _columns(file: Path, paths: Sequence[Path]) -> dict[str, list]:
         raise ValueError(f"{file} is not readable ({one_line(error)}).") from error
     if "file_name" not in table or {"image", FOLDER_COLUMN} & {*table}:
         raise ValueError(f"{file} must have a column file_name, and none called image or {FOLDER_COLUMN}.")
+    if any("\0" in str(name) for name in table):  # which Arrow cuts there
+        raise ValueError(f"{file} must name its columns without zero bytes.")
     names = [path.relative_to(file.parent).as_posix() for path in paths]
     table = table.convert_dtypes().set_index("file_name")
     for problem, find in (

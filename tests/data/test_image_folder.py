@@ -220,6 +220,7 @@ def test_folders_and_metadata_are_two_candidates_for_the_label(tmp_path):
         ("file_name,label\na.png,1\nb.png,1\nb.png,2\n", "must have one row for each image, got several for b.png"),
         ("file,label\na.png,1\nb.png,1\n", "metadata.csv must have a column file_name"),
         ("file_name,image\na.png,1\nb.png,1\n", "metadata.csv must have a column file_name, and none called image"),
+        ("file_name,te\0t\na.png,1\nb.png,1\n", "metadata.csv must name its columns without zero bytes"),
         ("", "metadata.csv is not readable"),
     ],
 )
