@@ -3,14 +3,22 @@
 `python scripts/attack.py --seed SEED --kinds KIND --case NUMBER` repeats a case that fell.
 """
 
+import ast
+import inspect
 import os
 import signal
 import time
 
+import numpy as np
 import pytest
-from hostile import data_kinds, forks, repo_kinds, run_kinds
+from hostile import data_kinds, forks, repo_kinds, run_kinds, strict
 from hostile.attack import KINDS, RIGHT, Attack, complaint
 from hostile.forks import Verdict
+from pictures import noise
+from PIL import Image
+
+from genhub.data import DataConfig
+from genhub.data.decode import decode
 
 SEED = 18
 GROUPS = {"data": (data_kinds.KINDS, 14), "repositories": (repo_kinds.KINDS, 13), "runs": (run_kinds.KINDS, 14)}
@@ -28,6 +36,22 @@ def test_a_mutated_file_is_read_as_it_was_or_refused_in_one_line(tmp_path, monke
     assert fell == [], f"{len(fell)} of {len(verdicts)} with seed {SEED}"
     assert len(verdicts) == count * len(kinds)
     assert {verdict.outcome for verdict in verdicts} == {*RIGHT}
+
+
+def test_what_decides_what_a_picture_shows_has_nothing_of_genhub(tmp_path):
+    tree = ast.parse(inspect.getsource(strict))
+    names = [ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+    assert [name for name in names if "genhub" in name] == []
+
+    colours = Image.fromarray(noise(9, 7, 4, seed=1), "RGBA")
+    palette = colours.convert("RGB").convert("P", palette=Image.Palette.ADAPTIVE, colors=9)
+    greys = colours.convert("L").convert("P")
+    for picture in (*map(colours.convert, ("1", "L", "LA", "RGB", "RGBA")), palette, greys):
+        picture.save(tmp_path / "a.png")
+        read = decode([(tmp_path / "a.png").read_bytes()], DataConfig(), str).images[0]
+        assert np.array_equal(strict.image(tmp_path / "a.png"), read)
+    colours.convert("I;16").save(tmp_path / "a.png")
+    assert strict.image(tmp_path / "a.png") is None
 
 
 def test_there_are_at_least_500_cases():

@@ -1,10 +1,8 @@
 """Image files to one uint8 tensor: Pillow in threads, and a cache, so that a data set is decoded once."""
 
 import io
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 
@@ -14,7 +12,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from tqdm.auto import tqdm
 
 from genhub.data.config import DataConfig
-from genhub.data.strict import checked
+from genhub.data.strict import lenient, strict_pillow, validated
 from genhub.utils.cache import cached, content_hash
 
 MODES = {1: "L", 3: "RGB"}
@@ -80,7 +78,7 @@ def decode(
     bad: dict[int, BadImage] = {}
     transparent = np.zeros(len(files), bool)
     for index in range(0 if shape else len(files)):
-        with _strict_pillow():
+        with strict_pillow():
             array = _try(files, index, config, None, bad, transparent)
         if array is not None:
             shape = array.shape
@@ -96,7 +94,7 @@ def decode(
 
     are_small = sum(map(len, files[:CHUNK])) < SMALL * min(len(files), CHUNK)  # Python's lock makes threads slower
     bar = tqdm(total=len(files), desc="decoding", unit="image", delay=BAR_DELAY, leave=False)
-    with _strict_pillow(), bar, ThreadPoolExecutor(1 if are_small else torch.get_num_threads()) as pool:
+    with strict_pillow(), bar, ThreadPoolExecutor(1 if are_small else torch.get_num_threads()) as pool:
         for _ in pool.map(decode_chunk, range(0, len(files), CHUNK)):
             bar.update(CHUNK)
     kept = np.ones(len(files), bool)
@@ -139,14 +137,6 @@ def decode_cached(files: Sequence[File], config: DataConfig, describe: Callable[
     return Decoded(found["images"], kept, int(found.get("transparent", 0)))
 
 
-@contextmanager
-def _strict_pillow() -> Iterator[None]:
-    """Makes warnings of Pillow errors, for all threads: what it warns of, it guesses or leaves out."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("error", module=r"PIL\.")
-        yield
-
-
 def _try(
     files: Sequence[File],
     index: int,
@@ -183,11 +173,13 @@ def opened(file: File) -> Image.Image:
     if not file:
         raise BadImage("is empty")
     try:
-        content, kind = checked(file)
-        image = Image.open(io.BytesIO(content), formats=[kind] if kind else _formats(len(Image.ID)))
+        content, kind = validated(file)
+        with lenient(kind == "JPEG"):  # whose metadata are read on opening
+            image = Image.open(io.BytesIO(content), formats=[kind] if kind else _formats(len(Image.ID)))
         image.load()
         if image.format != "PNG" or "exif" in image.info or "Raw profile type exif" in image.info:
-            ImageOps.exif_transpose(image, in_place=True)  # as `datasets` does
+            with lenient():
+                ImageOps.exif_transpose(image, in_place=True)  # as `datasets` does
         return image
     except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error, ... for a broken file
         cause = "of no format that pillow knows" if isinstance(error, UnidentifiedImageError) else error
@@ -201,7 +193,8 @@ def to_array(file: File, config: DataConfig, shape: tuple[int, int, int] | None 
         BadImage: it cannot be used.
     """
     image = opened(file)
-    if image.mode in ("P", "PA") and 3 * np.asarray(image.getchannel(0)).max() >= len(image.getpalette("RGB") or ()):
+    colours = len(image.getpalette("RGB") or ()) // 3
+    if image.mode in ("P", "PA") and np.asarray(image.getchannel(0)).max() >= colours:
         raise BadImage("has pixels of colours that its palette lacks")
     is_16_bit_png = image.format == "PNG" and file[24] == 16  # in IHDR; Pillow would cut colours to 8 bits
     if is_16_bit_png or image.mode in ("I", "F") or image.mode.startswith("I;"):

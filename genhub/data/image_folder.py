@@ -30,10 +30,10 @@ SPLITS = {
 }
 SPLIT_OF = {name: split for split, names in SPLITS.items() for name in names}
 FOLDER_COLUMN = "folder"  # of the classes
+MOST_ROWS = 10  # of metadata in parquet, for each file
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 NOT_PICTURES = {".bufr", ".grib", ".h5", ".hdf", ".mpg", ".mpeg", ".pdf"}  # which Pillow lists, and cannot open
-MOST_COLUMNS = 1000  # of metadata
-MOST_ROWS = 10**6  # of metadata beyond those of the images, and kilobytes of them
+MOST_COLUMNS, MOST_BYTES = 1000, 10**9  # of metadata
 MOST_LINKS = 100  # to one folder: links to folders of links make a tree without end
 PHOTOGRAPHS = {".heic", ".heif", ".jxl", ".svg", ".cr2", ".cr3", ".nef", ".arw", ".dng", ".raf", ".orf", ".rw2"}
 
@@ -195,17 +195,18 @@ def _columns(file: Path, paths: Sequence[Path]) -> dict[str, list]:
     import pandas
     from pyarrow import parquet
 
+    options: dict[str, Any] = {"dtype": {"file_name": str}, "encoding": "utf-8-sig"}
     read = {
-        ".csv": lambda: pandas.read_csv(file, keep_default_na=False, na_values=[""], dtype={"file_name": str}),
-        ".jsonl": lambda: pandas.read_json(file, lines=True, dtype={"file_name": str}),
+        ".csv": lambda: pandas.read_csv(file, keep_default_na=False, na_values=[""], **options),
+        ".jsonl": lambda: pandas.read_json(file, lines=True, **options),
         ".parquet": lambda: pandas.read_parquet(file),
     }
-    rows = 0
     try:
-        if file.suffix == ".parquet":
-            rows = parquet.read_metadata(file).num_rows
-        if max(rows - len(paths), file.stat().st_size / 2**10) > MOST_ROWS:
-            raise ValueError(f"it has {rows:,} rows and {file.stat().st_size:,} bytes for {len(paths):,} images")
+        rows = parquet.read_metadata(file).num_rows if file.suffix == ".parquet" else 0  # a few bytes can be millions
+        size = file.stat().st_size
+        are_many = rows > MOST_ROWS * len(paths) and rows > MOST_ROWS * sum(1 for _ in walk(file.parent))
+        if are_many or size > MOST_BYTES:
+            raise ValueError(f"it has {rows:,} rows and {size:,} bytes for {len(paths):,} images")
         table = read[file.suffix]()
     except Exception as error:  # pandas raises a dozen classes
         raise ValueError(f"{file} is not readable ({one_line(error)}).") from error
@@ -213,14 +214,19 @@ def _columns(file: Path, paths: Sequence[Path]) -> dict[str, list]:
         raise ValueError(f"{file} must have at most {MOST_COLUMNS:,} columns, got {table.shape[1]:,}.")
     if "file_name" not in table or {"image", FOLDER_COLUMN} & {*table}:
         raise ValueError(f"{file} must have a column file_name, and none called image or {FOLDER_COLUMN}.")
+    if any("\0" in str(name) for name in table):  # which Arrow cuts there
+        raise ValueError(f"{file} must name its columns without zero bytes.")
     names = [path.relative_to(file.parent).as_posix() for path in paths]
     table = table.convert_dtypes().set_index("file_name")
-    for problem, wrong in (
-        ("must have one row for each image, got several for", table.index[table.index.duplicated()]),
-        ("must have a row for each image, got none for", sorted({*names} - {*table.index})),
-        ("must name files of its folder, got", [name for name in table.index if not _lies_in(file.parent, str(name))]),
+    for problem, find in (
+        ("must have one row for each image, got several for", lambda: table.index[table.index.duplicated()]),
+        ("must have a row for each image, got none for", lambda: sorted({*names} - {*table.index})),
+        (
+            "must name files of its folder, got",
+            lambda: [name for name in table.index if not _lies_in(file.parent, str(name))],
+        ),
     ):
-        if len(wrong):
+        if len(wrong := find()):
             raise ValueError(f"{file} {problem} {shorten(list(wrong))}.")
     table = table.loc[names].astype(object)
     return {str(name): column.where(column.notna(), None).tolist() for name, column in table.items()}

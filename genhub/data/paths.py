@@ -13,11 +13,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
 import yaml
+from huggingface_hub.repocard import REGEX_YAML_BLOCK
 from pyarrow import ArrowException, parquet
 
 from genhub.data.config import DataConfig
 from genhub.utils.blobs import repo_cache
-from genhub.utils.reading import DEEPEST, FileError, read_bytes, read_json, read_text
+from genhub.utils.reading import FileError, check_yaml, one_line, read_bytes, read_json, read_text
 
 LARGEST_IMAGE = 2**30  # bytes of an encoded image
 LARGEST_CARD = 2**20
@@ -79,18 +80,17 @@ def _read_streamed(path: str, config: DataConfig) -> bytes:
 
 def check_card(path: Path) -> None:
     """Raises ValueError if the card of a data set names files outside its folder, or holds aliases of YAML."""
-    text = read_text(path, LARGEST_CARD)
-    if path.suffix == ".md":
-        text = text.removeprefix("---\n").partition("\n---")[0] if text.startswith("---\n") else ""
+    text = read_text(path, LARGEST_CARD).removeprefix("\ufeff")
+    if path.suffix == ".md":  # the block that `datasets` finds
+        block = REGEX_YAML_BLOCK.search(text)
+        text = block[2] if block else ""
     try:
-        depth = 0
-        for event in yaml.parse(text, yaml.CSafeLoader):
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if isinstance(event, yaml.AliasEvent) or depth > DEEPEST:
-                raise ValueError(f"{path} must hold no alias of YAML, and nothing nested more than {DEEPEST} deep.")
-        content = yaml.load(text, yaml.CSafeLoader)
-    except yaml.YAMLError as error:
-        raise ValueError(f"The card {path} is not valid ({' '.join(str(error).split())}).") from error
+        check_yaml(text, path, yaml.CSafeLoader, may_alias=False)
+        content = yaml.safe_load(text)
+    except FileError:
+        raise
+    except (yaml.YAMLError, ValueError, TypeError) as error:  # a date, or a key, that is none
+        raise FileError(path, f"it is not YAML ({one_line(error)})") from error
     configs = content.get("configs") if isinstance(content, dict) else None
     for entry in configs if isinstance(configs, list) else []:
         for key in ("data_files", "data_dir"):

@@ -4,7 +4,8 @@ import glob
 import itertools
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,6 +20,7 @@ from genhub.utils.blobs import fits_its_name, repo_cache
 from genhub.utils.files import expanded
 from genhub.utils.network import CONNECTION, connect
 from genhub.utils.reading import LARGEST_LOG
+from genhub.utils.spelling import did_you_mean
 
 logger = logging.getLogger(__name__)
 SAMPLE = Path(__file__).parent.parent / "sample"
@@ -44,7 +46,8 @@ def open_splits(config: DataConfig) -> dict[str, Any]:
     folder = source_folder(config)
     if not folder.exists() and (config.source.startswith((".", "/", "~")) or config.source.count("/") > 1):
         raise ValueError(
-            f"`data.source` must be an existing folder or a Hub id, got {config.source!r}. {ALTERNATIVES}"
+            f"`data.source` must be an existing folder or a Hub id, got {config.source!r}"
+            f"{_nearest(folder)}. {ALTERNATIVES}"
         )
     if folder.is_file():
         raise ValueError(f"`data.source` must be a folder or an .npz archive, got {_kind_of_file(folder)}.")
@@ -53,6 +56,17 @@ def open_splits(config: DataConfig) -> dict[str, Any]:
     if "train" not in known:
         raise ValueError(f"The data set {config.source} has no split 'train', only {', '.join(map(str, splits))}.")
     return known
+
+
+def _nearest(folder: Path) -> str:
+    """Returns a hint at the folder whose name is nearest to the first part of a path that does not exist."""
+    if folder.exists():
+        return ""
+    while not folder.parent.exists():
+        folder = folder.parent
+    with suppress(OSError):
+        return did_you_mean(folder.name, [path.name for path in folder.parent.iterdir() if path.is_dir()])
+    return ""
 
 
 def _open_folder(folder: Path, config: DataConfig) -> Mapping[Any, Any]:
@@ -87,7 +101,9 @@ def _load(source: str, config: DataConfig) -> Mapping[Any, Any]:
 
     folder, hub = source_folder(config), connect()
     if not folder.exists():
-        _prepare_hub(config)
+        _check_hub_card(config.source)
+        if not config.streaming:
+            _drop_damaged(config.source, repo_cache(config.source, "dataset"), config.memory_limit_gb)
     for card in (folder / name for name in CARDS):
         if card.is_file():
             check_card(card)
@@ -98,21 +114,25 @@ def _load(source: str, config: DataConfig) -> Mapping[Any, Any]:
     return loaded
 
 
-def _prepare_hub(config: DataConfig) -> None:
-    """Checks the card of a data set of the Hub, and removes the files of the cache that do not fit their hashes, so
-    that they are downloaded again; sets that do not fit into memory are not read for that."""
+def _check_hub_card(source: str):
     for name in CARDS:
         try:
-            card = hf_hub_download(config.source, name, repo_type="dataset")
+            card = hf_hub_download(source, name, repo_type="dataset")
         except Exception:  # of several HTTP libraries; `datasets` meets it again and explains it
             continue
         check_card(Path(card))
-    blobs = [path for path in repo_cache(config.source, "dataset").glob("blobs/*") if path.is_file()]
-    if sum(path.stat().st_size for path in blobs) > config.memory_limit_gb * 2**30:
+
+
+@cache
+def _drop_damaged(source: str, folder: Path, limit: float):
+    """Removes the files in the cache of a data set of the Hub that do not fit their hashes, so that they are
+    downloaded again; sets of more than `limit` GB, and those that this process has seen, are not read for that."""
+    blobs = [path for path in folder.glob("blobs/*") if path.is_file()]
+    if sum(path.stat().st_size for path in blobs) > limit * 2**30:
         return
     for blob in blobs:
         if not fits_its_name(blob):
-            logger.warning("A file of %s is damaged in the cache, and is downloaded again.", config.source)
+            logger.warning("A file of %s is damaged in the cache, and is downloaded again.", source)
             blob.unlink()
 
 
@@ -203,8 +223,9 @@ def explain_errors(folder: Path, config: DataConfig) -> Iterator[None]:
         cause = (str(failure or error.__cause__ or error).strip() or repr(error)).splitlines()[0]
         if folder.exists() and (path := _unreadable_parquet(folder)):
             raise ValueError(f"{path} is not a readable parquet file ({cause}).") from error
+        hint = _nearest(folder) if folder.parent not in (Path(), folder) and folder.parent.is_dir() else ""
         raise ValueError(
-            f"Could not load the data set {config.source} ({type(error).__name__}: {cause}). {ALTERNATIVES}"
+            f"Could not load the data set {config.source}{hint} ({type(error).__name__}: {cause}). {ALTERNATIVES}"
         ) from error
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import yaml
 from yamlcore import CCoreDumper, CCoreLoader
 
-from genhub.utils.reading import DEEPEST, FileError, checked_copy, one_line, read_text
+from genhub.utils.reading import FileError, check_yaml, checked_copy, one_line, read_text
 
 LARGEST = 2**20  # bytes of a recipe
 
@@ -34,7 +34,7 @@ def read_yaml(text: str, source: object = "the text") -> object:
     try:
         if len(text) > LARGEST:
             raise FileError(source, f"it has more than {LARGEST:,} characters")
-        _check_depth(text, source)
+        check_yaml(text, source, CCoreLoader)
         return checked_copy(yaml.load(text, CCoreLoader), source)
     except (yaml.YAMLError, ValueError, TypeError) as error:
         raise (
@@ -54,15 +54,3 @@ def read_yaml_file(path: Path) -> object:
 def write_yaml(value: object) -> str:
     """Formats `value` as YAML that readers of versions 1.1 and 1.2 take for the same."""
     return yaml.dump(value, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=110)
-
-
-def _check_depth(text: str, source: object) -> None:
-    """Refuses what is nested too deeply for PyYAML, which recurses without a limit."""
-    depth = 0
-    for event in yaml.parse(text, CCoreLoader):
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
-        if depth > DEEPEST:
-            raise FileError(source, f"it is nested more than {DEEPEST} deep")

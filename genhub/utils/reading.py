@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import safetensors
+import yaml
 
 LARGEST = 64 * 2**20  # bytes of a text
 LARGEST_LOG = 2**30
@@ -115,6 +116,22 @@ def parse_json_lines(content: bytes) -> list[dict[str, Any]]:
         except ValueError:
             continue
     return records
+
+
+def check_yaml(text: str, source: object, loader: Any, may_alias: bool = True):
+    """Checks YAML before PyYAML composes it, which recurses without a limit.
+
+    Raises:
+        FileError: it is nested more than `DEEPEST` deep, or holds an alias where none may be.
+        yaml.YAMLError: it is not YAML.
+    """
+    depth = 0
+    for event in yaml.parse(text, loader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            raise FileError(source, f"it is nested more than {DEEPEST} deep")
+        if isinstance(event, yaml.AliasEvent) and not may_alias:
+            raise FileError(source, "it must hold no alias of YAML")
 
 
 def checked_copy(value: Any, source: object) -> Any:

@@ -11,7 +11,8 @@ from huggingface_hub import HfApi
 from loopback_hub import break_down
 from pictures import encode, noise, write_parquet
 
-from genhub.data import DataConfig, load
+from genhub.data import DataConfig, load, sources
+from genhub.utils.blobs import fits_its_name
 
 PIXELS = noise(6, 5, 4)
 SILENCE = 0.5  # seconds
@@ -86,12 +87,29 @@ def test_a_damaged_file_of_the_cache_is_downloaded_again(online, name, tmp_path,
     content = file.read_bytes()
     file.resolve().write_bytes(content[:100] + bytes([content[100] ^ 1]) + content[101:])
     os.rename(tmp_path / "datasets", tmp_path / "old")
+    sources._drop_damaged.cache_clear()  # as in another process
 
     with caplog.at_level(logging.WARNING):
         assert np.array_equal(read(name), PIXELS)
 
     assert f"A file of {name} is damaged in the cache" in caplog.text
     assert file.read_bytes() == content
+
+
+def test_the_files_of_a_data_set_are_read_for_their_hashes_once(online, name, monkeypatch):
+    seen = []
+    monkeypatch.setattr(sources, "fits_its_name", lambda blob: bool(seen.append(blob)) or fits_its_name(blob))
+    read(name)
+    seen.clear()
+    sources._drop_damaged.cache_clear()
+
+    data = DataConfig(name, val_size=1, test_size=1, streaming=True)
+    for split in ("train", "val", "test"):
+        load(data, split)
+    assert seen == []
+    for split in ("train", "val", "test"):
+        load(DataConfig(name, val_size=1, test_size=1), split)
+    assert len(seen) == len({*seen}) > 0
 
 
 def test_a_card_of_the_hub_names_files_of_its_repository(online, name):

@@ -8,7 +8,7 @@ import pytest
 from pictures import encode, noise, write_folder
 from pyarrow import parquet
 
-from genhub.data import DataConfig, Images, load
+from genhub.data import DataConfig, Images, image_folder, load
 from genhub.data.image_folder import natural_key
 
 PIXELS = noise(12, 5, 4)
@@ -154,6 +154,46 @@ def test_metadata_give_labels_and_captions(tmp_path, name, place):
     assert images.captions.tolist() == ["a cat", "", "a dog"]
 
 
+@pytest.mark.parametrize("name", TABLES)
+def test_metadata_may_begin_with_a_mark_of_the_byte_order(tmp_path, name):
+    files = {f"{letter}.png": file for letter, file in zip("abc", FILES, strict=False)}
+    write_folder(tmp_path, files | {name: TABLES[name].encode("utf-8-sig")})
+
+    assert load(DataConfig(str(tmp_path), **WHOLE)).labels.tolist() == [10, 2, 10]
+
+
+def write_rows(path, names: list[str]):
+    parquet.write_table(pa.table({"file_name": pa.array(names), "label": pa.array([1] * len(names))}), path)
+
+
+def test_metadata_in_parquet_have_no_more_rows_than_files(tmp_path):
+    write_folder(tmp_path, dict(zip(("a.png", "b.png"), FILES, strict=False)))
+    write_rows(tmp_path / "metadata.parquet", ["a.png"] * 10**6)
+    assert (tmp_path / "metadata.parquet").stat().st_size < 10**4
+
+    with pytest.raises(
+        ValueError, match=r"metadata.parquet is not readable .it has 1,000,000 rows and [\d,]+ bytes for"
+    ):
+        read(tmp_path)
+
+
+def test_metadata_of_a_large_split_are_read_with_a_small_one(tmp_path):
+    names = ["train/a.png", *(f"test/{index}.png" for index in range(30))]
+    write_folder(tmp_path, dict.fromkeys(names, FILES[0]))
+    write_rows(tmp_path / "metadata.parquet", names)
+
+    assert len(load(DataConfig(str(tmp_path), **WHOLE))) == 1
+
+
+def test_rows_that_are_twice_are_told_before_any_file_is_looked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(image_folder, "_lies_in", lambda *args: pytest.fail("a file was looked for"))
+    rows = "file_name\na.png\na.png\n"
+    write_folder(tmp_path, {"a.png": FILES[0], "b.png": FILES[1], "metadata.csv": rows.encode()})
+
+    with pytest.raises(ValueError, match="must have one row for each image, got several for a.png"):
+        read(tmp_path)
+
+
 def test_metadata_above_the_splits_are_of_all(tmp_path):
     rows = b"file_name,label\ntrain/a.png,cat\ntrain/b.png,dog\ntest/c.png,dog\n"
     names = ("train/a.png", "train/b.png", "test/c.png")
@@ -182,6 +222,7 @@ def test_folders_and_metadata_are_two_candidates_for_the_label(tmp_path):
         ("file_name,label\na.png,1\nb.png,1\nb.png,2\n", "must have one row for each image, got several for b.png"),
         ("file,label\na.png,1\nb.png,1\n", "metadata.csv must have a column file_name"),
         ("file_name,image\na.png,1\nb.png,1\n", "metadata.csv must have a column file_name, and none called image"),
+        ("file_name,te\0t\na.png,1\nb.png,1\n", "metadata.csv must name its columns without zero bytes"),
         ("", "metadata.csv is not readable"),
     ],
 )

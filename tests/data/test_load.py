@@ -1,5 +1,7 @@
 """What is loaded and how it is split; every bad source is refused in one clear sentence."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -151,6 +153,20 @@ def test_size_and_channels_bring_all_to_one_shape(tmp_path, way):
 def test_a_source_that_is_not_there_names_the_alternatives(source, message, streaming):
     with pytest.raises(ValueError, match=message):
         load(DataConfig(source, streaming=streaming))
+
+
+@pytest.mark.parametrize("source", ["celeba-fces", "celeba-fces/train/images", "./celeba_faces"])
+def test_a_source_that_is_misspelt_names_the_nearest_folder(tmp_path, source, monkeypatch):
+    for name in ("celeba-faces", "mnist"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+    (tmp_path / "data/celeba-fces.txt").touch()
+    monkeypatch.chdir(tmp_path)
+
+    for path in (tmp_path / "data" / source, Path("data", source)):
+        with pytest.raises(ValueError, match=r"data/celeba.fa?ces\S* .did you mean 'celeba-faces'\?. ?"):
+            load(DataConfig(str(path)))
+    with pytest.raises(ValueError, match=r"got '.*/nowhere'\. Check"):
+        load(DataConfig(str(tmp_path / "data/nowhere")))
 
 
 @pytest.mark.parametrize("way", [{}, {"memory_limit_gb": 0}, {"streaming": True}], ids=["memory", "lazy", "stream"])

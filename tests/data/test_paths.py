@@ -148,15 +148,37 @@ def test_a_card_names_files_of_its_folder(tmp_path, entry, card, server):
     assert asked == []
 
 
+FORMS = {
+    "CRLF": lambda text: text.replace("\n", "\r\n"),
+    "an empty line": "\n{}".format,
+    "a space": " {}".format,
+    "a mark of the byte order": "\ufeff{}".format,
+    "all of them": lambda text: "\ufeff \n" + text.replace("\n", "\r\n"),
+    "returns": lambda text: text.removesuffix("\n# Card\n").replace("\n", "\r"),
+    "spaces at its end": lambda text: text.replace("\n---\n#", "\n---  \n#"),
+}
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_a_card_is_found_however_its_block_begins(tmp_path, form):
+    write_parquet(tmp_path / "other", FILES)
+    write_parquet(tmp_path / "set", FILES)
+    text = f"---\nconfigs:\n- config_name: default\n  data_files: {tmp_path}/other/*.parquet\n---\n# Card\n"
+    (tmp_path / "set/README.md").write_bytes(form(text).encode())
+
+    with pytest.raises(ValueError, match=r"README.md must name files of its data set, got '.*/other"):
+        read(tmp_path / "set", {})
+
+
 def test_a_card_that_multiplies_is_refused_and_one_that_does_not_is_followed(tmp_path):
     write_parquet(tmp_path, FILES)
     card = tmp_path / "README.md"
     card.write_text("---\nconfigs:\n- config_name: default\n  data_files: train-*.parquet\n---\n")
     assert len(read(tmp_path, {})) == len(FILES)
 
-    for text in ("a: &a [x]\nb: [*a, *a]\n", "a: " + "[" * 100 + "]" * 100, "a: ["):
+    for text in ("a: &a [x]\nb: [*a, *a]\n", "a: " + "[" * 100 + "]" * 100, "a: [", "a: 2024-13-01"):
         card.write_text(f"---\n{text}\n---\n")
-        with pytest.raises(ValueError, match=r"README.md (must hold no alias|is not valid)"):
+        with pytest.raises(ValueError, match=r"README.md cannot be read: it (must hold no alias|is)"):
             read(tmp_path, {})
 
 

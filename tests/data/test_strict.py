@@ -15,7 +15,7 @@ from PIL import Image
 
 from genhub.data.config import DataConfig
 from genhub.data.decode import decode
-from genhub.data.strict import Broken, checked
+from genhub.data.strict import MOST_PIXELS, InvalidImage, validated
 
 GREY, RGB = noise(9, 11, 1, seed=1), noise(9, 11, 3, seed=3)
 SMOOTH = np.add.outer(np.arange(24), np.arange(30)).astype(np.uint8)[..., None].repeat(3, 2) * 4
@@ -62,7 +62,7 @@ def test_every_kind_of_png_is_what_pillow_shows(mode, options, width):
     image = Image.fromarray(noise(5, width, 3)).convert("L" if mode == "LA" else "RGB").convert(mode)
     image.save(file, "PNG", **options)
 
-    content, kind = checked(file.getvalue())
+    content, kind = validated(file.getvalue())
 
     assert kind == "PNG"
     shown, expected = Image.open(io.BytesIO(content)), Image.open(file)
@@ -75,11 +75,11 @@ def test_every_changed_bit_of_a_png_is_found():
     for place in range(len(file)):
         for bit in (1, 128):
             changed = file[:place] + bytes([file[place] ^ bit]) + file[place + 1 :]
-            with pytest.raises(Broken) if place >= 8 else contextlib.nullcontext():
-                assert checked(changed)[1] is None
+            with pytest.raises(InvalidImage) if place >= 8 else contextlib.nullcontext():
+                assert validated(changed)[1] is None
     for stop in range(8, len(file)):
-        with pytest.raises(Broken):
-            checked(file[:stop])
+        with pytest.raises(InvalidImage):
+            validated(file[:stop])
 
 
 def test_what_follows_the_end_of_a_picture_is_left_alone():
@@ -88,8 +88,8 @@ def test_what_follows_the_end_of_a_picture_is_left_alone():
 
 
 BITS = {
-    "GIF, wider screen": ("GIF", 6, 31),
-    "GIF, higher screen": ("GIF", 8, 25),
+    "GIF, narrower screen": ("GIF", 6, 29),
+    "GIF, lower screen": ("GIF", 8, 23),
     "JPEG, no marker": ("JPEG", 20, 0),
     "JPEG, length of its frame": ("JPEG", lambda file: file.index(b"\xff\xc0") + 3, 9),
     "JPEG, components": ("JPEG", lambda file: file.index(b"\xff\xc0") + 9, 2),
@@ -112,12 +112,20 @@ def test_a_header_that_contradicts_its_file_is_refused(kind, place, value):
 @pytest.mark.parametrize("channels", [None, 3])
 def test_a_pixel_of_a_colour_that_the_palette_lacks_is_refused(channels):
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", 3, 1, 8, 3, 0, 0, 0))
-    palette = chunk(b"PLTE", bytes(range(6)))
-    for raw, message in ((b"\0\0\1\1", None), (b"\0\0\1\2", "colours that its palette lacks")):
+    missing = "colours that its palette lacks"
+    for colours, last, message in (
+        (2, 1, None),
+        (2, 2, missing),
+        (150, 149, None),
+        (150, 150, missing),
+        (150, 200, missing),
+        (256, 255, None),
+    ):
+        raw, palette = bytes((0, 0, 1, last)), chunk(b"PLTE", bytes(range(6)) + bytes(3 * colours - 6))
         parts = header, palette, chunk(b"IDAT", zlib.compress(raw)), chunk(b"IEND", b"")
         file = b"\x89PNG\r\n\x1a\n" + b"".join(parts)
         refused = pytest.raises(ValueError, match=message) if message else contextlib.nullcontext()
-        with refused:
+        with refused, warnings.catch_warnings(action="error"):
             decode([file], DataConfig(channels=channels), str)
 
 
@@ -149,22 +157,61 @@ def test_moving_pictures_show_their_first():
         assert np.array_equal(pixels(file.getvalue()), expected)
 
 
+def test_a_gif_whose_first_picture_is_smaller_than_its_canvas_shows_both():
+    file = bytearray(encode(SMOOTH, "GIF"))
+    struct.pack_into("<HH", file, 6, 40, 33)
+
+    shown = pixels(bytes(file))
+
+    expected = np.asarray(Image.open(io.BytesIO(file)).convert("RGB")).transpose(2, 0, 1)[: len(shown)]
+    assert shown.shape[1:] == (33, 40)
+    assert np.array_equal(shown, expected)
+
+
 def test_more_pixels_than_pillow_takes_are_refused_before_they_are_decoded():
     bomb = png(50_000, 50_000, b"")
     gif = b"GIF89a" + struct.pack("<HHBBB", 60_000, 60_000, 0, 0, 0)
     gif += b"\x2c" + struct.pack("<HHHHB", 0, 0, 60_000, 60_000, 0) + b"\x02\x01\x00\x00\x3b"
 
-    refuses(bomb, "its header gives 50000x50000 pixels")
-    refuses(gif)
+    assert 2 * Image.MAX_IMAGE_PIXELS == MOST_PIXELS
+    refuses(bomb, "its header gives 50000x50000 pixels, and the limit is 178,956,970")
+    refuses(gif, "exceeds limit of 178956970 pixels")
+    refuses(png(0, 3, b""), "its header gives 0x3 pixels of the colour type 0")
     refuses(png(3, 3, bytes(10**7)), "more than the 3x3 pixels")
 
 
-def test_a_warning_of_pillow_is_an_error_that_names_the_file_and_others_are_none():
-    exif = b"Exif\0\0II*\0\x08\0\0\0\xff\0"  # ends before the entries that it announces
-    file = encode(SMOOTH, "JPEG")
-    file = file[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + file[2:]
+def test_a_photograph_of_108_megapixels_is_taken(monkeypatch):
+    width, height = 12_000, 9_000
+    jpeg = bytearray(encode(SMOOTH, "JPEG"))
+    struct.pack_into(">HH", jpeg, jpeg.index(b"\xff\xc0") + 5, height, width)
 
-    refuses(file)
+    assert validated(png(width, height, bytes(height * (1 + width // 8)), bits=1))[1] == "PNG"
+    assert validated(bytes(jpeg))[1] == "JPEG"
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", SMOOTH.size // 3 - 1)  # of more Pillow warns
+    with warnings.catch_warnings(action="error"):
+        for kind in ("PNG", "JPEG", "GIF", "WEBP", "BMP"):
+            assert pixels(encode(SMOOTH, kind)).shape[1:] == SMOOTH.shape[:2]
+
+
+def with_exif(kind: str, entries: bytes) -> bytes:
+    """A picture with the directory of EXIF that these bytes are."""
+    return encode(SMOOTH, kind, exif=b"Exif\0\0II*\0\x08\0\0\0" + entries)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_a_warning_about_metadata_leaves_the_picture_as_it_is(kind):
+    beyond = struct.pack("<HHHIII", 1, 0x010F, 2, 100, 10_000, 0)  # the maker, at an offset that lies outside
+
+    for entries in (b"", b"\xff\0", beyond):
+        with warnings.catch_warnings(action="error"):
+            assert np.array_equal(pixels(with_exif(kind, entries)), pixels(encode(SMOOTH, kind)))
+
+
+def test_a_warning_of_pillow_is_an_error_that_names_the_file_and_others_are_none():
+    tiff = bytearray(encode(SMOOTH, "TIFF"))
+    struct.pack_into("<H", tiff, struct.unpack_from("<I", tiff, 4)[0], 999)  # entries of its directory
+
+    refuses(bytes(tiff), "(Truncated|[Cc]orrupt)")
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
         pixels(encode(SMOOTH))

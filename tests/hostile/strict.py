@@ -7,10 +7,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
-
-from genhub.data.config import DataConfig
-from genhub.data.decode import BadImage, to_array
+from PIL import Image, ImageOps
 
 
 def gzipped(content: bytes) -> bytes | None:
@@ -65,18 +62,35 @@ def png_is_whole(content: bytes) -> bool:
 
 
 def image(path: Path) -> np.ndarray | None:
-    """Decodes an image file as genhub converts it, (C, H, W), where Pillow neither raises nor warns."""
+    """Decodes an image file, (C, H, W), where Pillow neither raises nor warns: greys have one channel, what is
+    transparent shows black."""
     content = path.read_bytes()
     if path.suffix == ".png" and not png_is_whole(content):
         return None
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         try:
-            picture = Image.open(io.BytesIO(content))
-            picture.verify()
-            return to_array(content, DataConfig())[0]
-        except (BadImage, *BROKEN):
+            Image.open(io.BytesIO(content)).verify()
+            return pixels(ImageOps.exif_transpose(Image.open(io.BytesIO(content))))
+        except BROKEN:
             return None
+
+
+def pixels(picture: Image.Image) -> np.ndarray | None:
+    """Converts a picture to uint8 (C, H, W), None where a colour is missing in its palette or has more than 8 bits."""
+    is_grey = picture.mode in ("1", "L", "LA")
+    if picture.mode in ("P", "PA"):
+        palette = np.array(picture.getpalette("RGB")).reshape(-1, 3)
+        used = palette[np.unique(np.asarray(picture.getchannel(0)))]
+        is_grey = bool((used == used[:, :1]).all())
+    elif picture.mode not in ("1", "L", "LA", "RGB", "RGBA", "CMYK", "YCbCr"):
+        return None
+    colours = picture.convert("RGB")
+    if picture.has_transparency_data:
+        shown = np.asarray(picture.convert("RGBA"), float)
+        colours = np.rint(shown[..., :3] * shown[..., 3:] / 255).astype(np.uint8)
+    return np.asarray(colours).transpose(2, 0, 1)[: 1 if is_grey else 3]
 
 
 BROKEN = (OSError, SyntaxError, ValueError, struct.error, EOFError, IndexError, Warning, Image.DecompressionBombError)
