@@ -6,7 +6,11 @@ A command calls one function of the package and prints lines about its result. N
 import os
 import sys
 
-if __name__ == "__main__" and sys.path[0] in ("", os.getcwd()):  # `python -m`: a stranger's folder shadows no module
+try:
+    HERE = os.getcwd()
+except FileNotFoundError:  # it was removed
+    HERE = ""
+if __name__ == "__main__" and sys.path[0] in ("", HERE):  # `python -m`: a stranger's folder shadows no module
     folder = sys.path.pop(0)
     sys.path += [folder] if __file__ == os.path.join(folder, "genhub", "cli.py") else []  # a clone, not installed
 
@@ -14,9 +18,9 @@ import argparse  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
+from genhub.commands.errors import print_once, reason_of  # noqa: E402
 from genhub.commands.options import make_parser, refuse_options  # noqa: E402
 
-LONGEST = 2000  # letters of an error
 ENOUGH_IMAGES = 1300  # for a tenth of them to be enough for an evaluation
 
 
@@ -36,21 +40,11 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("genhub: stopped.", file=sys.stderr)
         return 130
-    except (ValueError, OSError) as error:
-        _print_once(f"genhub: error: {error}")
+    except Exception as error:
+        if (reason := reason_of(error)) is None:
+            raise
+        print_once(f"genhub: error: {reason}")
         return 1
-
-
-def _print_once(message: str):
-    """Prints an error, of several processes in one only."""
-    if "WORLD_SIZE" in os.environ:
-        from genhub.training.distributed import is_first_to_fail
-
-        if not is_first_to_fail():
-            return
-    if len(message) > LONGEST:  # it shows a name or a value of that length
-        message = f"{message[:LONGEST]} ... {message[-LONGEST // 4 :]}"
-    print(message, file=sys.stderr)
 
 
 def split_overrides(words: list[str]) -> tuple[list[str], dict[str, object]]:
@@ -96,7 +90,7 @@ def _train(options: argparse.Namespace, overrides: dict[str, object]) -> int:
     try:
         folder = train(options.recipe, options.output_dir or options.folder, options.resume, overrides, **more)
     except TrainingStopped as stop:
-        _print_once(f"genhub: {stop}")
+        print_once(f"genhub: {stop}")
         return stop.exit_code
     if PartialState().is_main_process:
         print(f"Saved the repository {folder}\n  card     {folder / 'README.md'}")
@@ -176,7 +170,7 @@ def _evaluate(options: argparse.Namespace, overrides: dict[str, object]) -> int:
             **_sampling(options, overrides),
         )
     except TrainingStopped as stop:
-        _print_once("genhub: stopped while a classifier was trained; the same command continues.")
+        print_once("genhub: stopped while a classifier was trained; the same command continues.")
         return stop.exit_code
     if PartialState().is_main_process:
         _print_evaluation(folder)

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from fnmatch import fnmatchcase
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path, PurePosixPath
@@ -150,12 +150,23 @@ class Handler(BaseHTTPRequestHandler):
             data = data.replace(self.fault["old"].encode(), self.fault["new"].encode())
         headers = {**(headers or {}), **self.fault.get("headers", {})}
         self.send_response(status)
-        for name, value in {"Content-Length": len(data), **(headers or {})}.items():
+        length = {"Transfer-Encoding": "chunked"} if "endless" in self.fault else {"Content-Length": len(data)}
+        for name, value in {**length, **(headers or {})}.items():
             self.send_header(name, str(value))
         self.end_headers()
+        if "endless" in self.fault:
+            return self.send_endless(**self.fault["endless"])
         if self.command != "HEAD":
             self.wfile.write(data[: len(data) // 2] if "cut" in self.fault else data)
         self.close_connection |= "cut" in self.fault
+
+    def send_endless(self, size: int, pause: float = 0.0):
+        """Sends chunks of an answer without end, until the client hangs up."""
+        with suppress(ConnectionError):
+            while self.command != "HEAD":
+                self.wfile.write(b"%x\r\n%s\r\n" % (size, b" " * size))
+                time.sleep(pause)
+        self.close_connection = True
 
     def require_token(self):
         if not re.fullmatch(r"Bearer \S+", self.headers.get("Authorization", "")):
@@ -324,7 +335,9 @@ def online(url: str, home: Path, silence: float) -> Iterator[None]:
     at_hub = {"ENDPOINT": url, "HF_HUB_OFFLINE": False, "HF_HUB_CACHE": str(home / "hub"), "HF_HUB_DISABLE_XET": True}
     at_hub |= {"HUGGINGFACE_CO_URL_TEMPLATE": url + "/{repo_id}/resolve/{revision}/{filename}"}
     at_hub |= {"HF_HUB_DOWNLOAD_TIMEOUT": silence, "HF_HUB_ETAG_TIMEOUT": silence}
-    settings = [(constants, at_hub), (network, {"NOTICE_AFTER": silence / 4, "PAUSES": (0.01, 0.02, 0.03)})]
+    limits = {"LARGEST_ANSWER": 2**21, "LARGEST_UNTOLD": 2**22, "ANSWER_TIME": 5 * silence, "WINDOW": 2 * silence}
+    limits |= {"NOTICE_AFTER": silence / 4, "PAUSES": (0.01, 0.02, 0.03)}
+    settings = [(constants, at_hub), (network, limits)]
     settings += [
         (datasets.config, {"HF_ENDPOINT": url, "HF_DATASETS_CACHE": home / "datasets", "HF_HUB_OFFLINE": False})
     ]
@@ -342,6 +355,7 @@ def break_down(url: str, *faults: dict):
 
     Args:
         faults: which requests (`path`, a pattern, `methods`, and how many `times`) meet what: they `hang` for seconds,
+            send chunks without end (`endless`: their size, and the pause between them),
             get a `status`, a page of `html` or other `headers`, are `cut` in the middle, or have `new` in place of
             `old`.
     """

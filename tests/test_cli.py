@@ -6,8 +6,10 @@ import json
 import os
 import re
 import resource
+import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +18,10 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from genhub.cli import main, split_overrides
+from genhub.cli import RUN, main, split_overrides
 from genhub.commands import doctor
 from genhub.commands.figures import figures
+from genhub.commands.generate import generate
 from genhub.figures import FIGURES
 from genhub.recipes import names
 
@@ -59,7 +62,7 @@ def test_overrides_are_yaml_and_stand_anywhere():
         (["train", "ddpm-quick", "--components.unet.class", "diffusers.UNet2DModle"], "did you mean 'UNet2DModel'"),
         (["train", "ddpm-quick", "--data.source", "/no/such/folder"], "must be an existing folder or a Hub id"),
         (["generate", "/no/such/folder"], "neither an existing folder nor a repository"),
-        (["generate", "REPO", "--count", "0"], "`count` and `batch_size` must be at least 1"),
+        (["generate", "REPO", "--count", "0"], "`count` must be at least 1, got 0"),
         (["generate", "REPO", "--steps", "0"], "`num_inference_steps` must lie between 1 and 20, got 0"),
         (["generate", "REPO", "--steps", "21"], "`num_inference_steps` must lie between 1 and 20, got 21"),
         (["generate", "REPO", "--class_labels", "3"], "must be unset: the network is unconditional"),
@@ -312,3 +315,66 @@ def test_a_misspelt_option_is_refused_with_the_nearest_one(typo, option, capsys)
         main(["generate", "anywhere", typo, "5"])
 
     assert f"unrecognized arguments: {typo} 5 (did you mean '{option}'?)" in capsys.readouterr().err
+
+
+def png(width: int, height: int) -> bytes:
+    """Returns a PNG that promises pixels, and holds none."""
+    parts = (
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)),
+        (b"IDAT", zlib.compress(b"")),
+        (b"IEND", b""),
+    )
+    chunks = (
+        len(body).to_bytes(4, "big") + kind + body + zlib.crc32(kind + body).to_bytes(4, "big") for kind, body in parts
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+@pytest.mark.parametrize("way", ["a pipe", "a device", "a bomb", "a program"])
+def test_an_image_to_edit_is_a_whole_picture_in_a_regular_file(way, tmp_path):
+    path = tmp_path / "image.png"
+    if way == "a pipe":
+        os.mkfifo(path)
+    elif way == "a device":
+        path.symlink_to("/dev/zero")
+    else:
+        path.write_bytes(
+            png(60_000, 60_000) if way == "a bomb" else b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n"
+        )
+
+    with pytest.raises(ValueError, match="`image` must be an image file"):
+        generate(str(tmp_path), image=str(path))
+
+
+def too_deep():
+    return too_deep()
+
+
+@pytest.mark.parametrize(
+    ("fail", "told"),
+    [
+        (lambda: bytearray(2**62), "The memory is not enough"),
+        (lambda: torch.empty(2**60), "The memory is not enough .*you tried to allocate"),
+        (too_deep, "nested too deeply"),
+        (lambda: open("/no/such\nfile\x1b[2J"), r"'/no/such\\nfile\\x1b\[2J'$"),
+        (lambda: int("a\nb\x1b"), r"^genhub: error: [^\x1b]*$"),
+    ],
+)
+def test_what_a_machine_lacks_and_a_stranger_names_is_one_line(fail, told, monkeypatch, capsys):
+    monkeypatch.setitem(RUN, "recipes", lambda *arguments: fail())
+
+    assert main(["recipes"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.search(told, line)
+
+
+def test_a_fault_of_the_program_is_no_mistake_of_the_user(monkeypatch):
+    monkeypatch.setitem(RUN, "recipes", lambda *arguments: {}["key"])
+    with pytest.raises(KeyError):
+        main(["recipes"])
+
+
+def test_a_working_folder_that_is_gone_is_no_reason_to_fail(tmp_path):
+    command = "mkdir gone && cd gone && rmdir ../gone && exec $0 -m genhub.cli recipes"
+    done = subprocess.run(["bash", "-c", command, sys.executable], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -10,6 +10,7 @@ from genhub.commands.subject import Subject
 from genhub.evaluation import protocol
 from genhub.recipes.recipe import Recipe
 from genhub.repository.metrics import read_metrics
+from genhub.utils.files import expanded
 from genhub.utils.locks import check_unlocked
 from genhub.utils.reading import read_text
 
@@ -20,7 +21,7 @@ def check_target(target: Path, subject: Subject) -> None:
     existing = next(path for path in [target, *target.absolute().parents] if path.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK):
         raise ValueError(f"The folder {target} cannot be written; `output` names another one.")
-    if subject.images is not None and target.resolve().is_relative_to(Path(subject.source).expanduser().resolve()):
+    if subject.images is not None and target.resolve().is_relative_to(expanded(subject.source).resolve()):
         raise ValueError(f"`output` must lie outside the folder of the images, got {target}.")
     check_unlocked(target)
     if (target / "metrics.json").is_file():

@@ -10,7 +10,7 @@ from genhub.commands.arguments import ARGUMENTS, check_arguments
 from genhub.figures import ANIMATED, CAN_ANIMATE, FIGURES
 from genhub.repository.card_results import with_figure
 from genhub.repository.replace import finish_save
-from genhub.utils.files import atomic_write
+from genhub.utils.files import atomic_write, expanded
 from genhub.utils.locks import locked
 from genhub.utils.reading import read_text
 from genhub.utils.spelling import did_you_mean
@@ -43,7 +43,7 @@ def figure(
     if name not in FIGURES:
         raise ValueError(f"There is no figure {name!r}{did_you_mean(name, FIGURES)}. Known: {', '.join(FIGURES)}.")
     draw = pkgutil.resolve_name(FIGURES[name])
-    finish_save(Path(repo).expanduser())
+    finish_save(expanded(repo))
     path = _output_path(name, repo, output)
     options = {"steps": steps, "seed": seed, "count": count, "against": against}
     options = {key: value for key, value in options.items() if value is not None}
@@ -52,7 +52,7 @@ def figure(
         options["is_animated"] = path.suffix.lower() == ".gif"
     atomic_write(path, draw(repo, **options))
     card = path.parent / "README.md"
-    is_of_repo = path.parent.resolve() == Path(repo).expanduser().resolve()
+    is_of_repo = path.parent.resolve() == expanded(repo).resolve()
     if is_of_repo and (path.parent / "model_index.json").is_file() and card.is_file():
         with locked(path.parent):
             atomic_write(card, with_figure(read_text(card), path.name))
@@ -68,7 +68,7 @@ def _output_path(name: str, repo: str, output: str | None) -> Path:
     suffixes = [".gif"] if name in ANIMATED else [".png"]
     if name in CAN_ANIMATE:
         suffixes.append(".gif")
-    folder = Path(repo).expanduser()
+    folder = expanded(repo)
     path = Path(output) if output else (folder if folder.is_dir() else Path()) / f"{name}{suffixes[0]}"
     if not path.parent.is_dir():
         raise ValueError(f"`output` must lie in an existing folder, got {path}.")

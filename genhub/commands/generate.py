@@ -12,13 +12,15 @@ from PIL import Image
 
 from genhub import plotting
 from genhub.commands.arguments import check_arguments
+from genhub.data.decode import BadImage, opened
+from genhub.data.paths import LARGEST_IMAGE
 from genhub.evaluation.sampling import check_sampling_arguments, sample, set_scheduler
 from genhub.repository.capabilities import capabilities_of
 from genhub.repository.format import RepositoryError
 from genhub.repository.load import AutoPipeline
 from genhub.utils.environment import best_device
 from genhub.utils.files import atomic_write, make_folder
-from genhub.utils.reading import one_line
+from genhub.utils.reading import one_line, read_bytes
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -116,8 +118,8 @@ def _one_each(name: str, values: Sequence | None, count: int) -> Sequence | None
 def _open(name: str, path: str) -> Image.Image:
     """Reads an image file."""
     try:
-        return Image.open(path).copy()
-    except OSError as error:
+        return opened(read_bytes(Path(path), LARGEST_IMAGE))
+    except (ValueError, BadImage) as error:
         raise ValueError(f"`{name}` must be an image file, got {path}: {error}.") from error
 
 
@@ -147,7 +149,7 @@ def _grid_path(repo: str, output: str | None) -> Path:
 def _device(name: str | None) -> torch.device:
     try:
         return torch.empty(0, device=name or best_device()).device
-    except (RuntimeError, AssertionError) as error:
+    except Exception as error:  # PyTorch raises others for each kind of device
         raise ValueError(f"`device` must be one that this PyTorch and this machine have, got {name!r}.") from error
 
 

@@ -16,7 +16,7 @@ from genhub.repository.format import AUTO_MAP, TEXTS
 from genhub.repository.load import AutoPipeline
 from genhub.repository.replace import finish_save
 from genhub.utils.cache import content_hash
-from genhub.utils.files import sha256
+from genhub.utils.files import expanded, sha256
 from genhub.utils.reading import read_text
 
 
@@ -42,7 +42,7 @@ class Subject:
 
     @property
     def name(self) -> str:
-        path = Path(self.source).expanduser()
+        path = expanded(self.source)
         return path.stem if path.is_file() else path.resolve().name
 
     @property
@@ -54,7 +54,7 @@ class Subject:
         `evaluation-<name>`."""
         if output is not None:
             return Path(output)
-        if self.folder is not None and Path(self.source).expanduser().is_dir():
+        if self.folder is not None and expanded(self.source).is_dir():
             return self.folder
         return Path(f"evaluation-{self.name}")
 
@@ -65,7 +65,7 @@ def load_subject(source: str, device: str | torch.device) -> Subject:
     Raises:
         ValueError: there is nothing like that, or it cannot be read.
     """
-    path = Path(source).expanduser()
+    path = expanded(source)
     finish_save(path)
     is_repository = any((path / name).is_file() for name in ("model_index.json", "recipe.yaml"))
     if path.is_file() or (path.is_dir() and not is_repository):

@@ -178,12 +178,8 @@ def _explain(bad: dict[int, BadImage], total: int, describe: Callable[[int], str
     return "; ".join(parts) + (next(iter(shown.values())).hint if has_hints else "") + "."
 
 
-def to_array(file: File, config: DataConfig, shape: tuple[int, int, int] | None = None) -> tuple[np.ndarray, bool]:
-    """Decodes one image to uint8 (C, H, W), transparent pixels on the background, and says whether there are any.
-
-    Raises:
-        BadImage: it cannot be used.
-    """
+def opened(file: File) -> Image.Image:
+    """Decodes one image as Pillow does, turned as its camera was held; raises BadImage where it cannot be read."""
     if not file:
         raise BadImage("is empty")
     try:
@@ -192,9 +188,19 @@ def to_array(file: File, config: DataConfig, shape: tuple[int, int, int] | None 
         image.load()
         if image.format != "PNG" or "exif" in image.info or "Raw profile type exif" in image.info:
             ImageOps.exif_transpose(image, in_place=True)  # as `datasets` does
+        return image
     except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error, ... for a broken file
         cause = "of no format that pillow knows" if isinstance(error, UnidentifiedImageError) else error
         raise BadImage(f"is not a readable image ({cause})") from error
+
+
+def to_array(file: File, config: DataConfig, shape: tuple[int, int, int] | None = None) -> tuple[np.ndarray, bool]:
+    """Decodes one image to uint8 (C, H, W), transparent pixels on the background, and says whether there are any.
+
+    Raises:
+        BadImage: it cannot be used.
+    """
+    image = opened(file)
     if image.mode in ("P", "PA") and 3 * np.asarray(image.getchannel(0)).max() >= len(image.getpalette("RGB") or ()):
         raise BadImage("has pixels of colours that its palette lacks")
     is_16_bit_png = image.format == "PNG" and file[24] == 16  # in IHDR; Pillow would cut colours to 8 bits

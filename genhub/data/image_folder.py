@@ -13,13 +13,14 @@ Nothing else has a meaning, and the name of a file least of all.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from genhub.utils.reading import one_line
+from genhub.utils.reading import DEEPEST, SURROGATE, one_line
 from genhub.utils.spelling import shorten
 
 SPLITS = {
@@ -31,6 +32,9 @@ SPLIT_OF = {name: split for split, names in SPLITS.items() for name in names}
 FOLDER_COLUMN = "folder"  # of the classes
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 NOT_PICTURES = {".bufr", ".grib", ".h5", ".hdf", ".mpg", ".mpeg", ".pdf"}  # which Pillow lists, and cannot open
+MOST_COLUMNS = 1000  # of metadata
+MOST_ROWS = 10**6  # of metadata beyond those of the images, and kilobytes of them
+MOST_LINKS = 100  # to one folder: links to folders of links make a tree without end
 PHOTOGRAPHS = {".heic", ".heif", ".jxl", ".svg", ".cr2", ".cr3", ".nef", ".arw", ".dng", ".raf", ".orf", ".rw2"}
 
 
@@ -40,20 +44,29 @@ def extensions() -> frozenset[str]:
     return frozenset(name for name, kind in known.items() if kind in Image.OPEN) - NOT_PICTURES
 
 
-def walk(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+def walk(folder: Path, above: tuple[Path, ...] = (), met: Counter[Path] | None = None) -> Iterator[Path]:
     """Yields the files under `folder`, sorted, without hidden ones.
 
+    Args:
+        met: folders, and how often links have led to them.
+
     Raises:
-        ValueError: a link leads back to a folder above it, or nowhere.
+        ValueError: a link leads back to a folder above it, or nowhere; a folder lies deeper than a person would put
+            it, or more links lead to it; or a name is not in UTF-8.
     """
-    real = folder.resolve()
+    real, met = folder.resolve(), Counter() if met is None else met
+    met[real] += 1
     if real in above:
         raise ValueError(f"The link {folder} must not lead back to the folder {real} above it.")
+    if len(above) > DEEPEST or met[real] > MOST_LINKS:
+        raise ValueError(f"{folder} must be at most {DEEPEST} folders deep, with at most {MOST_LINKS} links to it.")
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or path.name == "__MACOSX":
             continue
+        if SURROGATE.search(path.name):
+            raise ValueError(f"{path} must have a name in UTF-8.")
         if path.is_dir():
-            yield from walk(path, (*above, real))
+            yield from walk(path, (*above, real), met)
         elif path.is_file():
             yield path
         else:
@@ -131,10 +144,10 @@ def read_image_folder(folder: Path, paths: Sequence[Path]) -> dict[str, Any]:
     names = sorted({name for found in classes.values() for name in found}, key=natural_key)
     if names and not all(classes.values()):
         raise ValueError(f"The splits of {folder} must all have folders of classes, or none.")
-    datasets = {}
+    datasets, home = {}, folder.resolve()  # whatever the working folder will be
     for split, part in splits.items():
         metadata = read_metadata({folder, top, part}, own[split])
-        columns: dict[str, list] = {"image": [str(path) for path in own[split]]} | metadata
+        columns: dict[str, list] = {"image": [str(home / path.relative_to(folder)) for path in own[split]]} | metadata
         features = Features({"image": ImageFeature(decode=False)} | features_of(metadata, part))
         if len(names) > 1:
             columns[FOLDER_COLUMN], features[FOLDER_COLUMN] = classes[split], ClassLabel(names=names)
@@ -180,16 +193,24 @@ def _lies_in(folder: Path, name: str) -> bool:
 def _columns(file: Path, paths: Sequence[Path]) -> dict[str, list]:
     """Reads the columns of a file of metadata, in the order of `paths`."""
     import pandas
+    from pyarrow import parquet
 
     read = {
         ".csv": lambda: pandas.read_csv(file, keep_default_na=False, na_values=[""], dtype={"file_name": str}),
         ".jsonl": lambda: pandas.read_json(file, lines=True, dtype={"file_name": str}),
         ".parquet": lambda: pandas.read_parquet(file),
     }
+    rows = 0
     try:
+        if file.suffix == ".parquet":
+            rows = parquet.read_metadata(file).num_rows
+        if max(rows - len(paths), file.stat().st_size / 2**10) > MOST_ROWS:
+            raise ValueError(f"it has {rows:,} rows and {file.stat().st_size:,} bytes for {len(paths):,} images")
         table = read[file.suffix]()
     except Exception as error:  # pandas raises a dozen classes
         raise ValueError(f"{file} is not readable ({one_line(error)}).") from error
+    if table.shape[1] > MOST_COLUMNS:
+        raise ValueError(f"{file} must have at most {MOST_COLUMNS:,} columns, got {table.shape[1]:,}.")
     if "file_name" not in table or {"image", FOLDER_COLUMN} & {*table}:
         raise ValueError(f"{file} must have a column file_name, and none called image or {FOLDER_COLUMN}.")
     names = [path.relative_to(file.parent).as_posix() for path in paths]

@@ -49,7 +49,7 @@ def _inside(path: str, config: DataConfig, folder: Path) -> Path:
     from datasets import config as settings
 
     if folder.is_dir():
-        roots = [folder.absolute(), folder.resolve()]
+        roots = [folder.resolve(), Path(os.path.abspath(folder))]  # the latter as `datasets` names its files
         full = roots[0] / path
     else:
         roots = [repo_cache(config.source, "dataset").absolute(), Path(settings.HF_DATASETS_CACHE, "downloads")]

@@ -3,24 +3,27 @@
 import glob
 import itertools
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError, HFValidationError
 
 from genhub.data.config import DataConfig
 from genhub.data.decode import File
 from genhub.data.image_folder import METADATA, SPLIT_OF, images_of, read_image_folder, walk
 from genhub.data.paths import CARDS, check_card, check_saved, check_tables, read_file
 from genhub.utils.blobs import fits_its_name, repo_cache
+from genhub.utils.files import expanded
 from genhub.utils.network import CONNECTION, connect
+from genhub.utils.reading import LARGEST_LOG
 
 logger = logging.getLogger(__name__)
 SAMPLE = Path(__file__).parent.parent / "sample"
+ARCHIVES = (".zip", ".gz", ".tgz", ".7z", ".rar", ".bz2", ".xz", ".zst", ".lz4")
+TEXTS = (".csv", ".json", ".jsonl", ".ndjson", ".tsv", ".txt", ".xml")
 ALTERNATIVES = (
     "Check the name and the network, or use `sample` (in the package), a local folder of parquet files or images, "
     "or the four idx files."
@@ -29,7 +32,7 @@ ALTERNATIVES = (
 
 def source_folder(config: DataConfig) -> Path:
     """Returns the folder that `config.source` names; it need not exist, since a Hub id looks the same."""
-    return SAMPLE if config.source == "sample" else Path(config.source).expanduser()
+    return SAMPLE if config.source == "sample" else expanded(config.source)
 
 
 def open_splits(config: DataConfig) -> dict[str, Any]:
@@ -71,6 +74,7 @@ def _open_folder(folder: Path, config: DataConfig) -> Mapping[Any, Any]:
         raise ValueError(f"{folder} holds CIFAR in pickles, which may run code; use `uoft-cs/cifar10` of the Hub.")
     images = images_of(files)
     if not images or any(path.suffix == ".parquet" and path.name not in METADATA for path in files):
+        _check_texts(files, config)
         check_tables((path for path in files if path.suffix == ".parquet"), config.memory_limit_gb)
         if glob.has_magic(str(folder)):
             raise ValueError(f"The path of a folder of tables must be without *, ? and [, got {folder}.")
@@ -98,8 +102,11 @@ def _prepare_hub(config: DataConfig) -> None:
     """Checks the card of a data set of the Hub, and removes the files of the cache that do not fit their hashes, so
     that they are downloaded again; sets that do not fit into memory are not read for that."""
     for name in CARDS:
-        with suppress(EntryNotFoundError, OSError, HFValidationError):  # which `datasets` meets again and explains
-            check_card(Path(hf_hub_download(config.source, name, repo_type="dataset")))
+        try:
+            card = hf_hub_download(config.source, name, repo_type="dataset")
+        except Exception:  # of several HTTP libraries; `datasets` meets it again and explains it
+            continue
+        check_card(Path(card))
     blobs = [path for path in repo_cache(config.source, "dataset").glob("blobs/*") if path.is_file()]
     if sum(path.stat().st_size for path in blobs) > config.memory_limit_gb * 2**30:
         return
@@ -109,10 +116,23 @@ def _prepare_hub(config: DataConfig) -> None:
             blob.unlink()
 
 
+def _check_texts(files: Sequence[Path], config: DataConfig) -> None:
+    """Refuses archives, whose content has no limit, and texts that are larger than any table of images."""
+    for path in files:
+        if path.suffix.lower() in ARCHIVES:
+            raise ValueError(f"`data.source` must be a folder without archives, got {_kind_of_file(path)}.")
+    size = sum(path.stat().st_size for path in files if path.suffix.lower() in TEXTS)
+    if size > max(config.memory_limit_gb * 2**30, LARGEST_LOG):
+        raise ValueError(
+            f"The texts of {config.source} have {size / 2**30:.1f} GB, more than `data.memory_limit_gb`, "
+            f"{config.memory_limit_gb}."
+        )
+
+
 def _kind_of_file(path: Path) -> str:
     """Returns the name of a file, and what to do with one of its kind."""
     remedies = {
-        (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar"): "the archive {path}; unpack it",
+        (*ARCHIVES, ".tar"): "the archive {path}; unpack it",
         (".pt", ".pth", ".pkl", ".pickle", ".mat", ".h5", ".hdf5", ".npy", ".tfrecord"): "{path}; save its images as "
         "uint8 (N, H, W, C) by `numpy.savez(FILE, images=..., labels=...)`",
         (".parquet", ".arrow", ".csv", ".jsonl"): "{path}; name the folder that it lies in",

@@ -144,7 +144,8 @@ def load_any(repo: str) -> Subject:
 def read_text(repo: str, name: str) -> str | None:
     """Returns the text of a file of a repository, None if it has no such file; downloads no weights."""
     folder = download(repo, allow_patterns=["model_index.json", name])
-    return reading.read_text(member(folder, name)) if (folder / name).is_file() else None
+    limit = reading.LARGEST_LOG if name.endswith(".jsonl") else reading.LARGEST
+    return reading.read_text(member(folder, name), limit) if (folder / name).is_file() else None
 
 
 def pixels(output: ImagePipelineOutput) -> torch.Tensor:

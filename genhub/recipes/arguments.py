@@ -79,7 +79,8 @@ def _adapter(function: Callable, name: str) -> TypeAdapter:
     if default is None or isinstance(default, bool | int | float | str):
         hint = hint | type(default)
     try:
-        return TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
+        adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
+        return adapter if adapter.pydantic_complete else TypeAdapter(typing.Any)
     except PydanticUserError:  # a type that pydantic does not know
         return TypeAdapter(typing.Any)
 

@@ -39,7 +39,8 @@ def changed_comment(name: str, comment: str, changed: Iterable[str]) -> str:
     if earlier := CHANGED.fullmatch(text):
         name, keys, papers = earlier["name"], earlier["keys"].split(", "), (earlier["papers"] or "").split("; ")
     else:
-        keys, papers = [], re.findall(r"\(([^()]*?[A-Z][^()]*? (?:19|20)\d\d)\)", text)
+        keys, papers = [], re.findall(r"\(([^()]* (?:19|20)\d\d)\)", text)
+        papers = [paper for paper in papers if re.search("[A-Z]", paper[:-5])]
     keys, papers = dict.fromkeys([*keys, *changed]), dict.fromkeys(filter(None, papers))
     lines = [f"The recipe `{name}` with other data or settings than its own: {', '.join(keys)}."]
     lines += [f"Its papers: {'; '.join(papers)}."] if papers else []

@@ -1,6 +1,7 @@
 """The components of a recipe: those that are built, and those that are loaded whole."""
 
 import importlib
+import re
 from typing import NamedTuple
 
 from diffusers import ModelMixin, SchedulerMixin
@@ -10,6 +11,7 @@ from genhub.recipes.checks import refuse_unknown
 from genhub.recipes.instantiate import Spec, without
 from genhub.utils.ranges import shown
 
+NAME = re.compile(r"[A-Za-z]\w{0,99}")  # as in model_index.json, and a parameter of a class
 NO_ARGUMENTS = ("weights", "frozen", "ignore_mismatched_sizes")  # keys of an entry that its class does not take
 
 
@@ -31,6 +33,8 @@ def read_components(entries: dict, trust_code: bool = False) -> Components:
     """
     components = Components({}, {}, {}, set(), set())
     for name, entry in entries.items():
+        if not isinstance(name, str) or not NAME.fullmatch(name) or name == "self":
+            raise ValueError(f"`components` must have names of letters, digits and '_', got {shown(name)}.")
         section = f"components.{name}"
         if isinstance(entry, dict) and "from" in entry:
             refuse_unknown(section, entry, ("from", "frozen"))

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from genhub import recipes
+from genhub.utils.files import expanded
 from genhub.utils.spelling import did_you_mean
 
 
@@ -10,7 +11,7 @@ def find_recipe(source: str) -> Path:
     """Returns the file of a recipe: its name, a YAML file, or a folder that holds `recipe.yaml`."""
     if source in recipes.names():
         return recipes.path(source)
-    path = Path(source).expanduser()
+    path = expanded(source)
     if path.is_file():
         return path
     if path.is_dir():

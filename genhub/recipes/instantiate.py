@@ -102,7 +102,9 @@ def _config_class(section: str, cls: Any) -> type | None:
     """Returns the config class of a model of transformers, None for any other class."""
     if not hasattr(cls, "config_class"):
         return None
+    hints = [str(hint) for hint in getattr(cls.config_class, "__annotations__", {}).values()]
     is_flat = not getattr(cls.config_class, "sub_configs", True)  # parts of their own can name code of the Hub
+    is_flat = is_flat and not any("PreTrainedConfig" in hint for hint in hints)
     if not is_flat or ".timm_" in cls.__module__:  # timm fetches what the Hub has under the name of an architecture
         raise ValueError(f"`{section}.class` must be a model with one flat config, got {cls.__name__}.")
     return cls.config_class

@@ -63,7 +63,7 @@ def with_figure(text: str, file: str) -> str:
     inside, end, after = rest.partition(FIGURES_END)
     if not (begin and end):
         return text
-    files = sorted({file, *re.findall(r"\]\((.+?)\)", inside)})
+    files = sorted({file, *re.findall(r"\]\(([^][()\n]+)\)", inside)})
     links = [line for name in files for line in (f"![{name.rpartition('.')[0]}]({name})", "")]
     return before + "\n".join([FIGURES_BEGIN, "", "## Figures", "", *links, FIGURES_END]) + after
 

@@ -14,6 +14,7 @@ from huggingface_hub.errors import (
 
 from genhub.repository.format import STAGED, RepositoryError
 from genhub.utils.blobs import damaged_files
+from genhub.utils.files import expanded
 from genhub.utils.network import connect
 from genhub.utils.reading import one_line
 
@@ -33,7 +34,7 @@ def download(name_or_path: str | os.PathLike, required: str = "model_index.json"
     Raises:
         RepositoryError: there is no such repository, it cannot be reached, is damaged, or lacks `required`.
     """
-    path = Path(name_or_path).expanduser()
+    path = expanded(name_or_path)
     if path.is_dir():
         if (path / STAGED / required).is_file():
             logger.warning("Saving %s was interrupted; its new version is in %s.", path, path / STAGED)

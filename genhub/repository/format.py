@@ -24,9 +24,9 @@ SCRATCH, STAGED = ".saving", ".saved"  # folders of a version being written, and
 LARGEST = 4 * 2**20  # bytes of an index or a config
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 DOCUMENTS = ("LICENSE", "README.md", "metrics.json", "recipe.yaml")
-AUTO_MAP = re.compile(r' *"auto_map": \{[^}]*\},\n')  # in model_index.json: where the code of the models is
-TEXTS = re.compile(r',\n *"texts": \{[^}]*\}')  # in model_index.json: the SHA-256 of configs and sources
-PICTURE = re.compile(r"\]\(([^)/]+\.(?:png|gif))\)")  # a link in the card to a file beside it
+AUTO_MAP = re.compile(r'(?m)^ *"auto_map": \{[^{}]*\},\n')  # in model_index.json: where the code of the models is
+TEXTS = re.compile(r',\n *"texts": \{[^{}]*\}')  # in model_index.json: the SHA-256 of configs and sources
+PICTURE = re.compile(r"\]\(([^][()/\n]+\.(?:png|gif))\)")  # a link in the card to a file beside it
 
 # files of diffusers' and transformers' parts: configs and vocabularies, and those with the weights
 CONFIGS = (

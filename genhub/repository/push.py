@@ -6,16 +6,16 @@ import re
 import sys
 from pathlib import Path
 
-import yaml
-from huggingface_hub import CommitOperationAdd, HfApi, ModelCard
+from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.errors import HFValidationError
 
+from genhub.repository.card_results import parse_card
 from genhub.repository.download import download
 from genhub.repository.format import PARTS, RepositoryError, component_files, member, repo_files
 from genhub.repository.index import read_index
 from genhub.repository.load import resolve
 from genhub.utils.network import connect
-from genhub.utils.reading import one_line
+from genhub.utils.reading import one_line, read_text
 
 BINARY = (".gif", ".model", ".png", ".safetensors")
 
@@ -46,8 +46,8 @@ def push(
     names = files_to_push(folder)
     resolve(folder, read_index(folder))
     try:
-        ModelCard.load(folder / "README.md")
-    except (ValueError, yaml.YAMLError) as error:
+        parse_card(read_text(folder / "README.md"))
+    except ValueError as error:
         raise RepositoryError(f"The card {folder / 'README.md'} is not valid: {one_line(error)}.") from error
     check_texts(folder, names)
     print(*listing(folder, names), sep="\n", file=sys.stderr)
@@ -102,7 +102,8 @@ def check_texts(folder: Path, names: list[str]):
         RepositoryError: the path of the home, of the working folder or of the repository occurs, with two parts or
             more.
     """
-    places = {Path.home(), Path.cwd(), folder.absolute(), *(path.resolve() for path in (Path.home(), folder))}
+    home = Path(os.path.expanduser("~"))
+    places = {home, Path.cwd(), folder.absolute(), *(path.resolve() for path in (home, folder))}
     forms = {str(place) for place in places if len(place.parts) > 2}
     forms |= {json.dumps(form)[1:-1] for form in forms}
     paths = re.compile(

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from genhub.repository.format import SCRATCH, STAGED, repo_files
+from genhub.repository.format import SCRATCH, STAGED, RepositoryError, member, repo_files
 from genhub.utils.files import remove_leftovers, replacement, scratch_name, sync_folder, sync_tree
 from genhub.utils.locks import FolderInUse, locked
 
@@ -52,6 +52,7 @@ def _finish_save(folder: Path):
     if not staged.is_dir():
         return
     files = sorted(repo_files(staged), key=lambda name: name == "model_index.json")
+    _check_inside(folder, files)
     for name in files:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         replace_by_link(staged / name, folder / name)
@@ -64,6 +65,23 @@ def _finish_save(folder: Path):
     shutil.rmtree(scratch, ignore_errors=True)
     staged.rename(scratch)
     shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _check_inside(folder: Path, files: list[str]):
+    """Checks that no link leads out of a folder, which may be a stranger's: what is read has to lie in its new
+    version, and what is replaced or removed in the folder itself.
+
+    Raises:
+        RepositoryError: one does.
+    """
+    staged = folder / STAGED
+    places = {staged: folder.resolve() / STAGED}
+    places |= {(folder / name).parent: (folder.resolve() / name).parent for name in files}
+    for path, place in places.items():
+        if path.resolve() != place:
+            raise RepositoryError(f"{path} must be a folder of the repository, got a link to {path.resolve()}.")
+    for name in files:
+        member(staged, name)
 
 
 def replace_by_link(source: Path, target: Path):

@@ -1,5 +1,6 @@
 """Checkpoints that survive a crash: written to a scratch folder, verified by SHA-256, renamed."""
 
+import errno
 import itertools
 import json
 import logging
@@ -92,9 +93,10 @@ def load_newest(folder: Path, check: Callable[[dict], Any] = dict) -> dict | Non
 def newest_recipe(folder: Path) -> str | None:
     """Returns the recipe that the newest whole checkpoint carries, None if there is none."""
     for path in list_checkpoints(folder):
-        with suppress(CheckpointError):
-            if RECIPE in _verify(path)["files"]:
-                return (path / RECIPE).read_text(encoding="utf-8")
+        if (path / RECIPE).exists():  # those of an older genhub have none
+            with suppress(CheckpointError):
+                if RECIPE in _verify(path)["files"]:
+                    return (path / RECIPE).read_text(encoding="utf-8")
     return None
 
 
@@ -126,6 +128,7 @@ def _read(path: Path, check: Callable[[dict], Any]) -> tuple[dict, list[dict]]:
     except MemoryError:
         raise
     except Exception as error:  # of unpickling, in whatever way a pickle is wrong
+        _raise_if_unreadable(path, error)
         raise CheckpointError(f"it holds no state of a run: {one_line(error)}") from error
     finally:
         set_random_state(kept)
@@ -149,7 +152,18 @@ def _verify(path: Path) -> dict:
     except CheckpointError:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        _raise_if_unreadable(path, error)
         raise CheckpointError(one_line(error)) from error
+
+
+def _raise_if_unreadable(path: Path, error: Exception):
+    """Raises a ValueError if a checkpoint could not be read, which is no damage: a file system may recover."""
+    cause = error if isinstance(error, OSError) else error.__cause__
+    if isinstance(cause, OSError) and cause.errno not in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR):
+        raise ValueError(
+            f"The checkpoint {path} cannot be read ({one_line(cause)}), and stays as it is. Try again, or remove it "
+            "to go on from the one before it."
+        ) from error
 
 
 def _set_aside(path: Path):

@@ -67,6 +67,9 @@ class RunFolder:
             self.newest = state["progress"]["total_steps"]
             if self.changed and "changeable" not in state["progress"]:
                 raise ValueError(f"`{self.changed[0]}` may not change: an older genhub wrote the checkpoint.")
+            over = tuple(f"stages.{number}." for number in range(state["progress"]["stage"]))
+            if late := [key for key in self.changed if key.startswith(over)]:
+                raise ValueError(f"`{late[0]}` may not change: its stage is over.")
         on_main(lambda: self._make(self.newest or 0))
         self.accelerator.wait_for_everyone()
         return state

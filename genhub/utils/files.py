@@ -4,6 +4,7 @@ What is written has a name of its own until it is on the disk: `.<16 digits>.par
 put a link there before. A writer that was killed leaves it behind; `remove_leftovers` removes it later.
 """
 
+import errno
 import hashlib
 import os
 import re
@@ -16,6 +17,11 @@ from pathlib import Path
 
 LEFTOVER = re.compile(r"\.[0-9a-f]{16}\.part")
 STALE = 3600  # seconds after which a writer has ended, however large its file
+
+
+def expanded(path: str | os.PathLike) -> Path:
+    """Returns a path without its `~`; of a user who is not known, or has no home, as it is."""
+    return Path(os.path.expanduser(path))
 
 
 def sha256(path: Path) -> str:
@@ -120,10 +126,14 @@ def sync_file(path: Path):
 
 
 def sync_folder(folder: Path):
-    """Waits until the names in a folder are on the disk, so that a rename in it survives a power cut."""
+    """Waits until the names in a folder are on the disk, so that a rename in it survives a power cut; some network
+    file systems cannot say that of a folder."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
     finally:
         os.close(descriptor)
 

@@ -2,8 +2,9 @@
 
 The lock is one of the operating system (flock, by `filelock`), so it ends with its process, however that ends; the
 file `.genhub.lock` of a killed one stays and means nothing. On a network file system the lock holds for all machines
-if the system passes it on: NFS does since Linux 2.6.12, unless mounted with `nolock` or `local_lock=flock`. Where
-there are no locks, a warning says so.
+if the system passes it on: NFS does since Linux 2.6.12, unless mounted with `nolock` or `local_lock=flock`; a command
+that waits there while another ends may, for a moment, be let in beside a third. Where there are no locks, a warning
+says so.
 """
 
 import errno
@@ -21,7 +22,7 @@ from genhub.utils.files import make_folder
 
 logger = logging.getLogger(__name__)
 LOCK = ".genhub.lock"
-UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+UNSUPPORTED = (errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 PATIENCE = 0.5  # seconds to wait for one who only looks whether a folder is locked, and for the words of the owner
 
 

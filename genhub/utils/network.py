@@ -24,6 +24,10 @@ NOTICE_AFTER = 3.0  # seconds without an answer
 PAUSES = (1.0, 2.0, 4.0)  # seconds before each further try
 SILENCES = 2  # tries that may end without an answer
 UPLOAD_TIMEOUT = 120.0  # seconds for an answer to what is not repeated: the Hub works on a commit
+LARGEST_ANSWER = 64 * 2**20  # bytes of an answer that is no file
+LARGEST_UNTOLD = 2**30  # bytes of a file whose length the server does not say
+ANSWER_TIME = 60.0  # seconds for all of an answer that is no file
+WINDOW, SLOWEST = 10.0, 1000  # seconds in which an answer has to come on, and bytes a second
 BROKEN_FOR = 60.0  # seconds in which a server that failed is not asked again
 TRANSIENT = {408, 500, 502, 503, 504}
 REMEDY = (
@@ -118,8 +122,11 @@ def connect() -> Connection:
 def _try(sending: Any, request: Any, is_repeatable: bool, options: dict) -> tuple[Any, str, bool]:
     """Sends a request once: its answer, or what is wrong, and whether the server kept silent."""
     library = sys.modules[type(request).__module__.partition(".")[0]]  # httpx, under the name of the day
+    if options.get("stream"):
+        request.headers["Accept-Encoding"] = "identity"  # a file has the length that is told, and unpacks to no more
     try:
-        response = sending(request, **options)
+        response = sending(request, **options | {"stream": True})
+        _limit_answer(library, request, response, options.get("stream", False))
     except library.TransportError as error:
         if not is_repeatable:
             raise
@@ -128,12 +135,60 @@ def _try(sending: Any, request: Any, is_repeatable: bool, options: dict) -> tupl
             "did not answer in time" if is_silent else f"could not be reached ({str(error) or type(error).__name__})"
         )
         return None, cause, is_silent
+    except library.RequestError as error:  # redirected without end, or encoded as nothing is
+        raise HubError(f"{request.url.host} sent an answer that cannot be followed ({error})") from error
     if is_repeatable and response.status_code in TRANSIENT:
         response.close()
         return None, f"answered {response.status_code} {response.reason_phrase}", False
     if response.is_success:
         _check_answer(request, response, options.get("stream", False))
     return response, "", False
+
+
+def _limit_answer(library: Any, request: Any, response: Any, is_stream: bool):
+    """Reads an answer that is not streamed, within limits; a stream ends by itself when it goes beyond them."""
+    host = request.url.host
+    response.stream = _watched(library, response, host)
+    if is_stream:
+        if response.headers.get("Content-Encoding", "identity") != "identity":
+            response.close()
+            raise HubError(f"{host} sent {_shown(request)} packed, which was not asked for")
+        return
+    content, end = bytearray(), time.monotonic() + ANSWER_TIME
+    try:
+        for part in response.iter_bytes():
+            content += part
+            if len(content) > LARGEST_ANSWER or time.monotonic() > end:
+                limit = f"{LARGEST_ANSWER:,} bytes" if len(content) > LARGEST_ANSWER else f"{ANSWER_TIME:.0f} s"
+                raise HubError(f"{host} sent an answer to {_shown(request)} that does not end within {limit}")
+    finally:
+        response.close()
+    response._content = bytes(content)  # as `Response.read` does, which has no limits
+
+
+def _watched(library: Any, response: Any, host: str) -> Any:
+    """Returns the stream of a response, which raises HubError when it goes on without end, or hardly at all."""
+    stream, limit = response.stream, int(response.headers.get("Content-Length") or LARGEST_UNTOLD)
+
+    class Watched(library.SyncByteStream):
+        def __iter__(self):
+            received, before, begun = 0, 0, time.monotonic()
+            for part in stream:
+                yield part
+                received += len(part)
+                if received > limit:
+                    CONNECTION.failure = HubError(f"{host} sent more than {limit:,} bytes of a file")
+                    raise CONNECTION.failure
+                if time.monotonic() - begun > WINDOW:
+                    if received - before < WINDOW * SLOWEST:
+                        CONNECTION.failure = HubError(f"{host} sent less than {SLOWEST:,} bytes a second")
+                        raise CONNECTION.failure
+                    before, begun = received, time.monotonic()
+
+        def close(self):
+            stream.close()
+
+    return Watched()
 
 
 def _is_repeatable(request: Any) -> bool:

@@ -1,5 +1,7 @@
 """Which column is meant is clear, or asked."""
 
+import os
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -226,3 +228,19 @@ def test_an_archive_that_is_a_bomb_or_holds_objects_is_refused(tmp_path):
         (tmp_path / "b.npz").write_bytes(path.read_bytes().replace(old, new))
         with pytest.raises(ValueError, match="is not a readable archive of arrays"):
             load(DataConfig(str(tmp_path / "b.npz"), **WHOLE))
+
+
+@pytest.mark.parametrize("name", ["a.zip", "photos/a.csv.gz", "a.JSONL.ZST"])
+def test_a_folder_with_an_archive_is_refused_before_it_is_unpacked(tmp_path, name):
+    write_folder(tmp_path, {name: b"?", "a.csv": b"image\na.png\n"})
+
+    with pytest.raises(ValueError, match="must be a folder without archives, got the archive .*; unpack it"):
+        load(DataConfig(str(tmp_path)))
+
+
+def test_texts_without_end_are_no_data_set(tmp_path):
+    (tmp_path / "a.jsonl").touch()
+    os.truncate(tmp_path / "a.jsonl", 5 << 30)  # takes no room
+
+    with pytest.raises(ValueError, match=r"have 5.0 GB, more than `data.memory_limit_gb`, 4.0"):
+        load(DataConfig(str(tmp_path)))

@@ -57,6 +57,7 @@ def test_what_fails_for_a_while_is_asked_again(online, name, fault, caplog):
         ({"hang": 60}, "did not answer in time"),
         ({"status": 503}, "answered 503"),
         ({"path": "/api/.*", "html": "<html>"}, "with a web page in place of data"),
+        ({"path": ".*", "methods": ["GET"], "endless": {"size": 1, "pause": SILENCE / 10}}, "less than 1,000 bytes"),
         ({"path": ".*/tree/.*", "old": '"path": "train', "new": '"path": "../train'}, "lists the file"),
     ],
     ids=str,

@@ -3,8 +3,10 @@
 import os
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from pictures import encode, noise, write_folder
+from pyarrow import parquet
 
 from genhub.data import DataConfig, Images, load
 from genhub.data.image_folder import natural_key
@@ -188,3 +190,53 @@ def test_metadata_fit_their_images(tmp_path, rows, message):
 
     with pytest.raises(ValueError, match=message):
         read(tmp_path)
+
+
+@pytest.mark.parametrize("source", ["photos", "./photos", "../here/photos", "link"])
+def test_a_folder_may_be_named_from_the_working_folder(source, tmp_path, monkeypatch):
+    write_folder(tmp_path / "here" / "photos", dict(zip(["a.png", "b.png"], FILES, strict=False)))
+    (tmp_path / "here" / "link").symlink_to("photos")
+    monkeypatch.chdir(tmp_path / "here")
+
+    for way in ({}, {"memory_limit_gb": 0}):
+        data = load(DataConfig(source, **WHOLE, **way))
+        assert len(data if isinstance(data, Images) else data.load()) == 2
+
+
+@pytest.mark.parametrize("name", ["metadata.csv", "metadata.parquet"])
+def test_metadata_of_more_than_the_images_are_not_read(name, tmp_path):
+    write_folder(tmp_path, {"a.png": FILES[0], name: b""})
+    if name == "metadata.csv":
+        os.truncate(tmp_path / name, 5 << 30)  # takes no room
+    else:
+        names = pa.DictionaryArray.from_arrays(pa.array(np.zeros(2_000_000, np.int32)), pa.array(["a.png"]))
+        parquet.write_table(pa.table({"file_name": names}), tmp_path / name)  # some kilobytes
+
+    with pytest.raises(
+        ValueError, match=r"metadata\.\w+ is not readable .it has [\d,]+ rows and [\d,]+ bytes for 1 images"
+    ):
+        load(DataConfig(str(tmp_path), **WHOLE))
+
+
+def test_metadata_have_no_more_columns_than_a_person_would_make(tmp_path):
+    head = ",".join(["file_name", *map(str, range(1000))])
+    write_folder(tmp_path, {"a.png": FILES[0], "metadata.csv": f"{head}\na.png{',' * 1000}\n".encode()})
+
+    with pytest.raises(ValueError, match=r"must have at most 1,000 columns, got 1,001"):
+        load(DataConfig(str(tmp_path), **WHOLE))
+
+
+def test_links_make_no_tree_without_end_and_names_are_texts(tmp_path):
+    write_folder(tmp_path / "links", {"a.png": FILES[0]})
+    for level in range(40):
+        (tmp_path / "links" / f"{level}").mkdir()
+        for name in ("left", "right"):
+            (tmp_path / "links" / f"{level}" / name).symlink_to(f"../{level + 1}")
+    (tmp_path / "links" / "40").mkdir()
+    write_folder(tmp_path / "deep" / "/".join(["d"] * 100), {"a.png": FILES[0]})
+    write_folder(tmp_path / "bytes", {"a.png": FILES[0]})
+    os.rename(tmp_path / "bytes" / "a.png", os.fsencode(tmp_path / "bytes") + b"/\xff.png")
+
+    for name, rule in (("links", "at most 100 links"), ("deep", "at most 64 folders deep"), ("bytes", "in UTF-8")):
+        with pytest.raises(ValueError, match=rule):
+            load(DataConfig(str(tmp_path / name)))

@@ -196,7 +196,7 @@ def draw(name: str):
 
 def train_recipes(folder: Path) -> list[str]:
     """Trains the recipe that was changed, for one step on few images."""
-    changed = max(folder.glob("*.yaml"), key=lambda path: path.stat().st_mtime_ns, default=folder / "none.yaml")
+    changed = max(folder.glob("*.yaml"), key=lambda path: path.lstat().st_mtime_ns, default=folder / "none.yaml")
     few = ["--training.max_steps=1", "--training.max_minutes=null", "--training.batch_size=2"]
     few += ["--data.source=sample", "--data.labelled=10", "--evaluation.every=0", "--training.num_samples=1"]
     few += ["--training.sample_every=0", "--training.validate_every=0", "--training.mixed_precision=no"]
@@ -249,7 +249,7 @@ KINDS = {
         (mutate_json, mutate_json, mutate_bytes, mutate_place),
         read_records,
         always,
-        (resume, draw("game"), draw("milestones")),
+        (resume, draw("game")),
         leaves_same,
         follows_links=True,
     ),

@@ -113,6 +113,13 @@ def test_a_tied_matrix_learns_from_both_of_its_uses():
     assert_close(layer.encoder.weight.grad, expected.detach())
 
 
+def test_a_transposed_matrix_is_read_where_it_lies():
+    weight = tiny_model("DenseAutoencoder", is_tied=True).layers[0].encoder.weight
+
+    assert weight.T.data_ptr() == weight.data_ptr()
+    assert not weight.T.is_contiguous()
+
+
 @pytest.mark.parametrize("layer", [0, 1, 2])
 @pytest.mark.parametrize("is_tied", [False, True])
 def test_a_layer_alone_is_the_shallow_autoencoder_of_what_the_layers_beneath_give(layer, is_tied):

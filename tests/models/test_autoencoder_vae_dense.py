@@ -54,6 +54,20 @@ def test_what_is_decoded_is_distributed_as_the_posterior():
     assert_close(output.latents.var(0).log(), logvar[0], rtol=0, atol=0.05)
 
 
+def test_a_gradient_reaches_the_encoder_through_mean_and_deviation_and_not_through_a_draw():
+    model = tiny_model(NAME).train()
+    inputs = tiny_inputs(NAME, model)
+    encoder = [*model.encoder.parameters(), *model.to_moments.parameters()]
+
+    mean, logvar = model.encode(inputs["sample"])
+    drawn = torch.distributions.Normal(mean, (logvar / 2).exp()).sample()
+    through_draw = torch.autograd.grad(model.decode(drawn).square().sum(), encoder, allow_unused=True)
+    through_both = torch.autograd.grad(model(**inputs).sample.square().sum(), encoder)
+
+    assert through_draw == (None,) * len(encoder)
+    assert all(gradient.any() for gradient in through_both)
+
+
 @pytest.mark.parametrize("variant", ["plain", "conditional"])
 def test_without_noise_the_mean_is_decoded(variant):
     model = tiny_model(NAME, variant)

@@ -175,6 +175,31 @@ def test_an_equalized_layer_gives_normal_numbers_the_variance_gain_squared(modul
     assert not any(layer.bias.any() for layer in layers)
 
 
+def test_a_step_of_adam_changes_equalized_layers_alike_and_others_the_more_the_wider_they_are():
+    def changes(make):
+        """The relative change of the weights of a narrow and of a wide layer in one step."""
+        found = []
+        for width in (16, 1024):
+            layer = make(width)
+            before = layer.weight.detach().clone()
+            layer(normal(32, width)).square().sum().backward()
+            torch.optim.Adam(layer.parameters(), lr=1e-3).step()
+            found.append(((layer.weight - before).norm() / before.norm()).item())
+        return found
+
+    def he(width):
+        layer = torch.nn.Linear(width, 64)
+        torch.nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        return layer
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        equalized, plain = changes(lambda width: gan_progressive.EqualizedLinear(width, 64)), changes(he)
+
+    assert equalized[1] / equalized[0] == pytest.approx(1, rel=0.05)
+    assert plain[1] / plain[0] == pytest.approx((1024 / 16) ** 0.5, rel=0.05)
+
+
 def test_pixel_norm_makes_vectors_of_channels_as_long_as_the_root_of_their_number():
     sample = normal(2, 9, 4, 4)
 

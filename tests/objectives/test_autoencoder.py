@@ -15,7 +15,7 @@ from genhub import recipes
 from genhub.data.points import points
 from genhub.models.autoencoder_conv import ConvAutoencoderOutput
 from genhub.objectives import LayerwiseReconstruction, Reconstruction, SparseReconstruction, Step
-from genhub.objectives.autoencoder import bernoulli_kl
+from genhub.objectives.autoencoder import bernoulli_kl, squared_difference
 from genhub.utils.randomness import BatchRandom
 
 AUTOENCODERS = ("DenseAutoencoder", "ConvAutoencoder", "RecurrentAutoencoder")
@@ -252,6 +252,29 @@ def test_a_unit_that_never_or_always_fires_costs_much_and_no_infinity(q):
 
     assert 1 < cost.item() < 20
     assert mean.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5])
+def test_the_divergence_is_steeper_than_the_squared_difference_by_one_over_twice_the_variance_of_the_coin(p):
+    q = torch.linspace(0.01, 0.99, 99, dtype=torch.float64, requires_grad=True)
+    (kl,) = torch.autograd.grad(bernoulli_kl(p, q).sum(), q)
+    (squared,) = torch.autograd.grad(squared_difference(p, q).sum(), q)
+
+    moved = (q - p).abs() > 1e-3  # at the target both are flat
+    ratio = (kl / squared)[moved]
+
+    assert_close(ratio, (1 / (2 * q * (1 - q)))[moved])
+    assert ratio.min() >= 2
+
+
+def test_the_divergence_is_flatter_than_the_absolute_difference_near_a_target_of_a_tenth():
+    q = torch.linspace(0.001, 0.999, 999, dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(bernoulli_kl(0.1, q).sum(), q)
+
+    flatter = q[slope.abs() < 1]
+
+    assert [round(end.item(), 3) for end in (flatter[0], flatter[-1])] == [0.052, 0.316]
+    assert len(flatter) == 265  # without a gap
 
 
 @pytest.mark.parametrize("weight", [1e-4, 0.5])

@@ -156,6 +156,20 @@ def test_a_phase_leaves_gradients_on_all_that_it_moves_and_on_nothing_else(names
         assert {key for _, key in gradients[phase.trains]} == moved
 
 
+@pytest.mark.parametrize("names", [DCGAN, DENSE])
+def test_the_generator_learns_the_same_whatever_the_real_images_are(names):
+    learnt = []
+    for real in (batch_of(), {"sample": torch.ones(8, 1, 8, 8), "labels": torch.zeros(8, dtype=torch.long)}):
+        game = game_of(names)
+        (phase,) = (phase for phase in game.phases if phase.trains == "generator")
+        game.modules["discriminator"].requires_grad_(False)
+        sum(phase.loss(real, step_of(number=1)).values()).backward()
+        learnt.append([parameter.grad for parameter in game.modules["generator"].parameters()])
+
+    assert_close(*learnt, rtol=0, atol=0)
+    assert all(gradient.any() for gradient in learnt[0])
+
+
 @pytest.mark.parametrize("parts", [1, 2])
 def test_the_generator_is_frozen_again_when_its_fakes_are_made(parts):
     game = game_of()

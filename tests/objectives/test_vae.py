@@ -179,6 +179,35 @@ def test_the_books_loss_is_the_bound_in_its_unit():
     assert_close((losses["loss"] - d * math.log(math.sqrt(0.5) * math.sqrt(2 * math.pi))) / d, book)
 
 
+@pytest.mark.parametrize(("optimizer", "factor"), [(torch.optim.SGD, 64), (torch.optim.Adam, 1)])
+def test_a_loss_divided_by_d_asks_gradient_descent_for_a_rate_d_times_as_large_and_adam_for_none(optimizer, factor):
+    moved = []
+    for scale, rate in ((1.0, 1e-5), (1 / 64, factor * 1e-5)):
+        network = tiny_model("DenseVAE").train()
+        before = torch.nn.utils.parameters_to_vector(network.parameters())
+        steps = optimizer(network.parameters(), lr=rate)
+        (scale * sum(losses_of(network, batch_of(16)).values())).backward()
+        steps.step()
+        moved.append(torch.nn.utils.parameters_to_vector(network.parameters()) - before)
+
+    assert moved[0].norm() > 0
+    assert (moved[1] - moved[0]).norm() < 1e-2 * moved[0].norm()
+
+
+def test_any_number_is_a_logvar_with_a_finite_divergence_and_a_deviation_is_not():
+    gamma = torch.linspace(-60, 60, 25, requires_grad=True)
+    sigma = torch.tensor([-1.0, 0.0, 1.0], requires_grad=True)
+
+    by_gamma = losses_of(Network(torch.zeros(25), gamma), batch_of(2))["kl"]  # Eq. 17-4
+    by_sigma = -0.5 * (1 + sigma.square().log() - sigma.square())  # Eq. 17-3
+    by_gamma.backward()
+
+    assert by_gamma.isfinite()
+    assert gamma.grad.isfinite().all()
+    assert by_sigma.isinf().tolist() == [False, True, False]
+    assert by_sigma[0] == by_sigma[2] == 0  # a deviation of -1 passes for one of 1
+
+
 def test_the_recipe_trains_for_the_books_loss():
     recipe = recipes.load("vae")
 

@@ -142,3 +142,12 @@ def test_a_text_to_image_pipeline_can_be_written_without_its_optional_parts():
     assert pipeline.vae.config.in_channels == 1
     assert pipeline.text_encoder.config.hidden_size == 8
     assert pipeline.safety_checker is None
+
+
+@pytest.mark.parametrize("name", ["self", "../x", "a b", "", 1, None, "a" * 101, "unet\n"])
+def test_a_component_has_a_name_that_a_parameter_and_a_folder_may_have(name):
+    sections = yaml.safe_load(recipes.path("ddpm-quick").read_text())
+    sections["components"][name] = {"class": "diffusers.DDPMScheduler"}
+
+    with pytest.raises(ValueError, match="`components` must have names of letters, digits and '_'"):
+        Recipe(sections, "name")

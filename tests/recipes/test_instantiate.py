@@ -119,6 +119,7 @@ def test_a_text_encoder_is_the_one_that_its_config_gives():
             "one flat config",
         ),
         ({"class": "transformers.PreTrainedModel"}, "must be a model with one flat config"),
+        ({"class": "transformers.RagModel", "question_encoder": {"model_type": "bert"}}, "one flat config"),
     ],
 )
 def test_a_text_encoder_takes_what_its_config_takes_and_no_code(changes, message):

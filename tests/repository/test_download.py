@@ -84,6 +84,12 @@ def test_a_file_that_is_cut_is_asked_again(online, name, monkeypatch):
         ({"path": FILE, "headers": {"ETag": '"../../../x"'}}, "sent '../../../x' as ETag"),
         ({"path": FILE, "headers": {"X-Repo-Commit": "/x"}}, "sent '/x' as X-Repo-Commit"),
         ({"path": INFO, "old": "{", "new": "?"}, "something that is no JSON"),
+        ({"path": INFO, "endless": {"size": 2**20}}, "that does not end within 2,097,152 bytes"),
+        ({"path": INFO, "endless": {"size": 1, "pause": SILENCE / 10}}, "less than 1,000 bytes a second"),
+        ({"path": INFO, "endless": {"size": 1000, "pause": SILENCE / 10}}, "that does not end within 1 s"),
+        ({"path": FILE, "methods": ["GET"], "endless": {"size": 2**20}}, "more than 4,194,304 bytes of a file"),
+        ({"path": FILE, "methods": ["GET"], "endless": {"size": 1, "pause": SILENCE / 10}}, "less than 1,000 bytes"),
+        ({"path": FILE, "headers": {"Content-Encoding": "gzip"}}, "packed, which was not asked for"),
     ],
     ids=str,
 )

@@ -201,10 +201,11 @@ def test_the_pictures_that_the_card_shows_are_shared(tmp_path):
 
 def test_pushing_checks_before_it_sends(tiny_repo, tmp_path):
     folder = shutil.copytree(tiny_repo, tmp_path / "repo", ignore=shutil.ignore_patterns("training"))
-    (folder / "README.md").write_text("---\nlicense: [unclosed\n---\n")
 
-    with pytest.raises(RepositoryError, match="card .* is not valid"):
-        push(folder, "someone/x")
+    for metadata in ("license: [unclosed", "1: 2", "x: " + "[" * 50_000):
+        (folder / "README.md").write_text(f"---\n{metadata}\n---\n")
+        with pytest.raises(RepositoryError, match="card .* is not valid"):
+            push(folder, "someone/x")
     (folder / "README.md").unlink()
     with pytest.raises(RepositoryError, match="has no README.md"):
         push(folder, "someone/x")

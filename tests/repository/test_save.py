@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import sys
+import time
 from pathlib import Path
 
 import fresh
@@ -19,7 +20,10 @@ from tiny import tiny_model
 from tiny_pipelines import CALL, OF_GENHUB_OR_LATENT, PIPELINES, tensor
 
 import genhub
-from genhub.repository.format import RepositoryError, repo_files
+from genhub.recipes.comment import changed_comment
+from genhub.repository.card_results import FIGURES_BEGIN, FIGURES_END, with_figure
+from genhub.repository.format import AUTO_MAP, PICTURE, STAGED, TEXTS, RepositoryError, repo_files
+from genhub.repository.replace import finish_save
 from genhub.utils.files import is_leftover
 from genhub.utils.locks import LOCK
 
@@ -373,3 +377,44 @@ def test_our_scheduler_drops_into_stable_diffusion_and_plain_diffusers_loads_it(
 
     assert name == "CosineDDPMScheduler"
     assert float(mean) == pytest.approx(tensor(pipeline, arguments).double().mean().item(), abs=1e-6)
+
+
+@pytest.mark.parametrize("place", ["component", "document", "whole"])
+def test_a_link_leads_an_interrupted_save_of_a_stranger_to_nothing_outside(place, tmp_path):
+    """A folder from elsewhere may hold a `.saved`, which is put in place of its files when it is used."""
+    folder, mine = tmp_path / "theirs", tmp_path / "mine"
+    genhub.save_repo(PIPELINES["GANPipeline"].make(), folder, {"README.md": "# Card"})
+    shutil.copytree(folder, folder / STAGED)
+    mine.mkdir()
+    for name in ("LICENSE", "config.json", "notes.txt"):
+        (mine / name).write_text("mine")
+    if place == "component":
+        shutil.rmtree(folder / "generator")
+        (folder / "generator").symlink_to(mine)
+    elif place == "document":
+        (folder / STAGED / "LICENSE").symlink_to(mine / "LICENSE")
+    else:
+        (folder / STAGED).rename(tmp_path / "elsewhere")
+        (folder / STAGED).symlink_to(tmp_path / "elsewhere")
+
+    with pytest.raises(RepositoryError, match="must be a (folder|regular file) of the repository"):
+        finish_save(folder)
+    assert {path.name: path.read_text() for path in mine.iterdir()} == dict.fromkeys(
+        ("LICENSE", "config.json", "notes.txt"), "mine"
+    )
+    assert not (folder / "LICENSE").exists()
+
+
+def test_no_text_of_a_stranger_makes_a_search_quadratic():
+    """Each text holds the beginnings of a match only, 100,000 of them."""
+    begun = time.monotonic()
+    for pattern, text in (
+        (PICTURE, "](" * 100_000),
+        (AUTO_MAP, " " * 100_000),
+        (AUTO_MAP, '\n"auto_map": {' * 100_000),
+        (TEXTS, ',\n"texts": {' * 100_000),
+    ):
+        assert not pattern.findall(text)
+    assert with_figure(f"{FIGURES_BEGIN}{'](' * 100_000}{FIGURES_END}", "a.png")
+    assert "papers" not in changed_comment("a", f"# ({'A' * 100_000}\n", ["data.size"])
+    assert time.monotonic() - begun < 5

@@ -97,6 +97,41 @@ def test_the_noise_levels_are_those_that_the_reference_computed_independently():
     np.testing.assert_allclose(scheduler.alphas[-3:] ** -0.5, [1.5, 2.0, 31.623], rtol=1e-4)  # delicate
 
 
+def test_noise_added_at_once_has_the_moments_of_noise_added_step_by_step():
+    scheduler, signal, variance = CosineDDPMScheduler(), 1.0, 0.0
+    for t, beta in enumerate(scheduler.betas.double().tolist()):
+        signal, variance = (1 - beta) ** 0.5 * signal, (1 - beta) * variance + beta  # Eq. 17-5
+        if t % 500 == 499:
+            zero, one, at = torch.zeros(1, 1), torch.ones(1, 1), torch.tensor([t])
+            assert_close(scheduler.add_noise(one, zero, at).item(), signal, rtol=1e-3, atol=1e-6)  # Eq. 17-6
+            assert_close(scheduler.add_noise(zero, one, at).item() ** 2, variance, rtol=1e-4, atol=1e-6)
+
+
+def test_s_keeps_the_first_step_from_being_a_hundredth_of_itself_and_the_cap_the_last_from_infinity():
+    first, first_without = (
+        scheduler.betas[0].item() for scheduler in (CosineDDPMScheduler(), CosineDDPMScheduler(s=0))
+    )
+    last = CosineDDPMScheduler().alphas[-1].item() ** -0.5
+
+    assert (first, first_without) == pytest.approx((9.89e-6, 1.54e-7), rel=1e-2)
+    assert last == pytest.approx(31.6, rel=1e-3)
+    assert cosine_betas(4000, beta_max=1.0)[-1] == 1  # by whose complement Eq. 17-8 divides
+
+
+def test_the_cosine_schedule_is_slower_at_both_ends_than_a_straight_line_and_at_the_first_end_than_the_first_ddpm():
+    linear, cosine = DDPMScheduler(1000, beta_start=1e-4, beta_end=0.02), CosineDDPMScheduler()
+    signals = [scheduler.alphas_cumprod.double() for scheduler in (linear, cosine)]
+
+    at = {
+        share: [signal[int(share * len(signal)) - 1].item() for signal in signals] for share in (0.1, 0.25, 0.5, 0.75)
+    }
+
+    assert [at[share][0] for share in at] == pytest.approx([0.897, 0.524, 0.0786, 0.00335], rel=2e-3)
+    assert [at[share][1] for share in at] == pytest.approx([0.972, 0.847, 0.494, 0.144], rel=2e-3)
+    assert 1 - at[0.1][1] < 0.1 < 1 - at[0.1][0]
+    assert at[0.75][0] < at[0.75][1] < 0.25
+
+
 @pytest.mark.parametrize("shape", [(4, 5), (4, 3, 2, 2), (4, 3, 2, 2, 2)])
 def test_x_t_and_v_are_x_0_and_epsilon_turned_by_one_angle_per_image(shape):
     scheduler, t = CosineDDPMScheduler(), torch.tensor([0, 1984, 3998, 3999])

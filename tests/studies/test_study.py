@@ -2,10 +2,13 @@
 
 import json
 import statistics
+from pathlib import Path
 
 import pytest
 import study
 import yaml
+
+from genhub import recipes
 
 STUDY = {
     "question": "How small may the code be?",
@@ -92,3 +95,31 @@ def test_a_measure_that_is_not_there_is_named(write, tmp_path):
     path = write(measures=["val_los"], seeds=1)
     with pytest.raises(ValueError, match=r"There is no `measures.val_los` \(did you mean 'val_loss'\?\)"):
         study.run(study.read_study(path), "code-size", tmp_path / "studies", tmp_path / "runs")
+
+
+@pytest.mark.parametrize(
+    "path", sorted(Path(study.__file__).parent.glob("studies/*.yaml")), ids=lambda path: path.stem
+)
+def test_a_study_that_is_kept_can_be_run(path):
+    found = study.read_study(path)
+
+    assert found.claims
+    assert 1 < len([*found.cells()]) * found.seeds
+    for _, overrides in found.cells():
+        recipe = recipes.load(found.recipe, overrides)
+        held_out = 5000 if recipe.data.val_size is None else recipe.data.val_size
+        for stage in recipe.stages:  # both limits hold, so there must be epochs for as many steps as are asked for
+            images = recipe.data.labelled or 60_000 - held_out
+            assert stage.training.max_steps in (None, stage.training.steps(images))
+
+
+PUBLISHED = sorted(path.parent for path in (Path(study.__file__).parents[1] / "docs/studies").glob("*/results.json"))
+
+
+@pytest.mark.parametrize("folder", PUBLISHED, ids=lambda path: path.name)
+def test_a_published_table_is_that_of_its_stored_numbers_and_whole(folder):
+    asked = study.read_study(Path(study.__file__).parent / f"studies/{folder.name}.yaml")
+    results = study.Results(asked, folder)
+
+    assert (folder / "README.md").read_text() == study.markdown(results, (folder / "chart.png").is_file())
+    assert [len(results.of(*cell)) for cell in asked.cells()] == [asked.seeds] * len([*asked.cells()])

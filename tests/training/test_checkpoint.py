@@ -1,7 +1,9 @@
 """Checkpoints: the old ones or the new one, whatever fails, and whatever is wrong with one of them."""
 
+import errno
 import itertools
 import json
+import os
 import pickle
 import shutil
 from pathlib import Path
@@ -117,6 +119,18 @@ def test_the_checkpoint_before_takes_the_place_of_a_damaged_one(folder, name, ca
     assert "run" not in capfd.readouterr().out
     assert sorted(path.name for path in folder.iterdir()) == ["damaged-step-00000002", "step-00000001"]
     assert torch.equal(random_state()["torch"], before)
+
+
+def test_a_checkpoint_that_cannot_be_read_for_a_moment_is_not_taken_for_damaged(folder, monkeypatch):
+    def fail(path):
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("genhub.training.checkpoint.sha256", fail)
+        with pytest.raises(ValueError, match=r"cannot be read \(Stale file handle\), and stays as it is"):
+            load_newest(folder, check)
+
+    assert loaded_step(folder) == 2
 
 
 def test_a_second_damaged_checkpoint_of_one_step_is_set_aside_too(folder):

@@ -149,6 +149,14 @@ def test_the_command_that_is_advised_changes_the_rate_of_the_stage_that_failed(t
     assert "optimizers.unet.lr is 0.01 from step 4 on, and was 0.1 before" in capsys.readouterr().err
 
 
+def test_the_rate_of_a_stage_that_is_over_may_not_change(tmp_path, tiny):
+    tiny |= {"optimizers.unet": SGD, "stages": [{"training": {"max_steps": 2}}, {"training": {"max_steps": 2}}]}
+    folder = genhub.train("ddpm-quick", tmp_path / "run", overrides=tiny)
+
+    with pytest.raises(ValueError, match=r"`stages.0.optimizers.unet.lr` may not change: its stage is over"):
+        genhub.train(folder, resume=True, overrides={"stages.0.optimizers.unet.lr": 0.5})
+
+
 def test_a_run_whose_images_are_not_finite_is_not_saved(tmp_path, tiny, capsys):
     tiny |= {"components.unet": PATCH_UNET, "objective": {"class": "games.Blank"}, "training.sample_every": 2}
     tiny |= {"optimizers": {"unet.unet.conv_in": SGD}}

@@ -17,6 +17,7 @@ import genhub
 from genhub.commands.subject import load_subject
 from genhub.data import DataConfig, load
 from genhub.data.tokens import learn_merges
+from genhub.repository.save import record_digests
 
 PLAIN = """
 import torch
@@ -67,6 +68,7 @@ def test_other_tokens_make_another_model(repo, tmp_path):
 
     path = copy / "tokenizer/tokenizer.json"
     path.write_text(path.read_text() + "\n")
+    record_digests(copy)
 
     assert load_subject(str(copy), "cpu").key != load_subject(str(repo), "cpu").key
 

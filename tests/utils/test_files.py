@@ -167,6 +167,7 @@ KNOWN = {  # file -> what it writes by itself, and where
     "plotting/charts.py": "a picture, into memory",
     "repository/replace.py": "hard links in place of files",
     "repository/save.py": "a new version, in `.saving`",
+    "training/callbacks.py": "an array, into memory",
     "training/checkpoint.py": "a checkpoint, in a new folder; the name of a damaged one",
     "training/feature_classifier.py": "a data set, in a new folder",
     "training/run_folder.py": "an array, into memory",

@@ -1,0 +1,30 @@
+"""What the command line says of an error: one line, which no name in it can make several or colour."""
+
+import os
+import sys
+
+LONGEST = 2000  # letters of an error
+
+
+def reason_of(error: Exception) -> str | None:
+    """Returns what a user can do about an error, or None for one that is a fault of the program."""
+    if isinstance(error, ValueError | OSError):
+        return str(error)
+    if isinstance(error, RecursionError):
+        return "The folders or values are nested too deeply."
+    told = str(error).strip().partition("\n")[0]
+    is_memory = isinstance(error, MemoryError) or "allocate memory" in told or "out of memory" in told  # of PyTorch
+    return f"The memory is not enough ({told or 'of Python'})." if is_memory else None
+
+
+def print_once(message: str):
+    """Prints a message as one line, of several processes in one only."""
+    if "WORLD_SIZE" in os.environ:
+        from genhub.training.distributed import is_first_to_fail
+
+        if not is_first_to_fail():
+            return
+    if len(message) > LONGEST:  # it shows a name or a value of that length
+        message = f"{message[:LONGEST]} ... {message[-LONGEST // 4 :]}"
+    line = " ".join(message.split("\n"))
+    print("".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in line), file=sys.stderr)
