@@ -53,6 +53,7 @@ _MODULES = {
     "figure": "genhub.commands.figure",
     "generate": "genhub.commands.generate",
     "push": "genhub.repository.push",
+    "record_digests": "genhub.repository.save",
     "save_repo": "genhub.repository.save",
     "train": "genhub.training.run",
 }

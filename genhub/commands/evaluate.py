@@ -5,6 +5,7 @@ from typing import Any
 
 from accelerate import Accelerator
 
+from genhub.commands.arguments import check_arguments
 from genhub.commands.evaluation import MIN_IMAGES, Evaluation
 from genhub.commands.subject import Subject, load_subject
 from genhub.evaluation import protocol
@@ -15,7 +16,6 @@ from genhub.evaluation.sampling import check_sampling_arguments, set_scheduler
 from genhub.evaluation.sampling_record import sampling_record
 from genhub.recipes.configs import TrainingConfig
 from genhub.training.distributed import make_accelerator
-from genhub.utils.ranges import check_numbers
 
 
 def evaluate(
@@ -59,7 +59,7 @@ def evaluate(
         ValueError: the repository, the images, the data or an argument does not fit, before any work; or a generated
             image is not finite.
     """
-    check_numbers(count=count, batch_size=batch_size, seed=seed, likelihood=likelihood)
+    check_arguments(count=count, batch_size=batch_size, seed=seed, likelihood=likelihood)
     accelerator = make_accelerator(TrainingConfig(), logs=Path())
     subject = load_subject(repo, accelerator.device)
     _check(subject, data_source, batch_size, seed, cas, accelerator)
@@ -123,7 +123,7 @@ def _check(
         raise ValueError(f"{repo} must hold a pipeline that generates or reconstructs images, got {name}.")
     if subject.recipe is None and data_source is None:
         raise ValueError(f"`data` must name the images to compare with: no recipe.yaml of {repo} does.")
-    check_numbers(cas=max(cas, 0))
+    check_arguments(cas=max(cas, 0))
     if cas and cas < MIN_IMAGES:
         raise ValueError(f"`cas` must be 0, or at least {MIN_IMAGES} images, got {cas}.")
     if cas and subject.images is not None and (subject.images.labels is None or cas > len(subject.images)):

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from genhub.commands.arguments import ARGUMENTS, check_arguments
 from genhub.figures import ANIMATED, CAN_ANIMATE, FIGURES
 from genhub.repository.card_results import with_figure
 from genhub.repository.replace import finish_save
 from genhub.utils.files import atomic_write, expanded
 from genhub.utils.locks import locked
-from genhub.utils.ranges import ARGUMENTS, check_numbers
 from genhub.utils.reading import read_text
 from genhub.utils.spelling import did_you_mean
 
@@ -86,4 +86,4 @@ def _check_options(name: str, draw: Callable[..., bytes], options: dict[str, Any
         if key not in known:
             raise ValueError(f"`{key}` must be unset: the figure {name} {takes}, got {value}.")
         if key in ARGUMENTS:
-            check_numbers(**{key: value})
+            check_arguments(**{key: value})

@@ -1,7 +1,8 @@
 """`genhub generate`: images from a saved pipeline."""
 
+import contextlib
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,16 @@ from diffusers import DiffusionPipeline
 from PIL import Image
 
 from genhub import plotting
+from genhub.commands.arguments import check_arguments
 from genhub.data.decode import BadImage, opened
 from genhub.data.paths import LARGEST_IMAGE
 from genhub.evaluation.sampling import check_sampling_arguments, sample, set_scheduler
 from genhub.repository.capabilities import capabilities_of
-from genhub.repository.load import AutoPipeline, loading
+from genhub.repository.format import RepositoryError
+from genhub.repository.load import AutoPipeline
 from genhub.utils.environment import best_device
 from genhub.utils.files import atomic_write, make_folder
-from genhub.utils.ranges import check_numbers
-from genhub.utils.reading import read_bytes
+from genhub.utils.reading import one_line, read_bytes
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -62,7 +64,7 @@ def generate(
     conditions = {"class_labels": class_labels, "prompts": prompts}
     if count is None:
         count = next((len(values) for values in conditions.values() if values is not None and len(values) > 1), 64)
-    check_numbers(count=count, batch_size=batch_size, seed=seed)
+    check_arguments(count=count, batch_size=batch_size, seed=seed)
     labels, texts = (_one_each(name, values, count) for name, values in conditions.items())
     path, place = _grid_path(repo, output), _device(device)
     files = (("image", image), ("mask_image", mask_image))
@@ -73,7 +75,7 @@ def generate(
     check_sampling_arguments(pipeline, arguments or {})
     arguments = (arguments or {}) | pictures
     set_scheduler(pipeline, scheduler, scheduler_arguments)
-    with loading(repo, (ValueError, OSError)):  # a config may fit the weights, and still make no images
+    with making_images(repo):
         images = sample(pipeline, count, seed, batch_size, labels, arguments, prompts=texts)
     _save(plotting.grid(images), path)
     if folder is not None:
@@ -81,6 +83,22 @@ def generate(
         for index, pixels in enumerate(images):
             _save(plotting.grid(pixels[None], scale=1, gap=0), Path(folder) / f"{index:05d}.png")
     return path
+
+
+@contextlib.contextmanager
+def making_images(repo: str) -> Iterator[None]:
+    """Turns what PyTorch and diffusers raise where a config fits the weights, and still makes no images, into one kind
+    of error.
+
+    Raises:
+        RepositoryError: in place of an error of shapes, types and indices, or of arithmetic.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, TypeError, LookupError, ArithmeticError) as error:
+        raise RepositoryError(f"{repo} cannot make images: {one_line(error)}.") from error
 
 
 def _save(picture: Image.Image, path: Path) -> None:

@@ -8,11 +8,11 @@ import torch
 
 from genhub.data import to_model_range
 from genhub.models.classifier import ImageClassifier
-from genhub.repository.format import first_line, member
-from genhub.repository.weights import check_component, check_numbers_of
+from genhub.repository.format import member
+from genhub.repository.weights import check_component, check_finite
 from genhub.utils.cache import cached, content_hash
 from genhub.utils.files import sha256
-from genhub.utils.reading import parse_json, read_safetensors, read_text
+from genhub.utils.reading import one_line, parse_json, read_safetensors, read_text
 
 NETS = Path(__file__).parent / "feature_nets"
 PINNED = {  # the classifiers of protocol fmnist-eval-1, seeds 0, 1 and 2; others give other numbers
@@ -96,7 +96,7 @@ class ClassifierSpace(FeatureSpace):
         config = read_text(folder / "config.json")
         classifier = cast(ImageClassifier, ImageClassifier.from_config(parse_json(config, folder / "config.json")))
         classifier.load_state_dict(read_safetensors(folder / WEIGHTS))
-        check_numbers_of(classifier, folder)
+        check_finite(classifier, folder)
         space = cls(name, classifier, f"{digest}-{content_hash(config)}", device)
         space.try_once(folder)
         return space
@@ -108,7 +108,7 @@ class ClassifierSpace(FeatureSpace):
         try:
             is_finite = self(image).isfinite().all()
         except (RuntimeError, TypeError) as error:  # PyTorch's, of a stride that is none
-            raise ValueError(f"{folder} holds no classifier of images: {first_line(error)}") from error
+            raise ValueError(f"{folder} holds no classifier of images: {one_line(error)}") from error
         if not is_finite:
             raise ValueError(f"{folder} holds a classifier whose features are no finite numbers.")
 

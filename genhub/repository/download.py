@@ -12,10 +12,11 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from genhub.repository.format import STAGED, RepositoryError, first_line
+from genhub.repository.format import STAGED, RepositoryError
 from genhub.utils.blobs import damaged_files
 from genhub.utils.files import expanded
 from genhub.utils.network import connect
+from genhub.utils.reading import one_line
 
 logger = logging.getLogger(__name__)
 DOWNLOAD_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token", "revision")
@@ -65,7 +66,7 @@ def _snapshot(name: str, **kwargs) -> Path:
             problem = "could not be found"
         raise RepositoryError(
             f"There is no folder {name} here, and the repository {name} of the Hub {problem} "
-            f"({first_line(hub.failure or error)}). Check the name, the network and `HF_TOKEN`."
+            f"({one_line(hub.failure or error)}). Check the name, the network and `HF_TOKEN`."
         ) from error
     if hub.failure is not None:
         logger.warning("The copy of %s in the cache is used: %s.", name, hub.failure)
@@ -73,20 +74,21 @@ def _snapshot(name: str, **kwargs) -> Path:
 
 
 def _repair(name: str, folder: Path, **kwargs):
-    """Downloads the files of a snapshot again that do not fit their hashes.
+    """Downloads the files of a snapshot that were asked for again, where they do not fit their hashes.
 
     Raises:
         RepositoryError: they cannot be downloaded, or do not fit again.
     """
     options = {key: kwargs[key] for key in ("cache_dir", "token") if key in kwargs}
-    damaged = damaged_files(folder)
+    patterns = kwargs.get("allow_patterns")
+    damaged = damaged_files(folder, patterns)
     for path in damaged:
         file = path.relative_to(folder).as_posix()
         logger.warning("%s of %s is damaged in the cache, and is downloaded again.", file, name)
         try:
             hf_hub_download(name, file, revision=folder.name, force_download=True, **options)
         except Exception as error:
-            problem = f"it does not fit its hash, and could not be downloaded again ({first_line(error)})"
+            problem = f"it does not fit its hash, and could not be downloaded again ({one_line(error)})"
             raise RepositoryError(f"{path} is damaged: {problem}.") from error
-    if damaged and (again := damaged_files(folder)):
+    if damaged and (again := damaged_files(folder, patterns)):
         raise RepositoryError(f"{again[0]} is damaged: it does not fit its hash, also when it is downloaded again.")

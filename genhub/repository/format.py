@@ -13,6 +13,9 @@ import re
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ValidationError
+
+from genhub.utils.ranges import shown
 from genhub.utils.reading import FileError, read_text
 from genhub.utils.reading import read_json as read_json_file
 
@@ -24,6 +27,15 @@ DOCUMENTS = ("LICENSE", "README.md", "metrics.json", "recipe.yaml")
 AUTO_MAP = re.compile(r'(?m)^ *"auto_map": \{[^{}]*\},\n')  # in model_index.json: where the code of the models is
 TEXTS = re.compile(r',\n *"texts": \{[^{}]*\}')  # in model_index.json: the SHA-256 of configs and sources
 PICTURE = re.compile(r"\]\(([^][()/\n]+\.(?:png|gif))\)")  # a link in the card to a file beside it
+
+# files of diffusers' and transformers' parts: configs and vocabularies, and those with the weights
+CONFIGS = (
+    r"[a-z_]*config\.json|[\w-]*vocab\.json|merges\.txt|(tokenizer|special_tokens_map|added_tokens)\.json|"
+    r"chat_template\.jinja|(spiece|tokenizer|sentencepiece\.bpe)\.model|vocab\.txt"
+)
+INDEX = r"\.safetensors(\.index(\.\w+)?\.json)?"
+PARTS = re.compile(rf"(diffusion_pytorch_model|model)([.-][\w.-]+)?{INDEX}|{CONFIGS}")
+READ = re.compile(rf".*{INDEX}|.*\.py|{CONFIGS}")
 
 
 class RepositoryError(ValueError):
@@ -66,7 +78,7 @@ def member(folder: Path, name: str) -> Path:
             the Hub's client has downloaded are links into the `blobs` beside its snapshots.
     """
     path, home = folder / name, folder.resolve()
-    homes = [home, home.parent.parent / "blobs"] if home.parent.name == "snapshots" else [home]
+    homes = [home, (home.parent.parent / "blobs").resolve()] if home.parent.name == "snapshots" else [home]
     try:
         target = path.resolve(strict=True)
     except (OSError, RuntimeError, ValueError) as error:  # also a circle of links, or a name that is none
@@ -108,6 +120,24 @@ def read_json(path: Path, limit: int = LARGEST) -> dict[str, Any]:
         raise RepositoryError(str(error)) from error
 
 
-def first_line(error: Exception) -> str:
-    """Returns the first line of an error's message, or the name of its class."""
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+def is_read(name: str) -> bool:
+    """Returns whether a loader reads a file of a component, named relative to its folder."""
+    return READ.fullmatch(name) is not None
+
+
+def validate(model: type[BaseModel], value: Any, source: object, prefix: str = "") -> None:
+    """Checks a value of JSON against a model.
+
+    Args:
+        source, prefix: what the error names: a file, and the keys that lead to the value.
+
+    Raises:
+        RepositoryError: it does not fit; says where first.
+    """
+    try:
+        model.model_validate(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = prefix + ".".join(map(str, first["loc"]))
+        rule = re.sub(r"^\w+ should ", "must ", first["msg"]) if first["type"] != "missing" else "must be set"
+        raise RepositoryError(f"{source}: `{place}` {rule}, got {shown(first['input'])}.") from error

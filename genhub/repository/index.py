@@ -1,24 +1,23 @@
 """model_index.json and the files that it answers for: checked before anything is made of them."""
 
-import re
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, RootModel, StringConstraints
 
 from genhub.repository.format import (
     FORMAT,
     RepositoryError,
     component_entries,
     component_files,
+    is_read,
     member,
     read_json,
     source_name,
+    validate,
 )
 from genhub.utils.files import sha256
-from genhub.utils.ranges import shown
-
-MOST_STEPS = 10**6  # of any number that counts steps, classes or pixels, in an index or a scheduler's config
+from genhub.utils.ranges import MOST_STEPS, shown
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_]\w*$", max_length=100)]
 Library = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][\w.-]*$", max_length=100)]
@@ -35,7 +34,7 @@ class Format(BaseModel):
     version: str = Field(max_length=100)
 
 
-class Own(Format):
+class GenhubEntry(Format):
     """The entry `_genhub` of format 1."""
 
     class_name: Name
@@ -54,7 +53,7 @@ class Index(BaseModel):
     own: dict[str, Any] = Field({}, alias="_genhub")
 
 
-class Keys(RootModel[dict[Name, Any]]):
+class IndexKeys(RootModel[dict[Name, Any]]):
     """Names of components, which are names of folders, too, and of arguments."""
 
 
@@ -70,23 +69,34 @@ def read_index(folder: Path) -> dict[str, Any]:
     """
     path = member(folder, "model_index.json")
     index = read_json(path)
-    _validate(Keys, index, path)
-    _validate(Index, index, path)
-    _validate(Components, {name: list(entry) for name, entry in component_entries(index).items()}, path)
+    validate(IndexKeys, index, path)
+    validate(Index, index, path)
+    validate(Components, {name: list(entry) for name, entry in component_entries(index).items()}, path)
     if "_genhub" in index:
-        _validate(Format, index["_genhub"], path, "_genhub.")
+        validate(Format, index["_genhub"], path, "_genhub.")
         if index["_genhub"]["format"] > FORMAT:
             version = shown(index["_genhub"]["version"])
             raise RepositoryError(f"{folder} was written by a newer genhub ({version}); update genhub.")
-        _validate(Own, index["_genhub"], path, "_genhub.")
+        if "texts" not in index["_genhub"]:
+            raise RepositoryError(older(folder, index["_genhub"]["version"]))
+        validate(GenhubEntry, index["_genhub"], path, "_genhub.")
         for name in sorted(component_entries(index).keys() ^ index["_genhub"]["components"].keys()):
             raise RepositoryError(f"{path}: `{name}` must be a component in `_genhub` as well as beside it.")
-    check_numbers(index, path, MOST_STEPS)
+    check_integers(index, path, MOST_STEPS)
     return index
 
 
+def older(folder: Path, version: str) -> str:
+    """Returns what is wrong with a repository of an older genhub, and what helps."""
+    remedy = f"if you trust it, `genhub.record_digests({str(folder)!r})` records them"
+    if (folder / "recipe.yaml").is_file() and (folder / "training").is_dir():
+        remedy = f"`genhub train --resume {folder}` saves the run anew"
+    return f"{folder} was saved by an older genhub ({shown(version)}), without digests of its configs; {remedy}."
+
+
 def check_files(folder: Path, index: dict[str, Any]) -> None:
-    """Checks that the files of every component are regular ones of the repository, and what was written.
+    """Checks that the files of every component are regular ones of the repository, and what was written; other files
+    beside them, which nobody loads, are let lie.
 
     Raises:
         RepositoryError: one is missing, damaged or unknown, or leads out of the repository.
@@ -94,6 +104,7 @@ def check_files(folder: Path, index: dict[str, Any]) -> None:
     files = component_files(folder, index)
     for name in files:
         member(folder, name)
+    files = [name for name in files if is_read(name.partition("/")[2])]
     if "_genhub" not in index:  # a repository of plain diffusers
         return
     recorded = index["_genhub"]["sha256"] | index["_genhub"]["texts"]
@@ -109,7 +120,7 @@ def check_files(folder: Path, index: dict[str, Any]) -> None:
             raise RepositoryError(f"{folder / name} is damaged: its SHA-256 is not the one in model_index.json.")
 
 
-def check_numbers(value: Any, path: Path, most: int, name: str = "") -> None:
+def check_integers(value: Any, path: Path, most: int, name: str = "") -> None:
     """Refuses whole numbers of more than `most`, which would make a constructor compute for hours.
 
     Raises:
@@ -117,16 +128,6 @@ def check_numbers(value: Any, path: Path, most: int, name: str = "") -> None:
     """
     if isinstance(value, dict | list):
         for key, entry in value.items() if isinstance(value, dict) else enumerate(value):
-            check_numbers(entry, path, most, f"{name}.{key}" if name else str(key))
+            check_integers(entry, path, most, f"{name}.{key}" if name else str(key))
     elif isinstance(value, int) and abs(value) > most:
         raise RepositoryError(f"{path}: `{name}` must be at most {most:,}, got {shown(value)}.")
-
-
-def _validate(model: type[BaseModel], value: Any, path: Path, prefix: str = "") -> None:
-    try:
-        model.model_validate(value)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = prefix + ".".join(map(str, first["loc"]))
-        rule = re.sub(r"^\w+ should ", "must ", first["msg"]) if first["type"] != "missing" else "must be set"
-        raise RepositoryError(f"{path}: `{place}` {rule}, got {shown(first['input'])}.") from error

@@ -14,7 +14,7 @@ from diffusers import DiffusionPipeline, ModelMixin, SchedulerMixin
 from genhub.repository.download import DOWNLOAD_ARGUMENTS, download
 from genhub.repository.format import RepositoryError, component_entries, pipeline_class_name
 from genhub.repository.index import check_files, read_index
-from genhub.repository.weights import check_component, check_numbers_of
+from genhub.repository.weights import check_component, check_finite
 from genhub.utils.reading import one_line
 from genhub.utils.spelling import did_you_mean
 
@@ -59,7 +59,7 @@ class InstalledClasses(DiffusionPipeline):
             pipeline = super().from_pretrained(folder, **kwargs)
         for name, part in pipeline.components.items():
             if isinstance(part, torch.nn.Module) and name not in kwargs:
-                check_numbers_of(part, f"{folder}/{name}")
+                check_finite(part, f"{folder}/{name}")
         return pipeline
 
     @classmethod
@@ -82,20 +82,15 @@ class InstalledClasses(DiffusionPipeline):
 
 
 @contextlib.contextmanager
-def loading(
-    folder: str | os.PathLike, told: tuple[type[Exception], ...] = (RepositoryError, OSError)
-) -> Iterator[None]:
+def loading(folder: str | os.PathLike) -> Iterator[None]:
     """Turns what a library raises while it reads a file that it was not written for into one kind of error.
 
-    Args:
-        told: errors that say enough.
-
     Raises:
-        RepositoryError: in place of any other error.
+        RepositoryError: in place of any other error, but those of a file and of memory.
     """
     try:
         yield
-    except told:
+    except (RepositoryError, OSError, MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:
         raise RepositoryError(f"{folder} cannot be loaded: {one_line(error)}") from error
@@ -193,5 +188,5 @@ def load_part(folder: Path, name: str) -> Any:
     with loading(folder / name):
         part = load(folder / name, **options)
     if isinstance(part, torch.nn.Module):
-        check_numbers_of(part, folder / name)
+        check_finite(part, folder / name)
     return part

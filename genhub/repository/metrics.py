@@ -4,20 +4,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from genhub.repository.format import RepositoryError
-from genhub.utils.ranges import shown
+from genhub.repository.format import RepositoryError, validate
 from genhub.utils.reading import FileError, parse_json, read_text
 
 
-class Part(BaseModel):
+class Record(BaseModel):
     """Some keys of an object, which may have others."""
 
     model_config = ConfigDict(strict=True, extra="allow")
 
 
-class Metric(Part):
+class Metric(Record):
     name: str
     space: str
     value: float
@@ -26,19 +25,19 @@ class Metric(Part):
     images: int
 
 
-class Reference(Part):
+class Reference(Record):
     data: str
     split: str
     images: int
 
 
-class Hardware(Part):
+class Hardware(Record):
     device: str
     processes: int
     threads: int
 
 
-class Samples(Part):
+class Samples(Record):
     """Images, or how they were made."""
 
     images: int
@@ -54,7 +53,7 @@ class Samples(Part):
     arguments: dict[str, Any] = {}
 
 
-class Copies(Part):
+class Memorisation(Record):
     near: float
     copies: float
     test_copies: float
@@ -62,7 +61,7 @@ class Copies(Part):
     duplicates: int | None
 
 
-class Evaluation(Part):
+class Evaluation(Record):
     protocol: str
     complete: bool
     date: str
@@ -73,12 +72,12 @@ class Evaluation(Part):
     figures: list[Metric]
     hardware: Hardware
     speed: dict[str, float | None] = {}
-    memorisation: dict[str, Copies] | None = None
+    memorisation: dict[str, Memorisation] | None = None
     effective_rank: dict[str, float] | None = None
     feature_net_accuracy: float | None = None
 
 
-class Result(Part):
+class Result(Record):
     name: str
     value: float
     split: str
@@ -86,17 +85,17 @@ class Result(Part):
     seeds: int
 
 
-class Training(Part):
+class Training(Record):
     steps: int
     train_images: int
 
 
-class Seed(Part):
+class Seed(Record):
     seed: int
     figures: dict[str, float]
 
 
-class Metrics(Part):
+class Metrics(Record):
     data: str = "local"
     reported: dict[str, float] = {}
     results: list[Result] = []
@@ -125,11 +124,7 @@ def parse_metrics(text: str, source: object) -> dict[str, Any]:
     """
     try:
         metrics = parse_json(text, source)
-        Metrics.model_validate(metrics)
     except FileError as error:
         raise RepositoryError(str(error)) from error
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(map(str, first["loc"]))
-        raise RepositoryError(f"{source}: `{place}`: {first['msg']}, got {shown(first['input'])}.") from error
+    validate(Metrics, metrics, source)
     return metrics

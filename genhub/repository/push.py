@@ -11,17 +11,12 @@ from huggingface_hub.errors import HFValidationError
 
 from genhub.repository.card_results import parse_card
 from genhub.repository.download import download
-from genhub.repository.format import RepositoryError, component_files, first_line, member, repo_files
+from genhub.repository.format import PARTS, RepositoryError, component_files, member, repo_files
 from genhub.repository.index import read_index
 from genhub.repository.load import resolve
 from genhub.utils.network import connect
 from genhub.utils.reading import one_line, read_text
 
-# of a repository without digests: the files of diffusers' and transformers' parts
-PARTS = re.compile(
-    r"(diffusion_pytorch_model|model)([.-][\w.-]+)?\.safetensors(\.index\.json)?|[a-z_]*config\.json|[\w-]*vocab\.json|"
-    r"merges\.txt|(tokenizer|special_tokens_map|added_tokens)\.json|chat_template\.jinja|(spiece|tokenizer)\.model|vocab\.txt"
-)
 BINARY = (".gif", ".model", ".png", ".safetensors")
 
 
@@ -53,7 +48,7 @@ def push(
     try:
         parse_card(read_text(folder / "README.md"))
     except ValueError as error:
-        raise RepositoryError(f"The card {folder / 'README.md'} is not valid: {first_line(error)}.") from error
+        raise RepositoryError(f"The card {folder / 'README.md'} is not valid: {one_line(error)}.") from error
     check_texts(folder, names)
     print(*listing(folder, names), sep="\n", file=sys.stderr)
     api = HfApi(token=token)
@@ -68,7 +63,7 @@ def push(
         raise RepositoryError(f"`repo_id` must be user/name: {error}") from error
     except Exception as error:  # the client raises errors of several HTTP libraries, which change with its version
         raise RepositoryError(
-            f"Could not upload to {repo_id} ({first_line(error)}). "
+            f"Could not upload to {repo_id} ({one_line(error)}). "
             "Check the network and the token (`hf auth login`, `HF_TOKEN`)."
         ) from error
     return str(url)
@@ -109,9 +104,9 @@ def check_texts(folder: Path, names: list[str]):
     """
     home = Path(os.path.expanduser("~"))
     places = {home, Path.cwd(), folder.absolute(), *(path.resolve() for path in (home, folder))}
-    paths = {str(place) for place in places if len(place.parts) > 2}
-    forms = paths | {json.dumps(path)[1:-1] for path in paths}
-    told = re.compile(
+    forms = {str(place) for place in places if len(place.parts) > 2}
+    forms |= {json.dumps(form)[1:-1] for form in forms}
+    paths = re.compile(
         "|".join(rf"{re.escape(form)}(?![\w-])" for form in sorted(forms, key=len, reverse=True)) or "(?!)"
     )
     for name in names:
@@ -122,7 +117,7 @@ def check_texts(folder: Path, names: list[str]):
         except (OSError, UnicodeDecodeError) as error:
             raise RepositoryError(f"{folder / name} cannot be read: {one_line(error)}.") from error
         for number, line in enumerate(lines, 1):
-            if found := told.search(line):
+            if found := paths.search(line):
                 raise RepositoryError(
                     f"{folder / name}, line {number}, names a folder of this machine, {found[0]}: remove it before "
                     "the file is shared."

@@ -17,7 +17,15 @@ from diffusers.utils.torch_utils import is_compiled_module
 from safetensors import SafetensorError
 from torch import nn
 
-from genhub.repository.format import DOCUMENTS, FORMAT, PICTURE, component_files, read_json, source_name
+from genhub.repository.format import (
+    DOCUMENTS,
+    FORMAT,
+    PICTURE,
+    RepositoryError,
+    component_files,
+    read_json,
+    source_name,
+)
 from genhub.repository.replace import new_version
 from genhub.utils.files import atomic_write, sha256
 from genhub.utils.reading import one_line
@@ -112,12 +120,19 @@ def write_json(path: Path, content: dict[str, Any]):
     atomic_write(path, json.dumps(without_paths(content), indent=2) + "\n")
 
 
-def record_digests(folder: Path):
-    """Writes the SHA-256 of weights, configs and sources into model_index.json: what `load` then insists on.
+def record_digests(folder: str | os.PathLike):
+    """Writes the SHA-256 of weights, configs and sources into model_index.json: what loading then insists on.
 
-    Whoever changes one of these files of a saved repository on purpose calls it afterwards.
+    Whoever changes one of these files of a saved repository on purpose calls it afterwards, and whoever trusts
+    one that was saved without digests.
+
+    Raises:
+        RepositoryError: the folder is no repository that genhub saved.
     """
+    folder = Path(folder)
     index = read_json(folder / "model_index.json")
+    if not isinstance(index.get("_genhub"), dict):
+        raise RepositoryError(f"{folder} was not saved by genhub, and records no digests.")
     names = [*component_files(folder, index), *filter(None, [source_name(index)])]
     digests = {name: sha256(folder / name) for name in sorted(names)}
     own = index["_genhub"]

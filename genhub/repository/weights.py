@@ -12,11 +12,12 @@ from diffusers import ModelMixin, SchedulerMixin
 from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
-from genhub.repository.format import WEIGHTS, RepositoryError, read_json
-from genhub.repository.index import MOST_STEPS, check_numbers
+from genhub.repository.format import PARTS, WEIGHTS, RepositoryError, read_json
+from genhub.repository.index import check_integers
+from genhub.repository.stored import stored_sets, variant_of
 from genhub.utils.modules import at_most
-from genhub.utils.ranges import shown
-from genhub.utils.reading import FileError, Stored, one_line, stored_tensors
+from genhub.utils.ranges import MOST_STEPS, shown
+from genhub.utils.reading import FileError, Stored, one_line, parse_object, read_text
 from genhub.utils.schedulers import check_timesteps
 
 FLOATS = ("F64", "F32", "F16", "BF16")
@@ -40,15 +41,27 @@ def check_component(component: Any, folder: Path) -> None:
     if issubclass(component, SchedulerMixin):
         path = folder / component.config_name
         config = read_json(path)
-        check_numbers(config, path, MOST_STEPS)
+        check_integers(config, path, MOST_STEPS)
         build(component, config, path)
     elif issubclass(component, ModelMixin):
         check_model(component, folder, "diffusion_pytorch_model")
     elif issubclass(component, nn.Module):
         check_model(component, folder, "model")
     else:
-        for path in folder.glob("*.json"):
-            read_json(path, LARGEST_TOKENIZER)
+        for path in (path for path in folder.glob("*.json") if PARTS.fullmatch(path.name)):
+            check_vocabulary(path)
+
+
+def check_vocabulary(path: Path) -> None:
+    """Checks that a file of a tokenizer is a JSON object; vocabularies have a million entries and more.
+
+    Raises:
+        RepositoryError: it is none, or too large.
+    """
+    try:
+        parse_object(read_text(path, LARGEST_TOKENIZER), path)
+    except FileError as error:
+        raise RepositoryError(str(error)) from error
 
 
 def check_model(component: Any, folder: Path, stem: str) -> None:
@@ -70,13 +83,29 @@ def check_model(component: Any, folder: Path, stem: str) -> None:
     check_own(config, path)
     for source, stored in sets.items():
         elements = sum(torch.Size(tensor.shape).numel() for tensor in stored.values())
-        check_numbers(config, path, max(elements, MOST_NUMBER))
+        check_integers(config, path, max(elements, MOST_NUMBER))
         with torch.device("meta"), at_most(8 * len(stored) + SPARE_TENSORS, 4 * elements + SPARE_ELEMENTS):
-            expected = build(component, config, path).state_dict()
-        if not issubclass(component, ModelMixin) and expected.keys() != stored.keys():
+            model = build(component, config, path)
+        expected = model.state_dict()
+        if issubclass(component, ModelMixin):
+            stored = renamed(model, stored, is_whole=source.suffix != ".json")
+        elif expected.keys() != stored.keys():
             shared = expected.keys() & check_names(component, folder, source, stored)
             expected, stored = ({key: part[key] for key in shared} for part in (expected, stored))
         compare(expected, stored, source, component.__name__)
+
+
+def renamed(model: ModelMixin, stored: dict[str, Stored], is_whole: bool) -> dict[str, Stored]:
+    """Returns stored tensors by the names under which diffusers loads them, without those that it leaves out.
+
+    Args:
+        is_whole: whether they are in one file; of several, diffusers renames none.
+    """
+    left_out = model._keys_to_ignore_on_load_unexpected or []
+    stored = {key: part for key, part in stored.items() if not any(re.search(pattern, key) for pattern in left_out)}
+    if is_whole:
+        model._fix_state_dict_keys_on_load(stored)  # pyright: ignore[reportArgumentType]  # of tensors; it moves keys
+    return stored
 
 
 def check_own(config: Any, path: Path) -> None:
@@ -100,7 +129,7 @@ def check_names(component: Any, folder: Path, source: Path, stored: Iterable[str
     try:
         variant = ".".join(variant_of(source)) or None
         options = {"variant": variant, "use_safetensors": True, "output_loading_info": True}
-        _, found = component.from_pretrained(folder, **options)
+        _, found = component.from_pretrained(folder, device_map="meta", **options)  # holds no tensor
     except Exception as error:  # the library's own, of many kinds
         raise RepositoryError(f"{source} does not fit its config: {one_line(error)}") from error
     for kind in ("missing", "unexpected", "mismatched"):
@@ -161,55 +190,7 @@ def compare(expected: dict[str, torch.Tensor], stored: dict[str, Stored], source
             )
 
 
-def stored_sets(folder: Path, stem: str) -> dict[Path, dict[str, Stored]]:
-    """Returns the tensors of each set of weights in a folder, by the file that holds or lists them.
-
-    There is one set for each variant, such as `fp16`: a file, or an index of several files.
-
-    Raises:
-        RepositoryError: a file is damaged, or of an index missing; or two sets are of one variant.
-    """
-    sets, variants = {}, {}
-    for path in sorted(folder.glob(f"{stem}.*")):
-        if "safetensors" not in path.name.split(".") or re.search(r"-\d{5}-of-\d{5}", path.name):
-            continue
-        variant, is_index = variant_of(path), path.suffix == ".json"
-        if variant in variants:
-            raise RepositoryError(f"{folder} must hold one set of weights, got {variants[variant]} and {path.name}.")
-        variants[variant] = path.name
-        sets[path] = listed_tensors(path, stem) if is_index else tensors_of(path)
-    return sets
-
-
-def variant_of(path: Path) -> tuple[str, ...]:
-    """Returns what the name of a file of weights says beside that it is one: ("fp16",), or nothing."""
-    return tuple(word for word in path.name.split(".")[1:] if word not in ("safetensors", "index", "json"))
-
-
-def listed_tensors(index: Path, stem: str) -> dict[str, Stored]:
-    """Returns the tensors that an index of several files lists, each in the file that it names."""
-    listed, stored = read_json(index).get("weight_map"), {}
-    if not isinstance(listed, dict) or not all(isinstance(name, str) for name in listed.values()):
-        raise RepositoryError(f"{index}: `weight_map` must map names of tensors to files.")
-    for name in sorted(set(listed.values())):
-        if not re.fullmatch(rf"{stem}[\w.-]*\.safetensors", name) or not (index.parent / name).is_file():
-            raise RepositoryError(f"{index} must list safetensors files beside it, got {name!r}.")
-        found = tensors_of(index.parent / name)
-        if found.keys() != {key for key, file in listed.items() if file == name}:
-            raise RepositoryError(f"{index} lists other tensors than {name} holds.")
-        stored |= found
-    return stored
-
-
-def tensors_of(path: Path) -> dict[str, Stored]:
-    """Returns type and shape of each tensor of a safetensors file."""
-    try:
-        return stored_tensors(path)
-    except FileError as error:
-        raise RepositoryError(str(error)) from error
-
-
-def check_numbers_of(module: nn.Module, source: object) -> None:
+def check_finite(module: nn.Module, source: object) -> None:
     """Refuses a loaded network that has a tensor without a value, or a value that is no finite number.
 
     Raises:

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from genhub.utils.files import make_folder, remove_leftovers, replacement
-from genhub.utils.reading import FileError, open_safetensors
+from genhub.utils.reading import FileError, read_safetensors_and_metadata
 
 Tensors = dict[str, torch.Tensor]
 
@@ -28,10 +28,10 @@ def cached(
         fits: whether stored tensors have the names, numbers and shapes of computed ones.
     """
     path = cache_folder() / kind / f"{key}.safetensors"
-    with suppress(FileError), open_safetensors(path) as file:  # not there yet, or damaged
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        digest, recorded = _hash(tensors), (file.metadata() or {}).get("hash")
-        if recorded in (digest, f"{digest} {key}") and fits(tensors):  # the first: without the key, as once
+    with suppress(FileError):  # not there yet, or damaged
+        tensors, metadata = read_safetensors_and_metadata(path)
+        digest = _hash(tensors)
+        if metadata.get("hash") in (digest, f"{digest} {key}") and fits(tensors):  # once it was without the key
             return tensors
     tensors = compute()
     with suppress(OSError, SafetensorError):

@@ -34,8 +34,10 @@ def at_most(tensors: int, elements: int) -> Iterator[None]:
     thread, left = get_ident(), {"tensors": tensors, "numbers": elements}
 
     def spend(kind: str, amount: int):
+        if get_ident() != thread:  # the hooks are those of all threads
+            return
         left[kind] -= amount
-        if left[kind] < 0 and get_ident() == thread:
+        if left[kind] < 0:
             raise ValueError(f"it would have more than {tensors if kind == 'tensors' else elements:,} {kind}")
 
     def register(module: nn.Module, name: str, part: torch.Tensor | nn.Module | None):

@@ -62,13 +62,13 @@ def read_bytes(path: Path, limit: int = LARGEST) -> bytes:
 
 
 def read_text(path: Path, limit: int = LARGEST) -> str:
-    """Reads a text in UTF-8.
+    """Reads a text in UTF-8, with or without a byte order mark.
 
     Raises:
         FileError: it is not there, no regular file, larger, or not UTF-8.
     """
     try:
-        return read_bytes(path, limit).decode()
+        return read_bytes(path, limit).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise FileError(path, f"it is not UTF-8 ({error})") from error
 
@@ -88,6 +88,15 @@ def parse_json(text: str, source: object, kind: type = dict) -> Any:
     Args:
         source: what the error names.
     """
+    return checked_copy(parse_object(text, source, kind), source)
+
+
+def parse_object(text: str, source: object, kind: type = dict) -> Any:
+    """Parses JSON as `parse_json` does, however many values it holds.
+
+    Raises:
+        FileError: it is not JSON, or of another kind.
+    """
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -95,7 +104,7 @@ def parse_json(text: str, source: object, kind: type = dict) -> Any:
         raise FileError(source, reason) from error
     if not isinstance(value, kind):
         raise FileError(source, f"it must hold {KINDS.get(kind, kind.__name__)}, got {_kind_of(value)}")
-    return checked_copy(value, source)
+    return value
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
@@ -208,8 +217,18 @@ def read_safetensors(path: Path) -> dict[str, Any]:
     Raises:
         FileError: as `open_safetensors`.
     """
+    return read_safetensors_and_metadata(path)[0]
+
+
+def read_safetensors_and_metadata(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """Returns the tensors of a safetensors file, and what it says of them.
+
+    Raises:
+        FileError: as `open_safetensors`.
+    """
     with open_safetensors(path) as file:
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return tensors, file.metadata() or {}
 
 
 def _kind_of(value: Any) -> str:

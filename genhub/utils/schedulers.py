@@ -7,19 +7,18 @@ from typing import Any
 import torch
 from diffusers import SchedulerMixin
 
-from genhub.utils.ranges import shown
+from genhub.utils.ranges import MOST_STEPS, shown
 
 ENDS = ("sigma_min", "sigma_max")  # of the Karras, exponential and beta noise levels, which constructors may not list
 CLIPPING = "clip_sample"  # is kept for other schedulers that are made from the config; true if it does not say
-MOST_TIMESTEPS = 10**6
 UNDECLARED = (*ENDS, CLIPPING)
 
 
 def check_timesteps(section: str, config: Mapping[str, Any]) -> None:
     """Raises ValueError if a config asks for more timesteps than can be computed at once, or none."""
     count = config.get("num_train_timesteps", 1)
-    if isinstance(count, int | float) and not 1 <= count <= MOST_TIMESTEPS:
-        raise ValueError(f"`{section}.num_train_timesteps` must be 1 to {MOST_TIMESTEPS:,}, got {shown(count)}.")
+    if isinstance(count, int | float) and not 1 <= count <= MOST_STEPS:
+        raise ValueError(f"`{section}.num_train_timesteps` must be 1 to {MOST_STEPS:,}, got {shown(count)}.")
 
 
 def undeclared_options(cls: type) -> tuple[str, ...]:

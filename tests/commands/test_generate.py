@@ -1,10 +1,12 @@
 """Images of a saved pipeline, whatever it is asked by: counts, classes, prompts, schedulers, further arguments."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from diffusers import DDIMPipeline, DDIMScheduler, UNet2DModel
 from PIL import Image
 from tiny import tiny_model
 from tiny_pipelines import tiny_stable_diffusion
@@ -18,7 +20,8 @@ from genhub import (
     generate,
     save_repo,
 )
-from genhub.commands.generate import _label_ids
+from genhub.commands.generate import _label_ids, making_images
+from genhub.repository.format import RepositoryError
 
 
 def images(folder: Path) -> np.ndarray:
@@ -210,3 +213,20 @@ def test_a_number_that_no_machine_could_hold_is_refused_before_any_work(name, tm
     if name != "count":
         with pytest.raises(ValueError, match=f"`{name}` must be at most .*, got {NINES}"):
             evaluate(str(tmp_path), **{name: NINES})
+
+
+def test_a_config_that_fits_its_weights_and_makes_no_images_is_one_line(tmp_path):
+    unet = UNet2DModel(8, 1, 1, block_out_channels=(8,), norm_num_groups=4, down_block_types=("DownBlock2D",),
+                       up_block_types=("UpBlock2D",), layers_per_block=1)  # fmt: skip
+    DDIMPipeline(unet, DDIMScheduler()).save_pretrained(tmp_path)
+    path = tmp_path / "unet/config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"norm_eps": "x"}))
+
+    with pytest.raises(RepositoryError, match=f"^{tmp_path} cannot make images: [^\n]*$"):
+        generate(str(tmp_path), count=1, output=str(tmp_path / "grid.png"))
+
+
+@pytest.mark.parametrize("error", [MemoryError, torch.OutOfMemoryError, AttributeError, NameError, OSError])
+def test_too_little_memory_and_mistakes_of_ours_are_not_the_fault_of_a_repository(error):
+    with pytest.raises(error, match="^why$"), making_images("user/name"):
+        raise error("why")

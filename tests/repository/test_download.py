@@ -13,7 +13,7 @@ from loopback_hub import break_down
 import genhub
 from genhub.repository.download import download
 from genhub.repository.format import RepositoryError
-from genhub.utils import network
+from genhub.utils import blobs, network
 
 FILES = {"model_index.json": b"{}", "unet/config.json": b'{"a": 1}', "unet/net.safetensors": bytes(range(256)) * 20}
 INFO, TREE, FILE = "/api/models/[^/]+/[^/]+/revision/.*", "/api/models/.*/tree/.*", "/[^/]+/[^/]+/resolve/.*"
@@ -182,3 +182,22 @@ def test_sharing_asks_again_and_names_what_keeps_silent(online, tiny_repo):
         break_down(online, {"methods": ["GET", "POST", "PUT"], **fault})
         with pytest.raises(RepositoryError, match=f"Could not upload to user/other .*{reason}"):
             genhub.push(tiny_repo, "user/other")
+
+
+def test_only_what_was_asked_for_is_compared_with_its_hash(online, name, caplog):
+    folder = download(name)
+    os.truncate((folder / "unet/net.safetensors").resolve(), 3)
+
+    download(name, allow_patterns=["model_index.json", "*/config.json"])
+
+    assert caplog.text == ""
+    assert (folder / "unet/net.safetensors").stat().st_size == 3
+
+
+def test_a_file_that_has_not_changed_is_compared_once(online, name):
+    download(name)
+    read = blobs._fits_its_name.cache_info().misses
+
+    download(name)
+
+    assert blobs._fits_its_name.cache_info().misses == read

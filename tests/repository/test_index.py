@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -12,8 +13,10 @@ from diffusers import DDIMPipeline, DDIMScheduler, UNet2DModel
 from tiny_pipelines import PIPELINES
 
 import genhub
+from genhub.cli import main
 from genhub.repository.format import RepositoryError
 from genhub.repository.index import read_index
+from genhub.repository.push import files_to_push
 from genhub.repository.save import record_digests
 
 DELETE = object()
@@ -102,6 +105,59 @@ def test_the_index_of_plain_diffusers_is_read_as_it_is(tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(loaded.unet.parameters(), unet.parameters(), strict=True))
 
 
+STRAY = ("Thumbs.db", "notes.txt", "config.json.orig", "model.onnx", "secret.json", "sub/config.json")
+
+
+def test_what_no_loader_reads_may_lie_beside_what_is_loaded(folder):
+    expected = files_to_push(folder)
+    for name in STRAY:
+        (folder / "generator" / name).parent.mkdir(exist_ok=True)
+        (folder / "generator" / name).write_text("{")
+
+    assert isinstance(genhub.AutoPipeline.from_pretrained(folder), genhub.GANPipeline)
+    assert files_to_push(folder) == expected
+
+
+READ = ("own.py", "other.safetensors", "model.safetensors.index.json", "adapter_config.json", "tokenizer.json",
+        "diffusion_pytorch_model.safetensors.index.fp16.json", "sentencepiece.bpe.model", "vocab.txt")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", READ)
+def test_what_a_loader_could_read_is_recorded(name, folder):
+    (folder / "generator" / name).write_text("{}")
+
+    with pytest.raises(RepositoryError, match=f"records no SHA-256 of generator/{name}"):
+        genhub.AutoPipeline.from_pretrained(folder)
+
+
+def without_texts(folder: Path) -> Path:
+    """A repository as genhub saved it before it recorded the digests of configs."""
+    path = folder / "model_index.json"
+    path.write_text(json.dumps(changed(json.loads(path.read_text()), ("_genhub", "texts"), DELETE)))
+    return folder
+
+
+def test_the_remedy_for_a_repository_of_an_older_genhub_works_as_it_is_printed(folder):
+    with pytest.raises(RepositoryError, match="^[^\n]*was saved by an older genhub [^\n]*$") as caught:
+        genhub.AutoPipeline.from_pretrained(without_texts(folder))
+
+    eval(re.search("`(genhub.record_digests.*)`", str(caught.value))[1])
+
+    assert isinstance(genhub.AutoPipeline.from_pretrained(folder), genhub.GANPipeline)
+    (folder / "model_index.json").write_text(json.dumps(changed(read_index(folder), ("_genhub",), DELETE)))
+    with pytest.raises(RepositoryError, match="was not saved by genhub"):
+        genhub.record_digests(folder)
+
+
+def test_the_remedy_for_a_run_of_an_older_genhub_works_as_it_is_printed(tiny_repo, tmp_path):
+    run = without_texts(shutil.copytree(tiny_repo, tmp_path / "run"))
+    with pytest.raises(RepositoryError, match="^[^\n]*was saved by an older genhub [^\n]*$") as caught:
+        genhub.AutoPipeline.from_pretrained(run)
+
+    assert main(re.search("`genhub (train --resume .*)`", str(caught.value))[1].split()) == 0
+    assert isinstance(genhub.AutoPipeline.from_pretrained(run), genhub.CosineDDPMPipeline)
+
+
 # ---- where files lie
 
 
@@ -161,3 +217,11 @@ def test_the_links_of_the_hubs_client_lead_to_the_blobs_of_the_same_repository(s
     assert isinstance(genhub.AutoPipeline.from_pretrained(own), genhub.GANPipeline)
     with pytest.raises(RepositoryError, match="must be a regular file of the repository"):
         genhub.AutoPipeline.from_pretrained(others)
+
+
+def test_the_blobs_of_the_hubs_client_may_lie_on_another_disk(saved, tmp_path):
+    folder = snapshot(saved, tmp_path / "hub")
+    blobs = folder.parents[1] / "blobs"
+    blobs.symlink_to(shutil.move(blobs, tmp_path / "other"))
+
+    assert isinstance(genhub.AutoPipeline.from_pretrained(folder), genhub.GANPipeline)

@@ -12,7 +12,7 @@ from tiny_pipelines import PIPELINES
 
 import genhub
 from genhub.repository.format import RepositoryError
-from genhub.repository.load import find_class, find_transformers_class
+from genhub.repository.load import find_class, find_transformers_class, loading
 from genhub.repository.save import record_digests
 
 WEIGHTS = Path("unet/diffusion_pytorch_model.safetensors")
@@ -178,3 +178,11 @@ def test_a_class_is_found_by_its_public_name_and_kind():
 def test_a_folder_without_a_pipeline_is_refused(load, tmp_path):
     with pytest.raises(RepositoryError, match="holds no model_index.json"):
         getattr(genhub, load).from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("error", [MemoryError, torch.OutOfMemoryError, OSError, RepositoryError])
+def test_too_little_memory_is_not_the_fault_of_a_repository(error):
+    with pytest.raises(error, match="^why$"), loading("user/name"):
+        raise error("why")
+    with pytest.raises(RepositoryError, match="^user/name cannot be loaded: why$"), loading("user/name"):
+        raise RuntimeError("why")

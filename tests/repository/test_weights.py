@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
+from diffusers import DDIMPipeline, DDIMScheduler, UNet2DModel
 from safetensors.torch import load_file, save_file
 from tiny_pipelines import PIPELINES
 
@@ -13,6 +15,7 @@ import genhub
 from genhub.repository.format import RepositoryError
 from genhub.repository.load import load_part
 from genhub.repository.save import record_digests
+from genhub.repository.weights import check_component
 from genhub.utils.modules import at_most
 
 KINDS = {  # component -> pipeline that has it, and a tensor of its
@@ -158,3 +161,55 @@ def test_no_more_is_built_than_is_allowed_and_later_again():
         torch.nn.Linear(10**6, 10**6)
 
     torch.nn.Sequential(*(torch.nn.Linear(10, 100) for _ in range(9)))
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+def test_attention_under_the_names_of_old_diffusers_is_loaded_where_diffusers_does(sharded, tmp_path):
+    unet = UNet2DModel(8, 1, 1, block_out_channels=(8,), norm_num_groups=4, down_block_types=("AttnDownBlock2D",),
+                       up_block_types=("AttnUpBlock2D",), layers_per_block=1)  # fmt: skip
+    DDIMPipeline(unet, DDIMScheduler()).save_pretrained(tmp_path)
+    path, old = tmp_path / "unet/diffusion_pytorch_model.safetensors", {}
+    for key, tensor in unet.state_dict().items():
+        for new, former in (("to_q", "query"), ("to_k", "key"), ("to_v", "value"), ("to_out.0", "proj_attn")):
+            key = key.replace(f".{new}.", f".{former}.")
+        old[key] = tensor
+    save_file(old, path, {"format": "pt"})
+    if sharded:
+        shard(tmp_path / "unet", "diffusion_pytorch_model")
+        path.unlink()
+        with pytest.raises(RepositoryError, match="key.bias"):
+            genhub.AutoPipeline.from_pretrained(tmp_path)
+        return
+
+    loaded = genhub.AutoPipeline.from_pretrained(tmp_path).unet.state_dict()
+
+    assert old.keys() != loaded.keys() == unet.state_dict().keys()
+    assert all(torch.equal(loaded[key], tensor) for key, tensor in unet.state_dict().items())
+
+
+def test_a_model_with_tied_names_is_held_once(tmp_path, monkeypatch):
+    config = transformers.T5Config(d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2, vocab_size=50)
+    transformers.T5EncoderModel(config).save_pretrained(tmp_path)
+    load, devices = transformers.T5EncoderModel.from_pretrained, []
+
+    def observed(*args, **kwargs):
+        loaded = load(*args, **kwargs)
+        devices.extend({tensor.device.type for tensor in loaded[0].state_dict().values()})
+        return loaded
+
+    monkeypatch.setattr(transformers.T5EncoderModel, "from_pretrained", observed)
+    check_component(transformers.T5EncoderModel, tmp_path)
+
+    assert devices == ["meta"]
+
+
+def test_a_vocabulary_has_any_number_of_entries_and_is_an_object(tmp_path):
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps({"merges": [0] * 10**6}))
+
+    check_component(transformers.CLIPTokenizer, tmp_path)
+
+    for text in ("[]", "{", "[" * 10**5):
+        path.write_text(text)
+        with pytest.raises(RepositoryError, match="tokenizer.json cannot be read: [^\n]*$"):
+            check_component(transformers.CLIPTokenizer, tmp_path)

@@ -96,7 +96,9 @@ def test_what_is_written_is_read(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")
     save_file(TENSORS, tmp_path / "a.safetensors", {"key": "value"})
 
-    assert read_json(tmp_path / "a.json") == value
+    (tmp_path / "marked.json").write_text(json.dumps(value), encoding="utf-8-sig")
+
+    assert read_json(tmp_path / "a.json") == read_json(tmp_path / "marked.json") == value
     assert stored_tensors(tmp_path / "a.safetensors") == {"a": Stored("F32", (2, 3)), "b": Stored("I8", (1,))}
     read = read_safetensors(tmp_path / "a.safetensors")
     assert read.keys() == TENSORS.keys()
