@@ -153,11 +153,12 @@ class Crashes:
         return run_world(self._action(run), self.family.processes, self.log)
 
     def _action(self, run: Path) -> Callable[[], None]:
-        """Trains, in a process of its own: resumes a run that has begun."""
-        has_begun = (run / "recipe.yaml").is_file()
+        """Trains, in a process of its own: resumes a run whose recipe was written, in whichever of its places."""
+        has_begun = (run / "recipe.yaml").is_file() or (run / "training/recipe.yaml").is_file()
+        anew = [str(self.recipe), "--output_dir", str(run), "--auto_resume"]
 
         def action():
-            words = ["--resume", str(run)] if has_begun else [str(self.recipe), "--output_dir", str(run)]
+            words = ["--resume", str(run)] if has_begun else anew
             raise SystemExit(main(["train", *words]))
 
         return action
