@@ -18,6 +18,7 @@ from genhub.repository.format import (
 )
 from genhub.utils.files import sha256
 from genhub.utils.ranges import MOST_STEPS, shown
+from genhub.utils.reading import FileError, stored_tensors
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_]\w*$", max_length=100)]
 Library = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][\w.-]*$", max_length=100)]
@@ -116,8 +117,19 @@ def check_files(folder: Path, index: dict[str, Any]) -> None:
             continue
         if name not in recorded:
             raise RepositoryError(f"{folder}/model_index.json records no SHA-256 of {name}, so that it is not loaded.")
+        if name.endswith(".safetensors"):
+            _check_length(member(folder, name))
         if sha256(member(folder, name)) != recorded[name]:
             raise RepositoryError(f"{folder / name} is damaged: its SHA-256 is not the one in model_index.json.")
+
+
+def _check_length(path: Path) -> None:
+    """Refuses weights that are longer or shorter than their list of tensors says, before they are read for their
+    hash."""
+    try:
+        stored_tensors(path)
+    except FileError as error:
+        raise RepositoryError(f"{path} is damaged: {error}") from error
 
 
 def check_integers(value: Any, path: Path, most: int, name: str = "") -> None:

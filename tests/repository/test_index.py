@@ -15,7 +15,7 @@ from tiny_pipelines import PIPELINES
 import genhub
 from genhub.cli import main
 from genhub.repository.format import RepositoryError
-from genhub.repository.index import read_index
+from genhub.repository.index import check_files, read_index
 from genhub.repository.push import files_to_push
 from genhub.repository.save import record_digests
 
@@ -225,3 +225,12 @@ def test_the_blobs_of_the_hubs_client_may_lie_on_another_disk(saved, tmp_path):
     blobs.symlink_to(shutil.move(blobs, tmp_path / "other"))
 
     assert isinstance(genhub.AutoPipeline.from_pretrained(folder), genhub.GANPipeline)
+
+
+def test_weights_that_are_longer_than_they_say_are_refused_before_they_are_read(folder, monkeypatch):
+    path = next(folder.rglob("*.safetensors"))
+    os.truncate(path, 2**33)  # takes no room
+    monkeypatch.setattr("genhub.repository.index.sha256", lambda path: pytest.fail(f"{path} was read"))
+
+    with pytest.raises(RepositoryError, match=r"safetensors is damaged: .* is no whole safetensors file"):
+        check_files(folder, read_index(folder))
