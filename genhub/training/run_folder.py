@@ -96,6 +96,8 @@ class RunFolder:
     def _check_state(self, state: dict):
         """Raises an error if a checkpoint holds no state of this run."""
         (progress := Progress()).load_state_dict(state["progress"])
+        if missing := sorted({"stage", "step", "total_steps", "images"} - state["progress"].keys()):
+            raise ValueError(f"the progress of a run must have {missing[0]}")
         if progress.stage >= len(self.recipe.stages):
             raise ValueError(f"the recipe has no stage {progress.stage}")
 

@@ -65,8 +65,6 @@ class Progress:
 
     def load_state_dict(self, state: dict):
         for name, default in asdict(Progress()).items():
-            if name not in state and name in ("stage", "step", "total_steps", "images"):
-                raise ValueError(f"the progress of a run must have {name}")
             kinds = (int, float) if isinstance(default, float) else type(default)
             value = state.get(name, default)  # an older genhub had fewer
             if not isinstance(value, kinds) or (isinstance(value, int | float) and not 0 <= value < math.inf):
