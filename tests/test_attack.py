@@ -21,7 +21,7 @@ from genhub.data import DataConfig
 from genhub.data.decode import decode
 
 SEED = 18
-GROUPS = {"data": (data_kinds.KINDS, 13), "repositories": (repo_kinds.KINDS, 12), "runs": (run_kinds.KINDS, 13)}
+GROUPS = {"data": (data_kinds.KINDS, 14), "repositories": (repo_kinds.KINDS, 12), "runs": (run_kinds.KINDS, 13)}
 
 
 @pytest.mark.parametrize("group", GROUPS)
