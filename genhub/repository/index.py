@@ -1,5 +1,6 @@
 """model_index.json and the files that it answers for: checked before anything is made of them."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,7 +19,10 @@ from genhub.repository.format import (
 )
 from genhub.utils.files import sha256
 from genhub.utils.ranges import MOST_STEPS, shown
-from genhub.utils.reading import FileError, stored_tensors
+from genhub.utils.reading import LARGEST, FileError, stored_tensors
+
+GEOMETRY = re.compile(r"padding|stride|dilation|kernel")  # of a convolution: no tensor of the weights tells it
+MOST_PIXELS = 64  # of it
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_]\w*$", max_length=100)]
 Library = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][\w.-]*$", max_length=100)]
@@ -117,27 +121,31 @@ def check_files(folder: Path, index: dict[str, Any]) -> None:
             continue
         if name not in recorded:
             raise RepositoryError(f"{folder}/model_index.json records no SHA-256 of {name}, so that it is not loaded.")
-        if name.endswith(".safetensors"):
-            _check_length(member(folder, name))
+        _check_length(member(folder, name))
         if sha256(member(folder, name)) != recorded[name]:
             raise RepositoryError(f"{folder / name} is damaged: its SHA-256 is not the one in model_index.json.")
 
 
 def _check_length(path: Path) -> None:
-    """Refuses weights that are longer or shorter than their list of tensors says, before they are read for their
-    hash."""
+    """Refuses weights that are longer or shorter than their list of tensors says, and texts that nobody would write,
+    before they are read for their hash."""
     try:
-        stored_tensors(path)
+        if path.suffix == ".safetensors":
+            stored_tensors(path)
+        elif path.stat().st_size > LARGEST:
+            raise FileError(path, f"it has more than {LARGEST:,} bytes")
     except FileError as error:
         raise RepositoryError(f"{path} is damaged: {error}") from error
 
 
 def check_integers(value: Any, path: Path, most: int, name: str = "") -> None:
-    """Refuses whole numbers of more than `most`, which would make a constructor compute for hours.
+    """Refuses whole numbers of more than `most`, which would make a constructor compute for hours, and a
+    geometry that no convolution has.
 
     Raises:
         RepositoryError: there is one.
     """
+    most = min(most, MOST_PIXELS) if GEOMETRY.search(name) else most
     if isinstance(value, dict | list):
         for key, entry in value.items() if isinstance(value, dict) else enumerate(value):
             check_integers(entry, path, most, f"{name}.{key}" if name else str(key))

@@ -95,7 +95,9 @@ class Attack:
         code, text = run_command(words)
         wrong = complaint_of_command(code, text)
         reads_all = words[0] != "push" and words[1] != "--resume"  # one checks, the other begins anew
-        if wrong is None and outcome == "refused" and code == 0 and reads_all:
+        given = [word[2:].partition("=")[0] for word in words if word.startswith("--") and "=" in word]
+        is_overridden = any(f"`{key}`" in why for key in given)
+        if wrong is None and outcome == "refused" and code == 0 and reads_all and not is_overridden:
             wrong = f"the reader refused ({why}), and the command did not"
         if wrong is None and code == 0 and words[0] == "train" and not KINDS[case[0]].leaves(folder):
             wrong = "its result is another one"

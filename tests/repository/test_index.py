@@ -15,7 +15,7 @@ from tiny_pipelines import PIPELINES
 import genhub
 from genhub.cli import main
 from genhub.repository.format import RepositoryError
-from genhub.repository.index import check_files, read_index
+from genhub.repository.index import check_files, check_integers, read_index
 from genhub.repository.push import files_to_push
 from genhub.repository.save import record_digests
 
@@ -227,10 +227,19 @@ def test_the_blobs_of_the_hubs_client_may_lie_on_another_disk(saved, tmp_path):
     assert isinstance(genhub.AutoPipeline.from_pretrained(folder), genhub.GANPipeline)
 
 
-def test_weights_that_are_longer_than_they_say_are_refused_before_they_are_read(folder, monkeypatch):
-    path = next(folder.rglob("*.safetensors"))
-    os.truncate(path, 2**33)  # takes no room
-    monkeypatch.setattr("genhub.repository.index.sha256", lambda path: pytest.fail(f"{path} was read"))
+@pytest.mark.parametrize("name", [WEIGHTS, CONFIG])
+def test_files_that_are_longer_than_they_may_be_are_refused_before_they_are_read(name, folder, monkeypatch):
+    os.truncate(folder / name, 2**33)  # takes no room
+    index, digest = read_index(folder), genhub.repository.index.sha256
+    read = lambda path: digest(path) if path.stat().st_size < 2**30 else pytest.fail(f"{path} was read")  # noqa: E731
+    monkeypatch.setattr("genhub.repository.index.sha256", read)
 
-    with pytest.raises(RepositoryError, match=r"safetensors is damaged: .* is no whole safetensors file"):
-        check_files(folder, read_index(folder))
+    with pytest.raises(RepositoryError, match=r"is damaged: .* cannot be read: it (is no whole|has more than)"):
+        check_files(folder, index)
+
+
+def test_a_convolution_has_the_geometry_of_one(tmp_path):
+    for name, value in (("downsample_padding", 65), ("kernel_size", [3, 10**5]), ("stride", -100)):
+        with pytest.raises(RepositoryError, match=f"`{name}.*` must be at most 64, got"):
+            check_integers({name: value}, tmp_path / "config.json", 10**6)
+    check_integers({"downsample_padding": 1, "sample_size": 1024}, tmp_path / "config.json", 10**6)
