@@ -66,14 +66,16 @@ def names_of_classes(splits: Iterable[Any], label: str | None, config: DataConfi
     """Returns the names of the classes: the declared ones, or the words of a label column in natural order.
 
     Raises:
-        ValueError: the labels are words of a stream, which is not read before training.
+        ValueError: a declared name is no text, or the labels are words of a stream, which is not read before training.
     """
     splits = [split for split in splits if label in (split.features or {})]
     feature = splits[0].features[label] if splits else None
     if feature is None:
         return None
-    if getattr(feature, "names", None):
-        return tuple(feature.names)
+    if names := getattr(feature, "names", None):
+        if wrong := [name for name in names if not isinstance(name, str)]:
+            raise ValueError(f"The names of the classes in the column {label} must be texts, got {wrong[0]!r}.")
+        return tuple(names)
     if not feature.dtype.endswith("string"):
         return None
     if config.streaming:

@@ -1,5 +1,6 @@
 """Which column is meant is clear, or asked."""
 
+import json
 import os
 
 import numpy as np
@@ -244,3 +245,17 @@ def test_texts_without_end_are_no_data_set(tmp_path):
 
     with pytest.raises(ValueError, match=r"have 5.0 GB, more than `data.memory_limit_gb`, 4.0"):
         load(DataConfig(str(tmp_path)))
+
+
+@pytest.mark.parametrize("name", [None, False, ["1"]])
+def test_names_of_classes_are_texts(name, tmp_path):
+    images = [{"bytes": encode(image), "path": None} for image in noise(2, 4, 4)]
+    features = Features({"image": Image(), "label": ClassLabel(names=["cat", "dog"])})
+    Dataset.from_dict({"image": images, "label": [0, 1]}, features=features).save_to_disk(tmp_path / "saved")
+    file = tmp_path / "saved/dataset_info.json"
+    info = json.loads(file.read_text())
+    info["features"]["label"]["names"][1] = name
+    file.write_text(json.dumps(info))
+
+    with pytest.raises(ValueError, match=r"The names of the classes in the column label must be texts, got"):
+        load(DataConfig(str(tmp_path / "saved"), val_size=0, test_size=0))
