@@ -428,5 +428,7 @@ KINDS = {
         permits_metadata,
         follows_links=True,
     ),
-    "cache": Kind(make_cache, ("*/*.safetensors",), (*PLACES, mutate_entry, mutate_entry), read_cache),
+    "cache": Kind(
+        make_cache, ("*/*.safetensors",), (*PLACES, mutate_entry, mutate_entry), read_cache, follows_links=True
+    ),
 }
