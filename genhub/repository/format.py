@@ -10,6 +10,8 @@ SHA-256 of each weight file (`sha256`), config and source (`texts`).
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -114,8 +116,15 @@ def read_json(path: Path, limit: int = LARGEST) -> dict[str, Any]:
     Raises:
         RepositoryError: it is missing or not that.
     """
-    try:
+    with repository_errors():
         return read_json_file(path, limit=limit)
+
+
+@contextmanager
+def repository_errors() -> Iterator[None]:
+    """Turns a `FileError` within the block into a `RepositoryError` of the same words."""
+    try:
+        yield
     except FileError as error:
         raise RepositoryError(str(error)) from error
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from genhub.repository.format import RepositoryError, validate
-from genhub.utils.reading import FileError, parse_json, read_text
+from genhub.repository.format import repository_errors, validate
+from genhub.utils.reading import parse_json, read_text
 
 
 class Record(BaseModel):
@@ -110,10 +110,8 @@ def read_metrics(path: Path) -> dict[str, Any]:
     Raises:
         RepositoryError: it is missing, no JSON, or not what genhub writes.
     """
-    try:
+    with repository_errors():
         return parse_metrics(read_text(path), path)
-    except FileError as error:
-        raise RepositoryError(str(error)) from error
 
 
 def parse_metrics(text: str, source: object) -> dict[str, Any]:
@@ -122,9 +120,7 @@ def parse_metrics(text: str, source: object) -> dict[str, Any]:
     Args:
         source: what the error names.
     """
-    try:
+    with repository_errors():
         metrics = parse_json(text, source)
-    except FileError as error:
-        raise RepositoryError(str(error)) from error
     validate(Metrics, metrics, source)
     return metrics

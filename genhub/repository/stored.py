@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from genhub.repository.format import RepositoryError, read_json
-from genhub.utils.reading import FileError, Stored, stored_tensors
+from genhub.repository.format import RepositoryError, read_json, repository_errors
+from genhub.utils.reading import Stored, stored_tensors
 
 
 def stored_sets(folder: Path, stem: str) -> dict[Path, dict[str, Stored]]:
@@ -49,7 +49,5 @@ def listed_tensors(index: Path, stem: str) -> dict[str, Stored]:
 
 def tensors_of(path: Path) -> dict[str, Stored]:
     """Returns type and shape of each tensor of a safetensors file."""
-    try:
+    with repository_errors():
         return stored_tensors(path)
-    except FileError as error:
-        raise RepositoryError(str(error)) from error

@@ -12,12 +12,12 @@ from diffusers import ModelMixin, SchedulerMixin
 from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
-from genhub.repository.format import PARTS, WEIGHTS, RepositoryError, read_json
+from genhub.repository.format import PARTS, WEIGHTS, RepositoryError, read_json, repository_errors
 from genhub.repository.index import check_integers
 from genhub.repository.stored import stored_sets, variant_of
 from genhub.utils.modules import at_most
 from genhub.utils.ranges import MOST_STEPS, shown
-from genhub.utils.reading import FileError, Stored, one_line, parse_object, read_text
+from genhub.utils.reading import Stored, one_line, parse_object, read_text
 from genhub.utils.schedulers import check_timesteps
 
 FLOATS = ("F64", "F32", "F16", "BF16")
@@ -58,10 +58,8 @@ def check_vocabulary(path: Path) -> None:
     Raises:
         RepositoryError: it is none, or too large.
     """
-    try:
+    with repository_errors():
         parse_object(read_text(path, LARGEST_TOKENIZER), path)
-    except FileError as error:
-        raise RepositoryError(str(error)) from error
 
 
 def check_model(component: Any, folder: Path, stem: str) -> None:

@@ -26,7 +26,7 @@ from genhub.repository.capabilities import capabilities_of
 from genhub.repository.save import save_repo
 from genhub.training.describe import describe_images, describe_networks
 from genhub.training.ema import MovingAverage
-from genhub.training.restore import write_recipe
+from genhub.training.restore import keep_recipe
 from genhub.training.state import Progress
 from genhub.utils.environment import hardware, versions
 from genhub.utils.modules import evaluation_mode
@@ -185,7 +185,7 @@ class Exporter:
             documents["metrics.json"] = json.dumps(metrics, indent=2) + "\n"
             words = earlier.read_text(encoding="utf-8") if (earlier := path / "README.md").is_file() else ""
             documents["README.md"] = card.write(pipeline, metrics, self.experiment(), words)
-            write_recipe(path, self.recipe)  # so that it is evaluated, and gone on from
+            keep_recipe(path, self.recipe)  # so that it is evaluated, and gone on from
             save_repo(pipeline, path, documents)
 
     def experiment(self) -> card.Experiment:

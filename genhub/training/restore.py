@@ -16,10 +16,15 @@ from genhub.utils.reading import read_json_lines, read_text
 STATE, RECIPE = OWN.parts  # the folder of a run's state, and its recipe
 
 
-def write_recipe(folder: Path, recipe: Recipe):
-    """Writes the recipe of a run as it is run, and as it is published."""
+def keep_recipe(folder: Path, recipe: Recipe):
+    """Writes the recipe of a run as it is run, with its paths."""
     make_folder(folder / STATE)
     atomic_write(folder / OWN, recipe.text)
+
+
+def write_recipe(folder: Path, recipe: Recipe):
+    """Writes the recipe of a run as it is run, and as it is published."""
+    keep_recipe(folder, recipe)
     atomic_write(folder / RECIPE, published_text(recipe.text))
 
 

@@ -125,8 +125,7 @@ class Run:
         self._build_components()
         objectives = [self._objective(stage, self.components) for stage in recipe.stages]
         self.notes = [*dict.fromkeys([*self.images.notes, *(note for part in objectives for note in part.notes)])]
-        if self.accelerator.is_main_process:
-            print(*describe_splits(self.images, self.held_out), *self.notes, sep="\n", file=sys.stderr)
+        self._say(*describe_splits(self.images, self.held_out), *self.notes)
         self.progress, self.stop = Progress(), StopSignal()
         for name in self.config.ema:
             if name not in self.modules or name in self.frozen:
@@ -241,9 +240,9 @@ class Run:
             done = f"{self.progress.total_steps:,} steps already, and the recipe asks for {sum(self.lengths):,}"
             self._say(f"The run has {done}: it is saved as it is.")
 
-    def _say(self, sentence: str):
+    def _say(self, *sentences: str):
         if self.accelerator.is_main_process:
-            print(sentence, file=sys.stderr)
+            print(*sentences, sep="\n", file=sys.stderr)
 
     def _is_done(self) -> bool:
         """Returns whether the run was trained to its end, and saved."""

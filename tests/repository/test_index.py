@@ -1,6 +1,5 @@
 """What a stranger's index may say, and where the files of a repository may lie."""
 
-import copy
 import json
 import os
 import re
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from changes import DELETE, changed
 from diffusers import DDIMPipeline, DDIMScheduler, UNet2DModel
 from tiny_pipelines import PIPELINES
 
@@ -19,7 +19,6 @@ from genhub.repository.index import check_files, check_integers, read_index
 from genhub.repository.push import files_to_push
 from genhub.repository.save import record_digests
 
-DELETE = object()
 WEIGHTS, CONFIG = "generator/diffusion_pytorch_model.safetensors", "generator/config.json"
 NESTED = {}
 for _ in range(100):
@@ -63,17 +62,6 @@ def saved(tmp_path_factory) -> Path:
 def folder(saved, tmp_path) -> Path:
     """A copy of a repository, to be damaged."""
     return shutil.copytree(saved, tmp_path / "repo")
-
-
-def changed(index: dict, keys: tuple, value) -> dict:
-    node = index = copy.deepcopy(index)
-    for key in keys[:-1]:
-        node = node[key]
-    if value is DELETE:
-        del node[keys[-1]]
-    else:
-        node[keys[-1]] = value
-    return index
 
 
 @pytest.mark.parametrize(("keys", "value"), HOSTILE, ids=range(len(HOSTILE)))

@@ -1,11 +1,11 @@
 """metrics.json of a stranger: what a card or a figure reads of it is there, or it is refused in one line."""
 
-import copy
 import json
 import shutil
 from pathlib import Path
 
 import pytest
+from changes import DELETE, changed
 
 import genhub
 from genhub.cli import main
@@ -15,7 +15,6 @@ from genhub.repository.metrics import read_metrics
 
 CARD = Path(genhub.__path__[0]).parent / "model_cards/ddpm-best"
 METRICS = json.loads((CARD / "metrics.json").read_text())
-DELETE = object()
 FIGURE, SAMPLES = ("evaluations", -1, "figures", 0), ("evaluations", -1, "samples")
 DAMAGED = [  # keys that lead to a value, and what is put there
     *((keys, value) for keys in (("results",), ("evaluations",), ("evaluations", 0)) for value in (None, 1, "a", [1])),
@@ -29,21 +28,10 @@ DAMAGED = [  # keys that lead to a value, and what is put there
 ]
 
 
-def changed(keys, value):
-    node = metrics = copy.deepcopy(METRICS)
-    for key in keys[:-1]:
-        node = node[key]
-    if value is DELETE:
-        del node[keys[-1]]
-    else:
-        node[keys[-1]] = value
-    return metrics
-
-
 @pytest.mark.parametrize(("keys", "value"), DAMAGED, ids=range(len(DAMAGED)))
 def test_metrics_that_are_not_what_genhub_writes_are_refused_in_one_line(keys, value, tmp_path):
     path = tmp_path / "metrics.json"
-    path.write_text(json.dumps(changed(keys, value)))
+    path.write_text(json.dumps(changed(METRICS, keys, value)))
 
     with pytest.raises(RepositoryError, match=f"^{path}: `{keys[0]}[^\n]*$"):
         read_metrics(path)
