@@ -10,7 +10,7 @@ from genhub.data import to_model_range
 from genhub.models.classifier import ImageClassifier
 from genhub.repository.format import member
 from genhub.repository.weights import check_component, check_finite
-from genhub.utils.cache import cached, content_hash
+from genhub.utils.cache import cached, content_hash, holds
 from genhub.utils.files import sha256
 from genhub.utils.reading import one_line, parse_json, read_safetensors, read_text
 
@@ -178,8 +178,5 @@ def pinned_spaces(device: str | torch.device = "cpu") -> Iterator[ClassifierSpac
 
 def cached_features(space: FeatureSpace, images: torch.Tensor) -> torch.Tensor:
     """Returns the features of real images, from the cache if possible."""
-
-    def fits(stored: dict[str, torch.Tensor]) -> bool:
-        return len(stored.get("features", ())) == len(images)
-
-    return cached("features", content_hash(space.key, images), lambda: {"features": space(images)}, fits)["features"]
+    key, rows = content_hash(space.key, images), holds(len(images), "features")
+    return cached("features", key, lambda: {"features": space(images)}, rows)["features"]

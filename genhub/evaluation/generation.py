@@ -11,7 +11,7 @@ from genhub.evaluation.generation_metrics import METRICS, Comparison, FrechetDis
 from genhub.evaluation.memorisation import Memorisation, nearest, report
 from genhub.evaluation.metrics import Gaussian, effective_rank
 from genhub.evaluation.result import Metric
-from genhub.utils.cache import cached, content_hash
+from genhub.utils.cache import cached, content_hash, holds
 
 
 class Evaluator:
@@ -128,10 +128,8 @@ class Evaluator:
             distance, index = nearest(test, train)
             return {"distance": distance, "place": index}
 
-        def fits(stored: dict[str, torch.Tensor]) -> bool:
-            return all(len(stored.get(part, ())) == len(test) for part in ("distance", "place"))
-
-        stored = cached("nearest", content_hash(name, self.clf.key, seen, self.test.images), compute, fits)
+        key = content_hash(name, self.clf.key, seen, self.test.images)
+        stored = cached("nearest", key, compute, holds(len(test), "distance", "place"))
         return stored["distance"], stored["place"]
 
 

@@ -8,7 +8,7 @@ from genhub.evaluation.generation import pixels
 from genhub.evaluation.memorisation import QUANTILE, nearest
 from genhub.evaluation.metrics import squared_mmd
 from genhub.evaluation.protocol import is_fashion_mnist
-from genhub.utils.cache import cached, content_hash
+from genhub.utils.cache import cached, content_hash, holds
 
 MAX_IMAGES = 2000  # held-out images to compare with
 
@@ -65,10 +65,7 @@ def near_distance(held_out: torch.Tensor, train: torch.Tensor) -> float:
     def compute() -> dict[str, torch.Tensor]:
         return {"distance": nearest(pixels(held_out), pixels(train))[0]}
 
-    def fits(stored: dict[str, torch.Tensor]) -> bool:
-        return len(stored.get("distance", ())) == len(held_out)
-
-    stored = cached("nearest", content_hash("pix", held_out, train), compute, fits)
+    stored = cached("nearest", content_hash("pix", held_out, train), compute, holds(len(held_out), "distance"))
     return stored["distance"].quantile(QUANTILE).item()
 
 

@@ -20,7 +20,7 @@ from genhub.evaluation.protocol import to_bytes
 from genhub.evaluation.speed import count_passes, peak_memory
 from genhub.repository.capabilities import call_arguments, capabilities_of
 from genhub.repository.load import find_class
-from genhub.utils.cache import cached, content_hash
+from genhub.utils.cache import cached, content_hash, holds
 from genhub.utils.randomness import keyed_generator
 from genhub.utils.schedulers import check_alike, check_range_of_latents, scheduler_from, undeclared_options
 from genhub.utils.spelling import did_you_mean
@@ -212,7 +212,7 @@ class Sampler:
         else:
             (asked,) = self.conditions(rows).values() or (None,)
             key = content_hash(self.key, f"{self.seed} {batch} {size} {asked} {sorted(self.arguments.items())}")
-            drawn = cached("samples", key, compute, lambda found: len(found.get("images", ())) == size)
+            drawn = cached("samples", key, compute, holds(size, "images"))
         return drawn["images"], drawn["seconds"].item()
 
     def _exchange(self, own: list[torch.Tensor], count: int, batches: int) -> torch.Tensor:

@@ -42,6 +42,11 @@ def cached(
     return tensors
 
 
+def holds(count: int, *names: str) -> Callable[[Tensors], bool]:
+    """Returns whether each of the tensors `names` has `count` rows, as a function for `cached`."""
+    return lambda tensors: all(len(tensors.get(name, ())) == count for name in names)
+
+
 def cache_folder() -> Path:
     """Returns the folder of all caches: `$GENHUB_CACHE`, or `genhub` in the Hub client's home."""
     from huggingface_hub.constants import HF_HOME
