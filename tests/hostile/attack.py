@@ -131,11 +131,12 @@ def run_command(words: list[str]) -> tuple[int, str]:
 
 
 def complaint_of_command(code: int, text: str) -> str | None:
-    """Returns what is wrong with the end of a command: success, or code 1 and one line, are right."""
+    """Returns what is wrong with the end of a command: success, or code 1 and one line (an error, or why training
+    stopped), are right."""
     lines = text.rstrip().splitlines()
     if "Traceback" in text or code not in (0, 1):
         return f"exit code {code}: {lines[-1] if lines else 'no word'}"
-    if code == 1 and not (lines and lines[-1].startswith("genhub: error: ")):
+    if code == 1 and not (lines and lines[-1].startswith("genhub: ")):
         return f"not one line: {' / '.join(lines[-3:])}"
     if code == 1 and len(lines[-1]) > 3000:
         return f"a line of {len(lines[-1]):,} letters"
