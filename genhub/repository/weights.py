@@ -114,6 +114,8 @@ def check_own(config: Any, path: Path) -> None:
             raise RepositoryError(f"{path}: `{key}` must be unset: it names code or weights from elsewhere.")
         if key == "model_type" and str(value).startswith("timm"):  # fetches an architecture by its name on the Hub
             raise RepositoryError(f"{path}: `model_type` must be a model of transformers, got {shown(value)}.")
+        if key == "eos_token_id" and isinstance(value, list) and "clip" in str(config.get("model_type")):
+            raise RepositoryError(f"{path}: `eos_token_id` of CLIP must be a whole number, got {shown(value)}.")
         if isinstance(value, dict | list):
             check_own(value, path)
 

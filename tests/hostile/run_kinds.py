@@ -32,6 +32,7 @@ TINY = {
     "data.source": "sample",
     "data.labelled": 20,
     "training.batch_size": 4,
+    "training.epochs": 1,
     "training.max_steps": 3,
     "training.num_samples": 2,
     "training.validate_every": 0,

@@ -17,6 +17,7 @@ import genhub
 from genhub.commands.subject import load_subject
 from genhub.data import DataConfig, load
 from genhub.data.tokens import learn_merges
+from genhub.repository.format import RepositoryError
 from genhub.repository.save import record_digests
 
 PLAIN = """
@@ -71,6 +72,17 @@ def test_other_tokens_make_another_model(repo, tmp_path):
     record_digests(copy)
 
     assert load_subject(str(copy), "cpu").key != load_subject(str(repo), "cpu").key
+
+
+def test_the_end_of_a_prompt_is_one_token(repo, tmp_path):
+    """transformers takes a list in the config, and fails with it in the first prompt."""
+    copy = shutil.copytree(repo, tmp_path / "copy", ignore=shutil.ignore_patterns("training"))
+    path = copy / "text_encoder/config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"eos_token_id": [1]}))
+    record_digests(copy)
+
+    with pytest.raises(RepositoryError, match=r"`eos_token_id` of CLIP must be a whole number, got \[1\]"):
+        genhub.AutoPipeline.from_pretrained(copy)
 
 
 def test_the_card_shows_a_prompt_and_the_settings_that_the_model_was_made_for(repo):
