@@ -1,7 +1,7 @@
 """A recurrent autoencoder (Géron, *Hands-On Machine Learning*, 3rd ed., ch. 17, Recurrent Autoencoders): an image is a
 sequence of rows, and its code the last state of an LSTM (Hochreiter & Schmidhuber 1997).
 
-Departure from the notebook: PyTorch's LSTM has two bias vectors where Keras has one; the second starts at zero.
+PyTorch's LSTM has two bias vectors where Keras has one: the second is no parameter here, and stays at zero.
 Weights are initialised as in Keras (Glorot & Bengio 2010, Eq. 16; recurrent matrices orthogonal; forget gate bias 1).
 """
 
@@ -91,11 +91,12 @@ class RecurrentAutoencoder(ModelMixin, ConfigMixin):
 
 
 def init_like_keras(lstm: nn.LSTM):
-    """Initialises an LSTM of one layer as Keras does; the order of the gates is i, f, g, o."""
+    """Initialises an LSTM of one layer as Keras does, with one bias vector; the order of the gates is i, f, g, o."""
     nn.init.xavier_uniform_(lstm.get_parameter("weight_ih_l0"))
     recurrent = lstm.get_parameter("weight_hh_l0")
     recurrent.data.copy_(nn.init.orthogonal_(torch.empty_like(recurrent, dtype=torch.float32)))  # in no other dtype
     nn.init.zeros_(lstm.get_parameter("bias_ih_l0"))
-    nn.init.zeros_(lstm.get_parameter("bias_hh_l0"))
+    del lstm.bias_hh_l0  # which PyTorch adds to the other one
+    lstm.bias_hh_l0 = nn.Buffer(torch.zeros(4 * lstm.hidden_size))
     with torch.no_grad():
         lstm.get_parameter("bias_ih_l0")[lstm.hidden_size : 2 * lstm.hidden_size] = 1
