@@ -173,6 +173,7 @@ MODELS = {
             "conditional": {"num_class_embeds": 4},
             "projection": {"num_class_embeds": 4, "has_projection": True},
             "minibatch discrimination": {"num_minibatch_kernels": 3},
+            "batch norm": {"has_batch_norm": True},
         },
         refused=(
             ({"sample_size": 10}, "`sample_size` must be divisible by 4 .*, got 10"),
@@ -213,14 +214,24 @@ MODELS = {
         arguments={"sample_size": 8, "in_channels": 1} | GROWING,
         inputs=judged_inputs,
         shapes=discriminator_shapes,
-        variants={"plain": {}, "colour": {"in_channels": 3}} | GROWING_VARIANTS,
+        variants={
+            "plain": {},
+            "colour": {"in_channels": 3},
+            "without its parts": {"is_equalized": False, "has_minibatch_deviation": False},
+        }
+        | GROWING_VARIANTS,
         refused=UNREACHED,
     ),
     "ProgressiveGenerator": Tiny(
         arguments=GENERATOR | GROWING,
         inputs=latent_inputs,
         shapes=generator_shapes,
-        variants={"plain": {}, "colour": {"out_channels": 3}} | GROWING_VARIANTS,
+        variants={
+            "plain": {},
+            "colour": {"out_channels": 3},
+            "without its parts": {"is_equalized": False, "has_pixel_norm": False},
+        }
+        | GROWING_VARIANTS,
         refused=(*UNREACHED, ({"latent_channels": 0}, "`latent_channels` must be at least 1, got 0")),
     ),
     "StyleGANGenerator": Tiny(
@@ -244,8 +255,10 @@ MODELS = {
             "odd": {"sample_size": [7, 9]},
             "one halving": {"block_out_channels": [4], "decoder_channels": [4]},
             "three halvings": {"block_out_channels": [4, 4, 4], "decoder_channels": [4, 8, 4]},
+            "nearest": {"sample_size": [7, 9], "upsampling": "nearest"},
         },
         refused=(
+            ({"upsampling": "bilinear"}, "`upsampling` must be transposed or nearest, got 'bilinear'"),
             ({"decoder_channels": [4]}, "`block_out_channels` and `decoder_channels` must .*, got 2 and 1"),
             ({"block_out_channels": [], "decoder_channels": []}, "`block_out_channels` and .* must .*, got 0 and 0"),
             ({"sample_size": 3}, "`sample_size` must be at least 4"),

@@ -99,14 +99,17 @@ class DenseAutoencoder(ModelMixin, ConfigMixin):
         sample: torch.Tensor,
         noise: torch.Tensor | None = None,
         layer: int | None = None,
+        mask: torch.Tensor | None = None,
         return_dict: bool = True,
     ) -> DenseAutoencoderOutput | tuple:
-        """Reconstructs `sample`; or, with the single layer number `layer`, the input of that layer."""
+        """Reconstructs `sample`; or, with the single layer number `layer`, the input (B, K) of that layer, from the
+        input times `mask` (B, K) if it is given."""
         if layer is not None:
             target = ((sample + 1) / 2).flatten(1)
             for depth in range(layer):
                 target = self._activate(self.layers[depth].encoder(target), depth + 1)
-            latents = self._activate(self.layers[layer].encoder(target), layer + 1)
+            corrupted = target if mask is None else mask * target
+            latents = self._activate(self.layers[layer].encoder(corrupted), layer + 1)
             sample = self._activate(self.layers[layer].decode(latents), layer)
             return DenseAutoencoderOutput(sample, latents, target) if return_dict else (sample, latents, target)
         latents = self.encode(sample, noise)

@@ -6,6 +6,7 @@ from genhub.objectives.compression import PerceptualCompression
 from genhub.objectives.consistency import ConsistencyTuning
 from genhub.objectives.diffusion import NoisePrediction
 from genhub.objectives.gan import AdversarialGame
+from genhub.objectives.gan_fresh import FreshFakesGame
 from genhub.objectives.gan_growing import GrowingGame
 from genhub.objectives.objective import Batch, Losses, Objective, Phase, Step
 from genhub.objectives.text import TextNoisePrediction
@@ -17,6 +18,7 @@ __all__ = [
     "Classification",
     "ConsistencyTuning",
     "EvidenceLowerBound",
+    "FreshFakesGame",
     "GrowingGame",
     "LayerwiseReconstruction",
     "Losses",

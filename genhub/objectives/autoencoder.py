@@ -1,7 +1,7 @@
 """Reconstruction from a narrow, sparse, noisy or shallow code. Errors are those of pixels in [0, 1]."""
 
 import math
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -168,14 +168,20 @@ class SparseReconstruction(Reconstruction):
 
 class LayerwiseReconstruction(Objective):
     """Trains one layer of a stack as an autoencoder of the output of the frozen layers below (Bengio et al. 2006,
-    greedy layer-wise training).
+    greedy layer-wise training), optionally from a corrupted input of that layer (Vincent et al. 2010, stacked
+    denoising autoencoders, Sec. 3.5).
 
     Args:
-        autoencoder: called as `autoencoder(sample, layer=k)`, returns `sample` and `target`; has `layers`.
+        autoencoder: called as `autoencoder(sample, layer=k)`, for `mask` also with `mask` (B, K); returns `sample` and
+            `target`; has `layers`, whose `encoder` has K `in_features`.
         layer: k, from 0.
+        mask: probability of setting an input of the layer to 0; the others are divided by 1 - `mask`, as in Keras's
+            Dropout.
     """
 
-    def __init__(self, autoencoder: ModelMixin, layer: int):
+    def __init__(self, autoencoder: ModelMixin, layer: int, mask: float = 0.0):
+        if not 0 <= mask < 1:
+            raise ValueError(f"`mask` must lie in [0, 1), got {mask}.")
         count = len(getattr(autoencoder, "layers", ()))
         if not count:
             raise ValueError(f"`autoencoder` must be a stack of `layers`, got {type(autoencoder).__name__}.")
@@ -183,11 +189,15 @@ class LayerwiseReconstruction(Objective):
             raise ValueError(f"`layer` must lie in 0..{count - 1}, got {layer}.")
         self.modules = {"autoencoder": autoencoder}
         self.phases = (Phase(f"autoencoder.layers.{layer}", self.layer_loss),)
-        self.layer = layer
+        self.layer, self.mask = layer, mask
+        self.inputs = autoencoder.layers[layer].encoder.in_features if mask else 0
 
     def layer_loss(self, batch: Batch, step: Step) -> Losses:
         """Returns the mean squared error of the layer's reconstruction."""
-        output = self.modules["autoencoder"](batch["sample"], layer=self.layer)
+        inputs: dict[str, Any] = {"layer": self.layer}
+        if self.mask:
+            inputs["mask"] = (step.random.rand(self.inputs) >= self.mask) / (1 - self.mask)
+        output = self.modules["autoencoder"](batch["sample"], **inputs)
         return {"layer_mse": F.mse_loss(output.sample.float(), output.target.float())}
 
 

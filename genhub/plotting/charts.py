@@ -114,4 +114,9 @@ def scale_log_axis(axes: "Axes", name: str, values: Sequence[float]) -> None:
     axes.set(**{f"{name}scale": "log", f"{name}lim": (low, high)})
     axis.set_major_locator(LogLocator(subs=steps, numticks=99))
     axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(lambda value, position: f"{value:.4g}"))
+    axis.set_major_formatter(FuncFormatter(lambda value, position: tick_label(value)))
+
+
+def tick_label(value: float) -> str:
+    """Writes a tick as a table would: 0.001, 50, 10,000."""
+    return f"{value:,.0f}" if 1000 <= value < 1e7 else f"{value:.4g}"

@@ -107,6 +107,36 @@ def test_the_decoder_is_kerass_in_a_mirror_whatever_the_size_of_the_image(size, 
         assert_close(image.detach().double().numpy(), 2 * maps - 1, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("size", [28, (24, 30)])
+def test_the_other_decoder_repeats_pixels_and_convolves(size):
+    model = with_biases(tiny_model("ConvAutoencoder", "three halvings", sample_size=size, upsampling="nearest"))
+    latents = torch.randn(2, 4, generator=torch.Generator().manual_seed(0))
+
+    images = model.decode(latents)
+
+    height, width = (size, size) if isinstance(size, int) else size
+    for code, image in zip(latents, images, strict=True):
+        maps = model.from_code(code).detach().double().numpy().reshape(4, height // 8, width // 8)
+        for depth, part in enumerate(model.decoder):
+            rows, columns = (np.arange(length >> (2 - depth)) for length in (height, width))
+            maps = maps[:, rows * maps.shape[1] // len(rows)][:, :, columns * maps.shape[2] // len(columns)]
+            maps = convolution(maps, *numbers(part))
+            maps = maps if depth == 2 else maps.clip(0)
+        assert_close(image.detach().double().numpy(), 2 * maps - 1, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("upsampling", "is_even"), [("transposed", False), ("nearest", True)])
+def test_a_flat_map_stays_flat_inside_where_each_pixel_is_as_many_terms(upsampling, is_even):
+    model = with_biases(tiny_model("ConvAutoencoder", sample_size=16, upsampling=upsampling))
+    with torch.no_grad():
+        model.from_code.weight.zero_()
+        model.from_code.bias.fill_(1)
+
+    inside = model.decode(torch.zeros(1, 4))[0, 0, 5:11, 5:11]  # two convolutions from the edges
+
+    assert (inside.std() < 1e-5) == is_even
+
+
 def test_the_code_does_not_depend_on_where_an_object_is():
     model = tiny_model("ConvAutoencoder", block_out_channels=[4], decoder_channels=[4], sample_size=16)
     black = -torch.ones(1, 1, 16, 16)

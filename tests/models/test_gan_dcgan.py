@@ -107,6 +107,17 @@ def test_moving_statistics_move_by_a_hundredth_of_the_way():
     assert_close(model.norms[0].running_mean, maps.mean((0, 2, 3)).detach() / 100)
 
 
+def test_with_batch_norm_an_image_is_judged_among_the_others_in_training_alone():
+    model = tiny_model("DCGANDiscriminator", "batch norm")
+    sample = torch.randn(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+
+    apart = [torch.allclose(model.train(mode)(sample).logits[:3], model(sample[:3]).logits) for mode in (True, False)]
+
+    assert apart == [False, True]
+    maps = model.layers[1](F.leaky_relu(model.layers[0](sample.flip(2, 3)), 0.2))
+    assert_close(model.train().norms[0](maps).mean((0, 2, 3)), torch.zeros(8), rtol=0, atol=1e-5)
+
+
 def test_noise_of_zero_drops_all_so_that_only_a_bias_is_left():
     model = with_numbers(tiny_model("DCGANDiscriminator"))
 

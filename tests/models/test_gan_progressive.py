@@ -200,6 +200,38 @@ def test_a_step_of_adam_changes_equalized_layers_alike_and_others_the_more_the_w
     assert plain[1] / plain[0] == pytest.approx((1024 / 16) ** 0.5, rel=0.05)
 
 
+@pytest.mark.parametrize("name", ["ProgressiveGenerator", "ProgressiveDiscriminator"])
+def test_weights_that_are_scaled_once_begin_as_the_same_function_as_those_scaled_at_run_time(name):
+    equalized, plain = (tiny_model(name, is_equalized=is_equalized) for is_equalized in (True, False))
+    inputs = tiny_inputs(name, equalized)
+
+    assert_close(plain(**inputs).to_tuple(), equalized(**inputs).to_tuple(), rtol=1e-4, atol=1e-5)
+    assert not torch.equal(next(plain.parameters()), next(equalized.parameters()))
+
+
+def test_the_length_of_the_features_matters_without_pixel_norm_alone():
+    lengths = []
+    for has_pixel_norm in (True, False):
+        model = tiny_model("ProgressiveGenerator", level=0, has_pixel_norm=has_pixel_norm)
+        image = model(**tiny_inputs("ProgressiveGenerator", model)).sample
+        with torch.no_grad():
+            model.from_latents.weight.mul_(3)
+        lengths.append(torch.allclose(model(**tiny_inputs("ProgressiveGenerator", model)).sample, image, atol=1e-5))
+
+    assert lengths == [True, False]
+
+
+@pytest.mark.parametrize("has_deviation", [True, False])
+def test_an_image_is_judged_by_itself_without_the_minibatch_deviation(has_deviation):
+    model = tiny_model("ProgressiveDiscriminator", has_minibatch_deviation=has_deviation)
+    sample = tiny_inputs("ProgressiveDiscriminator", model, 4)["sample"]
+
+    together, alone = model(sample).logits[:2], model(sample[:2]).logits
+
+    assert torch.allclose(together, alone, atol=1e-6) != has_deviation
+    assert model.has_batch_statistics == has_deviation
+
+
 def test_pixel_norm_makes_vectors_of_channels_as_long_as_the_root_of_their_number():
     sample = normal(2, 9, 4, 4)
 

@@ -191,8 +191,9 @@ def test_validation_shows_images_as_they_are_and_corrupted_ones_too_where_traini
         lambda network: SparseReconstruction(network, l1_weight=0.1),
         lambda network: SparseReconstruction(network, kl_weight=0.1, part_size=8),
         lambda network: LayerwiseReconstruction(network, 1),
+        lambda network: LayerwiseReconstruction(network, 1, mask=0.5),
     ],
-    ids=["mask", "noise", "code noise", "l1", "kl", "layerwise"],
+    ids=["mask", "noise", "code noise", "l1", "kl", "layerwise", "layerwise mask"],
 )
 def test_the_loss_of_a_batch_is_the_mean_of_the_losses_of_its_parts(make):
     objective, batch = make(tiny_model("DenseAutoencoder", "sigmoid code")), batch_of(16)
@@ -403,6 +404,22 @@ def test_a_layers_error_is_that_against_what_it_was_given(layer):
     output = network(batch["sample"], layer=layer)
     assert_close(losses["layer_mse"], (output.sample - output.target).square().mean())
     assert losses.keys() == {"layer_mse"}
+
+
+def test_a_layer_mends_an_input_that_lost_some_of_its_numbers():
+    network, batch = tiny_model("DenseAutoencoder", hidden_sizes=[16, 12]), batch_of(400)
+    seen = []
+    hook = network.layers[1].encoder.register_forward_pre_hook(lambda part, inputs: seen.append(inputs[0]))
+
+    losses = losses_of(LayerwiseReconstruction(network, 1, mask=0.25), batch)
+
+    hook.remove()
+    target = network(batch["sample"], layer=1).target
+    is_lost = (seen[0] == 0) & (target != 0)
+    assert_close(is_lost.sum() / (target != 0).sum(), torch.tensor(0.25), rtol=0, atol=0.03)
+    assert_close(seen[0][~is_lost], target[~is_lost] / 0.75)
+    mended = network.layers[1].decode(network._activate(network.layers[1].encoder(seen[0]), 2))
+    assert_close(losses["layer_mse"], (network._activate(mended, 1) - target).square().mean())
 
 
 def test_the_first_layers_error_is_in_the_unit_of_the_whole():

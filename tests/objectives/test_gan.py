@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from tiny import tiny_model
 from torch.testing import assert_close
 
-from genhub.objectives import AdversarialGame, GrowingGame, Step
+from genhub.objectives import AdversarialGame, FreshFakesGame, GrowingGame, Step
 from genhub.objectives.gan_growing import fade_resolution
 from genhub.objectives.gan_losses import GAN_LOSSES
 from genhub.utils.randomness import BatchRandom
@@ -192,6 +192,20 @@ def test_the_fakes_of_a_step_are_made_once_unless_the_batch_comes_in_parts(parts
     assert not torch.equal(latents[0], latents[-1]) or calls == 1
     assert torch.equal(met[-1][0]["sample"], made[-1][1].sample)
     assert game.cached_fakes is None
+
+
+def test_as_in_the_book_the_discriminator_meets_fakes_of_running_statistics_and_the_generator_draws_its_own():
+    game = FreshFakesGame(*(tiny_model(name).train() for name in DCGAN))
+    modes = []
+    game.modules["generator"].register_forward_pre_hook(lambda module, inputs: modes.append(module.training))
+    made = calls_of(game.modules["generator"])
+
+    play(game)
+
+    assert modes == [False, True]
+    assert game.modules["generator"].training
+    assert not torch.equal(made[0][0]["latents"], made[1][0]["latents"])
+    assert [out.sample.requires_grad for _, out in made] == [False, True]
 
 
 @pytest.mark.parametrize("names", [DENSE, DCGAN])

@@ -111,6 +111,8 @@ class DCGANDiscriminator(ModelMixin, ConfigMixin):
             maps beside the image.
         num_minibatch_kernels: number of statistics that compare an image with the others of its batch; 0 for none.
         minibatch_kernel_size: number of features that each of them compares.
+        has_batch_norm: whether feature maps but the first are normalised over the batch (Radford et al. 2015, Sec. 3),
+            which the text found unstable.
     """
 
     _supports_gradient_checkpointing = False
@@ -127,6 +129,7 @@ class DCGANDiscriminator(ModelMixin, ConfigMixin):
         has_projection: bool = False,
         num_minibatch_kernels: int = 0,
         minibatch_kernel_size: int = 5,
+        has_batch_norm: bool = False,
     ):
         super().__init__()
         height, width = check_size(sample_size, block_out_channels)
@@ -135,11 +138,7 @@ class DCGANDiscriminator(ModelMixin, ConfigMixin):
         check_classes(num_class_embeds)
         if has_projection and num_class_embeds is None:
             raise ValueError("`has_projection` must be false without `num_class_embeds`: there is nothing to project.")
-        if num_minibatch_kernels < 0 or minibatch_kernel_size < 1:
-            raise ValueError(
-                "`num_minibatch_kernels` must be at least 0 and `minibatch_kernel_size` at least 1, got "
-                f"{num_minibatch_kernels} and {minibatch_kernel_size}."
-            )
+        check_kernels(num_minibatch_kernels, minibatch_kernel_size)
         maps = 0 if has_projection else (num_class_embeds or 0)
         widths = (in_channels + maps, *block_out_channels)
         self.layers = nn.ModuleList(
@@ -148,7 +147,9 @@ class DCGANDiscriminator(ModelMixin, ConfigMixin):
         sizes = [(height >> depth, width >> depth) for depth in range(1, len(widths))]
         counts = [channels * h * w for channels, (h, w) in zip(block_out_channels, sizes, strict=True)]
         self.noise_size = sum(counts) if dropout else 0  # one value per activation that may be dropped
-        self.has_batch_statistics = num_minibatch_kernels > 0
+        self.has_batch_statistics = num_minibatch_kernels > 0 or has_batch_norm
+        normed = block_out_channels[1:] if has_batch_norm else ()
+        self.norms = nn.ModuleList(nn.BatchNorm2d(c, eps=1e-3, momentum=0.01) for c in normed)
         self.similarity = self.class_embedding = None
         if num_minibatch_kernels:
             self.similarity = MinibatchDiscrimination(counts[-1], num_minibatch_kernels, minibatch_kernel_size)
@@ -176,8 +177,9 @@ class DCGANDiscriminator(ModelMixin, ConfigMixin):
             maps = classes[:, :, None, None].expand(-1, -1, *sample.shape[2:])
             sample = torch.cat([sample, maps], 1)  # (B, C + K, H, W)
         sample, rate = sample.flip(2, 3), self.config["dropout"]
-        for layer in self.layers:
-            sample = F.leaky_relu(layer(sample), 0.2)  # (B, C, H / 2, W / 2)
+        for depth, layer in enumerate(self.layers):
+            sample = layer(sample)  # (B, C, H / 2, W / 2)
+            sample = F.leaky_relu(self.norms[depth - 1](sample) if depth and self.norms else sample, 0.2)
             if noise is not None:
                 chance, noise = noise.split([sample[0].numel(), noise.shape[1] - sample[0].numel()], 1)
                 sample = sample * (chance.view(sample.shape) >= rate) / (1 - rate)
@@ -220,6 +222,14 @@ def check_classes(num_class_embeds: int | None):
     """Raises ValueError for a number of classes below 1."""
     if num_class_embeds is not None and num_class_embeds < 1:
         raise ValueError(f"`num_class_embeds` must be at least 1 or None, got {num_class_embeds}.")
+
+
+def check_kernels(number: int, size: int):
+    """Raises ValueError for kernels of minibatch discrimination that cannot be."""
+    if number < 0 or size < 1:
+        raise ValueError(
+            f"`num_minibatch_kernels` must be at least 0 and `minibatch_kernel_size` at least 1, got {number} and {size}."
+        )
 
 
 def init_like_keras(*layers: nn.Module):

@@ -4,7 +4,9 @@ The encoder halves the image by max pooling after each convolution; the code is 
 (Lin et al. 2013, arXiv 1312.4400, Sec. 3.2). The decoder doubles the size by transposed convolutions, to the sizes of
 the encoder: from n to 2n + 1 is Keras's padding "valid". From n to 2n is its "same", which removes the last row and
 column of 2n + 1; PyTorch removes the first, the mirror image, twice as fast as slicing would. The decoder therefore
-computes on mirrored feature maps, and flips the image at the end.
+computes on mirrored feature maps, and flips the image at the end. The other decoder repeats each pixel and convolves
+(Odena et al. 2016, Deconvolution and Checkerboard Artifacts): the chapter names it, and each pixel then is a sum of as
+many terms as its neighbours are, where a kernel of 3 and a stride of 2 give one, two or four.
 
 Departures from the text: none; weights are initialised as in Keras (Glorot & Bengio 2010, Eq. 16, biases zero).
 """
@@ -34,7 +36,8 @@ class ConvAutoencoder(ModelMixin, ConfigMixin):
     Args:
         block_out_channels: channels of the encoder's convolutions, each followed by max pooling.
         latent_channels: L, channels of the encoder's last convolution.
-        decoder_channels: input channels of the decoder's transposed convolutions, one for each halving.
+        decoder_channels: input channels of the decoder's convolutions, one for each halving.
+        upsampling: "transposed" convolutions, or "nearest" neighbours before convolutions.
     """
 
     _supports_gradient_checkpointing = False
@@ -49,8 +52,11 @@ class ConvAutoencoder(ModelMixin, ConfigMixin):
         block_out_channels: tuple[int, ...] = (16, 32, 64),
         latent_channels: int = 30,
         decoder_channels: tuple[int, ...] = (16, 32, 16),
+        upsampling: str = "transposed",
     ):
         super().__init__()
+        if upsampling not in ("transposed", "nearest"):
+            raise ValueError(f"`upsampling` must be transposed or nearest, got {upsampling!r}.")
         if not block_out_channels or len(decoder_channels) != len(block_out_channels):
             raise ValueError(
                 "`block_out_channels` and `decoder_channels` must have one entry for each halving, got "
@@ -72,13 +78,7 @@ class ConvAutoencoder(ModelMixin, ConfigMixin):
         )
         height, width = self.sizes[-1]
         self.from_code = nn.Linear(latent_channels, decoder_channels[0] * height * width)
-        widths, sizes = (*decoder_channels, in_channels), self.sizes[::-1]
-        self.decoder = nn.ModuleList()
-        for depth in range(halvings):
-            rows, columns = sizes[depth + 1]
-            even = (int(rows % 2 == 0), int(columns % 2 == 0))
-            before, after = widths[depth : depth + 2]
-            self.decoder.append(nn.ConvTranspose2d(before, after, 3, stride=2, padding=even, output_padding=even))
+        self.decoder = make_decoder((*decoder_channels, in_channels), self.sizes[-2::-1], upsampling)
         for part in (*self.encoder, self.from_code, *self.decoder):
             nn.init.xavier_uniform_(part.get_parameter("weight"))
             nn.init.zeros_(part.get_parameter("bias"))
@@ -96,12 +96,28 @@ class ConvAutoencoder(ModelMixin, ConfigMixin):
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """Maps codes (B, L) to images (B, C, H, W)."""
         maps = self.from_code(latents).unflatten(1, (-1, *self.sizes[-1]))  # (B, K, H / 8, W / 8)
-        for transposed in self.decoder[:-1]:
-            maps = F.relu(transposed(maps))  # (B, K, H, W) -> (B, K, 2H or 2H + 1, 2W or 2W + 1)
-        return 2 * self.decoder[-1](maps).flip(2, 3) - 1
+        is_transposed = self.config["upsampling"] == "transposed"
+        for size, part in zip(self.sizes[-2::-1], self.decoder, strict=True):
+            # (B, K, H, W) -> (B, K, 2H or 2H + 1, 2W or 2W + 1)
+            maps = part(maps if is_transposed else F.interpolate(maps, size=size))
+            maps = maps if part is self.decoder[-1] else F.relu(maps)
+        return 2 * (maps.flip(2, 3) if is_transposed else maps) - 1
 
     def forward(self, sample: torch.Tensor, return_dict: bool = True) -> ConvAutoencoderOutput | tuple:
         """Reconstructs `sample`."""
         latents = self.encode(sample)
         sample = self.decode(latents)
         return ConvAutoencoderOutput(sample, latents) if return_dict else (sample, latents)
+
+
+def make_decoder(widths: tuple[int, ...], sizes: list[tuple[int, int]], upsampling: str) -> nn.ModuleList:
+    """Makes the convolutions between maps of `widths` channels, the first of which ends at the first of `sizes`."""
+    layers = nn.ModuleList()
+    for before, after, size in zip(widths, widths[1:], sizes, strict=False):
+        even = tuple(int(length % 2 == 0) for length in size)
+        layers.append(
+            nn.ConvTranspose2d(before, after, 3, stride=2, padding=even, output_padding=even)
+            if upsampling == "transposed"
+            else nn.Conv2d(before, after, 3, padding=1)
+        )
+    return layers

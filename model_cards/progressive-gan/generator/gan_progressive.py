@@ -52,6 +52,8 @@ class ProgressiveGenerator(ModelMixin, ConfigMixin):
         block_out_channels: channels of each level, from the smallest, `base_size` pixels wide.
         latent_channels: L.
         level: level of the images, from 0; None for the last one. `grow` changes it.
+        is_equalized: whether weights are scaled at run time (Sec. 4.1); else they are drawn so scaled.
+        has_pixel_norm: whether features are normalised in each pixel (Sec. 4.2); latents always are.
     """
 
     _supports_gradient_checkpointing = False
@@ -70,6 +72,8 @@ class ProgressiveGenerator(ModelMixin, ConfigMixin):
         latent_channels: int = 64,
         base_size: int = 4,
         level: int | None = None,
+        is_equalized: bool = True,
+        has_pixel_norm: bool = True,
     ):
         super().__init__()
         self.margin = compute_margin(sample_size, block_out_channels, base_size)
@@ -85,6 +89,8 @@ class ProgressiveGenerator(ModelMixin, ConfigMixin):
         )
         self.blocks = cast("Sequence[nn.ModuleList]", blocks)
         self.to_image = nn.ModuleList(EqualizedConv2d(c, out_channels, 1, gain=1.0) for c in block_out_channels)
+        if not is_equalized:
+            scale_weights(self)
         self.register_buffer("alpha", torch.ones(()))  # weight of the newest level in the image
         self.grow(len(block_out_channels) - 1 if level is None else level)
 
@@ -114,14 +120,14 @@ class ProgressiveGenerator(ModelMixin, ConfigMixin):
                 that of the last training step.
         """
         alpha = resolve_alpha(self, alpha)
-        size = self.config["base_size"]
+        size, normalize = self.config["base_size"], pixel_norm if self.config["has_pixel_norm"] else nn.Identity()
         sample = self.from_latents(pixel_norm(latents)).unflatten(1, (-1, size, size))  # (B, C0, 4, 4)
-        sample = pixel_norm(F.leaky_relu(sample, 0.2))
+        sample = normalize(F.leaky_relu(sample, 0.2))
         for depth in range(self.level + 1):
             before = sample
             sample = sample if depth == 0 else upsample(sample, 2)
             for layer in self.blocks[depth]:
-                sample = pixel_norm(F.leaky_relu(layer(sample), 0.2))
+                sample = normalize(F.leaky_relu(layer(sample), 0.2))
         image = self.to_image[self.level](sample)
         if self.level:
             image = torch.lerp(upsample(self.to_image[self.level - 1](before), 2), image, alpha.to(image.dtype))
@@ -137,6 +143,8 @@ class ProgressiveDiscriminator(ModelMixin, ConfigMixin):
     Args:
         block_out_channels: channels of each level, from the smallest, `base_size` pixels wide.
         level: level of the images, from 0; None for the last one. `grow` changes it.
+        is_equalized: whether weights are scaled at run time (Sec. 4.1); else they are drawn so scaled.
+        has_minibatch_deviation: whether the last block sees how far the images of a batch differ (Sec. 3).
     """
 
     _supports_gradient_checkpointing = False
@@ -144,7 +152,6 @@ class ProgressiveDiscriminator(ModelMixin, ConfigMixin):
     _supports_group_offloading = False  # its hooks see calls, and a block is not called
     not_averaged = ("alpha",)
     noise_size = 0
-    has_batch_statistics = True
 
     @register_to_config
     def __init__(
@@ -154,20 +161,25 @@ class ProgressiveDiscriminator(ModelMixin, ConfigMixin):
         block_out_channels: tuple[int, ...] = (64, 64, 32, 16),
         base_size: int = 4,
         level: int | None = None,
+        is_equalized: bool = True,
+        has_minibatch_deviation: bool = True,
     ):
         super().__init__()
         self.margin = compute_margin(sample_size, block_out_channels, base_size)
+        self.has_batch_statistics = has_minibatch_deviation
         first, pairs = block_out_channels[0], zip(block_out_channels, block_out_channels[1:], strict=False)
         self.from_image = nn.ModuleList(EqualizedConv2d(in_channels, c, 1) for c in block_out_channels)
         blocks = nn.ModuleList(
             [
-                nn.ModuleList([EqualizedConv2d(first + 1, first, 3)]),
+                nn.ModuleList([EqualizedConv2d(first + has_minibatch_deviation, first, 3)]),
                 *(nn.ModuleList([EqualizedConv2d(b, b, 3), EqualizedConv2d(b, a, 3)]) for a, b in pairs),
             ]
         )
         self.blocks = cast("Sequence[nn.ModuleList]", blocks)
         self.to_features = EqualizedLinear(first * base_size**2, first)
         self.to_logit = EqualizedLinear(first, 1, gain=1.0)
+        if not is_equalized:
+            scale_weights(self)
         self.register_buffer("alpha", torch.ones(()))  # weight of the newest level
         self.grow(len(block_out_channels) - 1 if level is None else level)
 
@@ -207,7 +219,7 @@ class ProgressiveDiscriminator(ModelMixin, ConfigMixin):
             if depth == self.level:
                 before = F.leaky_relu(self.from_image[depth - 1](downsample(image, 2)), 0.2)
                 sample = torch.lerp(before, sample, alpha.to(sample.dtype))
-        sample = append_minibatch_deviation(sample)
+        sample = append_minibatch_deviation(sample) if self.has_batch_statistics else sample
         sample = F.leaky_relu(self.blocks[0][0](sample), 0.2)
         features = F.leaky_relu(self.to_features(sample.flatten(1)), 0.2)
         logits = self.to_logit(features).squeeze(1)
@@ -242,6 +254,15 @@ class EqualizedLinear(nn.Linear):
 
     def forward(self, sample: torch.Tensor) -> torch.Tensor:
         return F.linear(sample, self.weight * self.scale, self.bias)
+
+
+def scale_weights(module: nn.Module):
+    """Scales the weights of equalized layers once, by He's constant (He et al. 2015), and no more at run time."""
+    for layer in module.modules():
+        if isinstance(layer, EqualizedConv2d | EqualizedLinear):
+            with torch.no_grad():
+                layer.weight.mul_(layer.scale)
+            layer.scale = 1.0
 
 
 def pixel_norm(sample: torch.Tensor) -> torch.Tensor:
