@@ -111,8 +111,7 @@ class DCGANDiscriminator(ModelMixin, ConfigMixin):
             maps beside the image.
         num_minibatch_kernels: number of statistics that compare an image with the others of its batch; 0 for none.
         minibatch_kernel_size: number of features that each of them compares.
-        has_batch_norm: whether feature maps but the first are normalised over the batch (Radford et al. 2015, Sec. 3),
-            which the text found unstable.
+        has_batch_norm: whether maps but the first are normalised over the batch, which the text found unstable.
     """
 
     _supports_gradient_checkpointing = False
@@ -144,8 +143,7 @@ class DCGANDiscriminator(ModelMixin, ConfigMixin):
         self.layers = nn.ModuleList(
             nn.Conv2d(before, after, 5, stride=2, padding=2) for before, after in zip(widths, widths[1:], strict=False)
         )
-        sizes = [(height >> depth, width >> depth) for depth in range(1, len(widths))]
-        counts = [channels * h * w for channels, (h, w) in zip(block_out_channels, sizes, strict=True)]
+        counts = [c * (height >> depth) * (width >> depth) for depth, c in enumerate(block_out_channels, 1)]
         self.noise_size = sum(counts) if dropout else 0  # one value per activation that may be dropped
         self.has_batch_statistics = num_minibatch_kernels > 0 or has_batch_norm
         normed = block_out_channels[1:] if has_batch_norm else ()
@@ -227,9 +225,8 @@ def check_classes(num_class_embeds: int | None):
 def check_kernels(number: int, size: int):
     """Raises ValueError for kernels of minibatch discrimination that cannot be."""
     if number < 0 or size < 1:
-        raise ValueError(
-            f"`num_minibatch_kernels` must be at least 0 and `minibatch_kernel_size` at least 1, got {number} and {size}."
-        )
+        rule = "`num_minibatch_kernels` must be at least 0 and `minibatch_kernel_size` at least 1"
+        raise ValueError(f"{rule}, got {number} and {size}.")
 
 
 def init_like_keras(*layers: nn.Module):
