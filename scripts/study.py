@@ -16,6 +16,7 @@ A study is a YAML file:
     evaluate: {count: 2000}                                         # arguments of `genhub.evaluate`; optional
     measures: [val_loss, "reconstruction MSE, test", parameters, seconds]
     chart: {x: units, y: [val_loss], log_x: true}                   # optional
+    functions: {checkerboard: checkerboard.py:pattern}              # optional: measures of one's own, of a repository
     claims: [C11, C12]                                              # optional
     finding: What came out, in words, once the table is there.
 
@@ -29,17 +30,15 @@ import itertools
 import json
 import statistics
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import torch
+from study_file import Study, read_study
 
-from genhub import plotting, recipes
+from genhub import plotting
 from genhub.commands.evaluate import evaluate
-from genhub.recipes.checks import as_mapping, refuse_unknown
-from genhub.recipes.yaml import read_yaml
+from genhub.recipes.checks import refuse_unknown
 from genhub.training.run import train
 from genhub.utils.cache import content_hash
 from genhub.utils.environment import device_name, versions
@@ -47,68 +46,6 @@ from genhub.utils.files import atomic_write
 
 QUIET: dict[str, Any] = {"training.validate_every": 0, "training.sample_every": 0, "evaluation.every": 0}
 OF_TRAINING = ("parameters", "seconds", "images")
-
-
-@dataclass
-class Study:
-    """What a study's file holds; see the module's docstring.
-
-    Attributes:
-        axes: name of an axis -> label of a value -> overrides.
-    """
-
-    question: str
-    recipe: str
-    grid: dict[str, dict]
-    measures: list[str]
-    overrides: dict[str, Any] = field(default_factory=dict)
-    seeds: int = 1
-    evaluate: dict[str, Any] | None = None
-    chart: dict[str, Any] = field(default_factory=dict)
-    claims: list[str] = field(default_factory=list)
-    finding: str = ""
-
-    def __post_init__(self):
-        self.axes = {name: _axis(name, as_mapping(f"grid.{name}", values)) for name, values in self.grid.items()}
-        refuse_unknown("chart", self.chart, ("x", "y", "log_x", "log_y"))
-        refuse_unknown("measures", self.chart.get("y", []), self.measures)
-        if "x" in self.chart:
-            refuse_unknown("grid", [self.chart["x"]], self.axes)
-        if not isinstance(self.seeds, int) or self.seeds < 1:
-            raise ValueError(f"`seeds` must be a number of at least 1, got {self.seeds}.")
-        for _, overrides in self.cells():  # a mistake must not end a study half way
-            recipes.load(self.recipe, overrides)
-
-    def cells(self) -> Iterator[tuple[dict[str, str], dict[str, Any]]]:
-        """Yields the labels and the overrides of each cell of the grid."""
-        for combination in itertools.product(*(axis.items() for axis in self.axes.values())):
-            labels = dict(zip(self.axes, (label for label, _ in combination), strict=True))
-            overrides = dict(self.overrides)
-            for _, changes in combination:
-                overrides |= changes
-            yield labels, overrides
-
-
-def read_study(path: Path) -> Study:
-    """Reads the file of a study.
-
-    Raises:
-        ValueError: a key, a recipe or an override is wrong or missing.
-    """
-    content = as_mapping(str(path), read_yaml(path.read_text()))
-    known = [entry.name for entry in fields(Study)]
-    refuse_unknown("study", content, known)
-    if missing := [name for name in ("question", "recipe", "grid", "measures") if name not in content]:
-        raise ValueError(f"{path} must give `{missing[0]}`.")
-    return Study(**content)
-
-
-def _axis(name: str, values: dict) -> dict[str, dict[str, Any]]:
-    """Returns label -> overrides of an axis: the values of one key, or overrides by name."""
-    if len(values) == 1 and isinstance(listed := next(iter(values.values())), list):
-        key = next(iter(values))
-        return {str(value): {key: value} for value in listed}
-    return {str(label): as_mapping(f"grid.{name}.{label}", changes) for label, changes in values.items()}
 
 
 class Results:
@@ -164,27 +101,26 @@ def run(study: Study, name: str, folder: Path, runs: Path) -> Results:
         train(study.recipe, target, overrides=everything, auto_resume=True)
         if study.evaluate is not None:
             evaluate(str(target), **study.evaluate)
-        results.add(
-            labels, overrides, seed, measure(json.loads((target / "metrics.json").read_text()), study.measures)
-        )
+        results.add(labels, overrides, seed, measure(target, study))
         print(name, labels, f"seed {seed}", results.cells[-1]["values"], flush=True)
     results.save()
     return results
 
 
-def measure(metrics: dict[str, Any], names: list[str]) -> dict[str, float]:
-    """Returns the measures by name from a repository's metrics.json.
+def measure(folder: Path, study: Study) -> dict[str, float]:
+    """Returns the measures of a trained repository by name.
 
     Raises:
         ValueError: one is not there.
     """
+    metrics = json.loads((folder / "metrics.json").read_text())
     training = metrics["training"]
     known = {"parameters": sum(training["parameters"].values())} | {name: training[name] for name in OF_TRAINING[1:]}
     known |= {row["name"]: row["value"] for row in metrics["results"]}
     for metric in metrics["evaluations"][-1]["figures"] if metrics.get("evaluations") else []:
         known[f"{metric['name']} ({metric['space']})" if metric["space"] else metric["name"]] = metric["value"]
-    refuse_unknown("measures", names, known)
-    return {name: known[name] for name in names}
+    refuse_unknown("measures", study.measures, known | study.functions)
+    return {name: study.functions[name](folder) if name in study.functions else known[name] for name in study.measures}
 
 
 def markdown(results: Results, has_chart: bool) -> str:

@@ -146,7 +146,7 @@ def test_every_command_is_one_of_the_command_line(page):
 def test_a_study_is_named_by_the_claims_that_it_names(path):
     found = rows()
 
-    for claim in yaml.safe_load(path.read_text())["claims"]:
+    for claim in yaml.safe_load(path.read_text()).get("claims", []):
         assert f"scripts/studies/{path.name}" in found[claim][2] or f"docs/studies/{path.stem}" in found[claim][2], (
             claim
         )
@@ -178,4 +178,4 @@ def test_a_study_loads_wherever_it_is_named():
 
     assert named - {"NAME.yaml"} == {path.name for path in STUDIES}
     for path in STUDIES:
-        assert study.read_study(path).claims
+        study.read_study(path)

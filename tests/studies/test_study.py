@@ -4,8 +4,10 @@ import json
 import statistics
 from pathlib import Path
 
+import checkerboard
 import pytest
 import study
+import torch
 import yaml
 
 from genhub import recipes
@@ -123,3 +125,31 @@ def test_a_published_table_is_that_of_its_stored_numbers_and_whole(folder):
 
     assert (folder / "README.md").read_text() == study.markdown(results, (folder / "chart.png").is_file())
     assert [len(results.of(*cell)) for cell in asked.cells()] == [asked.seeds] * len([*asked.cells()])
+
+
+def test_a_study_may_measure_by_a_function_beside_it(write, tmp_path):
+    (tmp_path / "files.py").write_text("def count(folder):\n    return len([*folder.glob('*.json')])\n")
+    change = {"grid": {"units": {"components.autoencoder.latent_channels": [2]}}, "seeds": 1, "chart": {}}
+
+    path = write(**change, functions={"files": "files.py:count"}, measures=["files"])
+
+    results = study.run(study.read_study(path), "files", tmp_path / "studies", tmp_path / "runs")
+    (folder,) = (tmp_path / "runs/files").iterdir()
+    assert results.cells[0]["values"] == {"files": len([*folder.glob("*.json")])}
+
+
+@pytest.mark.parametrize("place", ["none.py:count", "files.py:sum"])
+def test_a_function_that_is_not_there_is_refused_before_anything_runs(write, tmp_path, place):
+    (tmp_path / "files.py").write_text("")
+
+    with pytest.raises(ValueError, match=f"`functions` must name functions.*, got '{place}'"):
+        study.read_study(write(functions={"files": place}))
+
+
+def test_a_checkerboard_is_a_pattern_of_period_two_that_all_images_have():
+    board = torch.tensor([[1.0, 0.0], [0.0, 1.0]]).repeat(3, 1, 4, 4)
+    noise = torch.rand(500, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+
+    assert checkerboard.strength(board) == pytest.approx(1)
+    assert checkerboard.strength(noise) < 0.02
+    assert checkerboard.strength(noise + 0.5 * board[:1, :1].repeat(1, 1, 2, 2)) > 0.5
