@@ -169,7 +169,13 @@ def resolve(folder: Path, index: dict[str, Any]):
             component = find_class(class_name, (ModelMixin, SchedulerMixin))
             library = component.__module__.partition(".")[0]
         index[name] = [library, class_name]
-        check_component(component, folder / name)
+        check_component(component, component_folder(folder, name))
+
+
+def component_folder(folder: Path, name: str) -> Path:
+    """Returns where diffusers looks for a component: in the folder of its name, or in the repository's own, as in
+    google/ddpm-cifar10-32."""
+    return folder / name if (folder / name).exists() else folder
 
 
 def load_part(folder: Path, name: str) -> Any:
@@ -185,8 +191,9 @@ def load_part(folder: Path, name: str) -> Any:
     loadable: Any = getattr(importlib.import_module(library), cls)
     options = {"use_safetensors": True} if issubclass(loadable, torch.nn.Module) else {}
     load = loadable.from_pretrained  # pyright: ignore[reportAttributeAccessIssue]
-    with loading(folder / name):
-        part = load(folder / name, **options)
+    place = component_folder(folder, name)
+    with loading(place):
+        part = load(place, **options)
     if isinstance(part, torch.nn.Module):
-        check_finite(part, folder / name)
+        check_finite(part, place)
     return part

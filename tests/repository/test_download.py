@@ -7,6 +7,7 @@ from pathlib import Path
 
 import loopback_hub
 import pytest
+from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from huggingface_hub import HfApi
 from loopback_hub import break_down
 
@@ -18,6 +19,7 @@ from genhub.utils import blobs, network
 FILES = {"model_index.json": b"{}", "unet/config.json": b'{"a": 1}', "unet/net.safetensors": bytes(range(256)) * 20}
 INFO, TREE, FILE = "/api/models/[^/]+/[^/]+/revision/.*", "/api/models/.*/tree/.*", "/[^/]+/[^/]+/resolve/.*"
 SILENCE = 0.2  # seconds
+BLOCKS = {"down_block_types": ("DownBlock2D", "DownBlock2D"), "up_block_types": ("UpBlock2D", "UpBlock2D")}
 
 
 @pytest.fixture
@@ -54,6 +56,26 @@ def test_a_complete_new_version_whose_files_are_not_in_place_yet_is_the_reposito
 
     assert download(folder) == folder / ".saved"
     assert download(folder, required="metrics.json") == folder
+
+
+@pytest.mark.parametrize("is_flat", [False, True], ids=["in folders", "at the top"])
+def test_a_pipeline_of_others_generates_in_three_lines_wherever_its_parts_lie(online, tmp_path, is_flat):
+    """Those of google/ddpm-cifar10-32 lie at the top of their repository."""
+    arguments = {"block_out_channels": (8, 8), "norm_num_groups": 4, "attention_head_dim": 4}
+    DDPMPipeline(UNet2DModel(8, **arguments, **BLOCKS), DDPMScheduler()).save_pretrained(tmp_path / "repo")
+    if is_flat:
+        for path in [*(tmp_path / "repo").glob("*/*")]:
+            path.rename(tmp_path / "repo" / path.name)
+            if not any(path.parent.iterdir()):
+                path.parent.rmdir()
+    HfApi().create_repo("someone/ddpm", exist_ok=True)
+    HfApi().upload_folder(repo_id="someone/ddpm", folder_path=tmp_path / "repo", delete_patterns="*")
+
+    pipe = genhub.AutoPipeline.from_pretrained("someone/ddpm")
+    images = pipe(batch_size=2, num_inference_steps=2, output_type="np").images
+
+    assert type(pipe).__name__ == "DDPMPipeline"
+    assert images.shape == (2, 8, 8, 3)
 
 
 @pytest.mark.parametrize("path", [INFO, TREE, FILE])
