@@ -94,12 +94,13 @@ def run(study: Study, name: str, folder: Path, runs: Path) -> Results:
     """
     results = Results(study, folder / name)
     for (labels, overrides), seed in itertools.product([*study.cells()], range(study.seeds)):
-        if results.of(labels, overrides, seed):
+        found = results.of(labels, overrides, seed)
+        if found and found[0].keys() >= {*study.measures}:
             continue
         target = runs / name / content_hash(json.dumps([study.recipe, overrides, seed]))[:12]
         everything: dict[str, object] = {**QUIET, **overrides, "training.seed": seed}
         train(study.recipe, target, overrides=everything, auto_resume=True)
-        if study.evaluate is not None:
+        if study.evaluate is not None and not found:
             evaluate(str(target), **study.evaluate)
         results.add(labels, overrides, seed, measure(target, study))
         print(name, labels, f"seed {seed}", results.cells[-1]["values"], flush=True)
