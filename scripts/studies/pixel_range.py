@@ -1,4 +1,4 @@
-"""The distance of a diffusion model's images to real ones, whatever range of pixels it was trained on."""
+"""The distance of images to real ones, whatever range of pixels their model was trained on."""
 
 from pathlib import Path
 
