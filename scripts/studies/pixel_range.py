@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from genhub import recipes
-from genhub.data import DataConfig, load
+from genhub.data import DataConfig, Images, load
 from genhub.evaluation.features import pinned_spaces
 from genhub.evaluation.metrics import Gaussian, frechet_distance
 from genhub.evaluation.protocol import to_bytes
@@ -17,10 +17,11 @@ COUNT, SOURCE = 2000, "zalando-datasets/fashion_mnist"
 
 def distance(folder: Path) -> float:
     """Returns the Fréchet distance of 2,000 images of the model in `folder` to the test images of Fashion MNIST."""
-    space, real = next(pinned_spaces()), load(DataConfig(source=SOURCE), "test").images
-    images = pixels_of(folder, COUNT)
-    fakes = to_bytes(images, tuple(images.shape[1:]))
-    return frechet_distance(Gaussian.fit(space(real)), Gaussian.fit(space(fakes)))
+    space, real = next(pinned_spaces()), load(DataConfig(source=SOURCE), "test")
+    assert isinstance(real, Images)
+    channels, height, width = real.images.shape[1:]
+    fakes = to_bytes(pixels_of(folder, COUNT), (channels, height, width))
+    return frechet_distance(Gaussian.fit(space(real.images)), Gaussian.fit(space(fakes)))
 
 
 def pixels_of(folder: Path, count: int) -> torch.Tensor:
