@@ -168,6 +168,8 @@ def test_a_study_may_name_classes_of_files_beside_it_and_goes_on_after_a_loss_th
     path = write(grid=grid, seeds=1, measures=["val_loss"], chart={})
 
     results = study.run(study.read_study(path), "losses", tmp_path / "studies", tmp_path / "runs")
+    monkeypatch.setattr(study, "train", None)  # neither is run again
+    study.run(study.read_study(path), "losses", tmp_path / "studies", tmp_path / "runs")
 
     (loss,) = [cell["values"]["val_loss"] for cell in results.cells if cell["values"]]
     text = (tmp_path / "studies/losses/README.md").read_text()
