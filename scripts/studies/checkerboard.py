@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 import genhub
-from genhub.data import DataConfig, load
+from genhub.data import DataConfig, Images, load
 
 
 def pattern(folder: Path) -> float:
@@ -22,8 +22,9 @@ def pattern_before_training(folder: Path) -> float:
 
 
 def strength_of_copies(pipe) -> float:
-    images = load(DataConfig(source="sample"), "test").images[:1000] / 255
-    return strength(pipe.reconstruct(images, output_type="pt").images)
+    test = load(DataConfig(source="sample"), "test")
+    assert isinstance(test, Images)
+    return strength(pipe.reconstruct(test.images[:1000] / 255, output_type="pt").images)
 
 
 def strength(images: torch.Tensor) -> float:
