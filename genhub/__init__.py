@@ -52,6 +52,7 @@ _MODULES = {
     "evaluate": "genhub.commands.evaluate",
     "figure": "genhub.commands.figure",
     "generate": "genhub.commands.generate",
+    "page": "genhub.commands.page",
     "push": "genhub.repository.push",
     "record_digests": "genhub.repository.save",
     "save_repo": "genhub.repository.save",

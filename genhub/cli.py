@@ -1,4 +1,4 @@
-"""The command line: `genhub train | generate | evaluate | figure | push | recipes | doctor`.
+"""The command line: `genhub train | generate | evaluate | figure | page | push | recipes | doctor`.
 
 A command calls one function of the package and prints lines about its result. Nothing heavy is imported before that.
 """
@@ -204,6 +204,21 @@ def _figure(options: argparse.Namespace, overrides: dict[str, object]) -> int:
     return 0
 
 
+def _page(options: argparse.Namespace, overrides: dict[str, object]) -> int:
+    from genhub.commands.page import blind, page, serve
+
+    if options.blind and options.repos:
+        raise ValueError(f"`--blind` must be given without other repositories, got {options.repos}.")
+    if options.blind:
+        folder = blind(*options.blind, output=options.output)
+    else:
+        folder = page(options.repos, options.output, options.runtime)
+    print(f"Wrote {folder}")
+    if options.serve is not None:
+        serve(folder, options.serve)
+    return 0
+
+
 def _push(options: argparse.Namespace, overrides: dict[str, object]) -> int:
     from genhub.commands.push import push
 
@@ -234,6 +249,7 @@ RUN = {
     "generate": _generate,
     "evaluate": _evaluate,
     "figure": _figure,
+    "page": _page,
     "push": _push,
     "recipes": _recipes,
     "doctor": _doctor,
