@@ -33,7 +33,7 @@ ROOMS = {  # from the top: each room, and the rooms below it that its files may 
         "utils",
         "version",
     },
-    "page": {"repository", "data", "utils"},
+    "browser": {"repository", "data", "utils"},
     "figures": {"evaluation", "repository", "recipes", "data", "objectives", "plotting", "utils"},
     "training": {"evaluation", "repository", "recipes", "data", "objectives", "plotting", "utils"},
     "evaluation": {"data", "models", "objectives", "repository", "utils"},

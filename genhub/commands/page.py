@@ -9,11 +9,11 @@ from pathlib import Path
 
 import torch
 
+from genhub.browser.runtime import runtime as fetch_runtime
+from genhub.browser.write import CARD, copy_static, encode, write_examples, write_models, write_runtime
 from genhub.data.config import DataConfig
 from genhub.data.load import load
 from genhub.evaluation.sampling import sample
-from genhub.page.runtime import runtime as fetch_runtime
-from genhub.page.write import CARD, copy_static, encode, write_examples, write_models, write_runtime
 from genhub.repository.load import AutoPipeline
 from genhub.utils.files import expanded, new_folder
 

@@ -50,6 +50,12 @@ export const floats = (values, ...shape) => ({ values, shape });
 /** Returns whole numbers, one for each of a batch. */
 export const integers = (values) => ({ values: BigInt64Array.from(values, BigInt), shape: [values.length] });
 
+let working = 0;
+const showWork = (change) => {
+  working += change;
+  document.getElementById("panel").setAttribute("aria-busy", working > 0);
+};
+
 /** Returns a function that runs `work` again if it was called meanwhile, and never twice at a time. */
 export function latest(work) {
   let isRunning = false, isAsked = false;
@@ -57,6 +63,7 @@ export function latest(work) {
     isAsked = true;
     if (isRunning) return;
     isRunning = true;
+    showWork(1);
     try {
       while (isAsked) {
         isAsked = false;
@@ -64,6 +71,7 @@ export function latest(work) {
       }
     } finally {
       isRunning = false;
+      showWork(-1);
     }
   };
 }

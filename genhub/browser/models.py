@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from diffusers import DiffusionPipeline
 
-from genhub.page.graphs import Graph
-from genhub.page.samplers import tables_of
+from genhub.browser.graphs import Graph
+from genhub.browser.samplers import tables_of
 from genhub.repository.capabilities import capabilities_of, default_steps
 from genhub.repository.format import RepositoryError
 

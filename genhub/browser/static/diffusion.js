@@ -40,7 +40,7 @@ export function panel(model, run) {
   const hasClasses = model.labels.length > 0, any = model.labels.length;
   const state = { seed: 0, label: 0, guidance: model.guidance, count: model.default_steps, shows: "sample", shown: 0,
     latents: null, draws: [], frames: [], samples: null, mask: null, image: null };
-  const images = make("div", { class: "images" }), results = make("div", { class: "results" }, images);
+  const images = make("div", { class: "images" });
 
   async function predict(sample, t, step) {
     const count = sample.length / size, steps = state.count, [first, last] = model.interval;
@@ -69,7 +69,9 @@ export function panel(model, run) {
     }
     if (known) state.frames.at(-1).sample = known(state.frames.at(-1).sample.map((x) => clamp(x, -1, 1)));
     await show();
+    editor?.show();
   });
+  const editor = model.edits ? inpainting(model, state, update) : null;
 
   const scrubber = slider("Step that is shown", { min: 0, max: state.count, step: 1, value: 0 }, (value) => {
     state.shown = value;
@@ -113,11 +115,11 @@ export function panel(model, run) {
   if (model.null) {
     controls.append(slider("Guidance", { min: 1, max: 5, step: 0.25, value: state.guidance, show: (w) => w.toFixed(2) }, set("guidance")));
   }
-  if (model.edits) results.append(inpainting(model, state, update));
-  return { element: make("div", { class: "columns" }, controls, results), state, update };
+  const element = make("div", {}, make("div", { class: "columns" }, controls, images), ...(editor ? [editor.element] : []));
+  return { element, state, update };
 }
 
-/** Returns the controls that mask a part of the first image, which is then made anew. */
+/** Returns {element, show}: controls that mask a part of the first image, which is then made anew. */
 function inpainting(model, state, update) {
   const [channels, height, width] = model.shape, area = height * width;
   const target = canvas(model.shape, "The image to repaint. Drag, or use the arrow keys and space, to mark what is made anew.",
@@ -125,8 +127,9 @@ function inpainting(model, state, update) {
   const place = { x: Math.floor(width / 2), y: Math.floor(height / 2) };
   let image = null, mask = null;
 
+  const first = () => part(state.frames.at(-1).sample, 0, channels * area).map((x) => clamp(x, -1, 1));
   function show(hasCursor = false) {
-    draw(target, image ?? new Float32Array(channels * area).fill(-1), model.shape);
+    draw(target, image ?? first(), model.shape);
     const context = target.getContext("2d");
     context.fillStyle = "#e5484dcc";
     mask?.forEach((isMarked, index) => isMarked && context.fillRect(index % width, Math.floor(index / width), 1, 1));
@@ -140,7 +143,7 @@ function inpainting(model, state, update) {
         if (Math.hypot(column - x, row - y) < BRUSH) mask[row * width + column] = 1;
   }
   function take() {
-    image = part(state.frames.at(-1).sample, 0, channels * area).map((x) => clamp(x, -1, 1));
+    image = first();
     mask = new Uint8Array(area);
     show();
   }
@@ -167,12 +170,11 @@ function inpainting(model, state, update) {
   }
   function stop() {
     image = mask = state.image = state.mask = null;
-    show();
     return update();
   }
-  show();
-  return make("section", { class: "inpainting" }, make("h3", {}, "Repaint a part"),
-    make("p", { class: "hint" }, "Take the first image, brush over what should be made anew, and repaint."), target,
-    make("div", { class: "buttons" }, button("Take the first image", take), button("Repaint", repaint, { class: "primary" }),
+  const element = make("section", { class: "inpainting" }, make("h3", {}, "Repaint a part"),
+    make("p", { class: "hint" }, "Brush over what should be made anew in the first image, and repaint."), target,
+    make("div", { class: "buttons" }, button("Repaint", repaint, { class: "primary" }),
       button("Start over", stop)));
+  return { element, show };
 }

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from diffusers import DiffusionPipeline
 
+from genhub.browser.graphs import write_graph
+from genhub.browser.models import describe
+from genhub.browser.runtime import ABOUT
 from genhub.data.config import DataConfig
 from genhub.data.load import load
-from genhub.page.graphs import write_graph
-from genhub.page.models import describe
-from genhub.page.runtime import ABOUT
 
 STATIC = Path(__file__).parent / "static"
 EXAMPLES = 200  # test images of the bundled sample, to be reconstructed and searched
