@@ -49,6 +49,7 @@ _MODULES = {
     "SchedulerMixin": "diffusers",
     "StyleGANGenerator": "genhub.models.gan_stylegan",
     "VAEPipeline": "genhub.pipelines.pipeline_vae",
+    "demo": "genhub.commands.demo",
     "evaluate": "genhub.commands.evaluate",
     "figure": "genhub.commands.figure",
     "generate": "genhub.commands.generate",

@@ -25,7 +25,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from urllib.request import Request, urlopen
 
 USER = "user"
-KINDS = {None: "models", "model": "models", "dataset": "datasets"}
+KINDS = {None: "models", "model": "models", "dataset": "datasets", "space": "spaces"}
 LFS_PATTERNS = ("*.bin", "*.gif", "*.onnx", "*.parquet", "*.png", "*.safetensors")
 DATE = "2026-01-01T00:00:00.000000Z"
 

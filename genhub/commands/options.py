@@ -144,6 +144,12 @@ def _figure_options(add: Callable) -> None:
 def _push_options(add: Callable) -> None:
     add("folder", help="a saved repository")
     add("repo_id", help="user/name on the Hub; created if it does not exist")
+    add(
+        "--page",
+        action="store_true",
+        help="a static Space that runs the model in the browser, or a page's folder",
+    )
+    add("--demo", action="store_true", help="a Gradio Space of the repository")
     add("--private", action="store_true", help="create it private")
     add("--dry_run", "--dry-run", action="store_true", help="check and list what would be uploaded, and send nothing")
 
@@ -156,12 +162,18 @@ def _page_options(add: Callable) -> None:
     add("--serve", type=int, metavar="PORT", help="also serve the page to this machine")
 
 
+def _demo_options(add: Callable) -> None:
+    add("repo", help="a folder or a repository of the Hub")
+    add("--port", type=int, help="of this machine (default: a free one from 7860)")
+
+
 COMMANDS = {
     "train": ("Train a recipe and save a repository of the Hub's format.", _train_options),
     "generate": ("Generate images with a saved pipeline.", _generate_options),
     "evaluate": ("Measure quality, variety, speed and memorisation of a pipeline, or of images.", _evaluate_options),
     "figure": ("Draw a figure of a repository: classes, codes, trajectories, speed, training.", _figure_options),
     "page": ("Write a static page that runs models in the browser.", _page_options),
+    "demo": ("Run a Gradio demo of a repository on this machine.", _demo_options),
     "push": ("Upload a saved repository to the Hub, with its card.", _push_options),
     "recipes": ("List the recipes.", None),
     "doctor": ("Print devices, processes, arithmetic and versions of this machine.", None),

@@ -15,7 +15,7 @@ from genhub.data.config import DataConfig
 from genhub.data.load import load
 from genhub.evaluation.sampling import sample
 from genhub.repository.load import AutoPipeline
-from genhub.utils.files import expanded, new_folder
+from genhub.utils.files import check_new, expanded, new_folder
 
 PAIRS = 20  # of a real and a generated image
 BLIND_FILES = ("blind.html", "blind.js", "elements.js", "numbers.js", "style.css")
@@ -38,7 +38,7 @@ def page(
         RepositoryError: a model cannot run on a page.
     """
     _check_packages()
-    folder, names = _check_output(output), [Path(os.path.abspath(expanded(repo))).name for repo in repos]
+    folder, names = check_new(output), [Path(os.path.abspath(expanded(repo))).name for repo in repos]
     if not repos or len({*names}) < len(names):
         raise ValueError(f"`repos` must be at least one repository, each with a name of its own, got {list(repos)}.")
     files = fetch_runtime(runtime)
@@ -66,7 +66,7 @@ def blind(real: str, generated: str, output: str | os.PathLike = "page", seed: i
     Raises:
         ValueError: there are too few images, or those of the two have other sizes.
     """
-    folder, data = _check_output(output), load(DataConfig(source=real), "test")
+    folder, data = check_new(output), load(DataConfig(source=real), "test")
     source = torch.Generator().manual_seed(seed)
     if len(data) < PAIRS:
         raise ValueError(f"`real` must have at least {PAIRS} images, got {len(data)}.")
@@ -98,13 +98,6 @@ def serve(folder: Path, port: int):
     with server:
         print(f"http://127.0.0.1:{server.server_port}/ (Ctrl-C ends)", flush=True)
         server.serve_forever()
-
-
-def _check_output(output: str | os.PathLike) -> Path:
-    folder = expanded(output)
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-        raise ValueError(f"`output` must be an empty folder, or a new one, got {folder}.")
-    return folder
 
 
 def _check_packages():
