@@ -180,7 +180,7 @@ def _page(options: argparse.Namespace, overrides: dict[str, object]) -> int:
     from genhub.commands.page import blind, page, serve
 
     if options.blind and options.repos:
-        raise ValueError(f"`--blind` must be given without other repositories, got {options.repos}.")
+        raise ValueError(f"`blind` must be given without other repositories, got {options.repos}.")
     if options.blind:
         folder = blind(*options.blind, output=options.output)
     else:

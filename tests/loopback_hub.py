@@ -274,8 +274,8 @@ class Handler(BaseHTTPRequestHandler):
         return self.send(206, data[first:stop], headers)
 
 
-API = "/api/(?P<kind>models|datasets)/(?P<name>[^/]+/[^/]+)"
-PAGE = "/(?P<kind>(?:datasets/)?)(?P<name>[^/]+/[^/]+)"
+API = "/api/(?P<kind>models|datasets|spaces)/(?P<name>[^/]+/[^/]+)"
+PAGE = "/(?P<kind>(?:(?:datasets|spaces)/)?)(?P<name>[^/]+/[^/]+)"
 REVISION = "(?P<revision>[^/]+)"
 ROUTES = [
     ("GET", "/api/whoami-v2", Handler.whoami),

@@ -22,7 +22,7 @@ ROOMS = {  # from the top: each room, and the rooms below it that its files may 
     "__init__": {"version"},
     "cli": {"commands", "training", "repository", "recipes", "utils", "version"},
     "commands": {
-        "page",
+        "browser",
         "figures",
         "training",
         "evaluation",

@@ -27,7 +27,7 @@ app_file: index.html
 pinned: false
 ---
 
-Models that run in the browser, made by `genhub page`: {names}.
+Models that run in the browser, made by genhub: {names}.
 """
 
 

@@ -20,7 +20,7 @@ app_file: app.py
 pinned: false
 ---
 
-A demo of the pipeline in `model/`, made by `genhub push --demo`.
+A demo of the pipeline in `model/`, made by genhub.
 """
 
 

@@ -14,10 +14,12 @@ import numpy as np
 import pytest
 import torch
 from huggingface_hub import constants
+from scipy.stats import binomtest
 
 import genhub
 from genhub.browser.runtime import FILES, VERSION
 from genhub.browser.runtime import runtime as fetch_runtime
+from genhub.commands.page import blind
 
 PUBLISHED = Path(genhub.__file__).parents[1] / "model_cards"
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -226,7 +228,7 @@ def check_diffusion(page, pipeline, monkeypatch):
     assert_shown(page.images(), images)
     page.press("Predicted x_0")
     decoded = seen[-1] if pipeline.vae is None else pipeline._decode(seen[-1])
-    assert_shown(page.images(), ((decoded + 1) / 2).clamp(0, 1).permute(0, 2, 3, 1).numpy())
+    assert_shown(page.images(), ((decoded + 1) / 2).clamp(0, 1).permute(0, 2, 3, 1).detach().numpy())
     page.press("Noisy image x_t")
     if pipeline.vae is None:
         page.drag(".brush", (0.3, 0.3), (0.5, 0.5), (0.7, 0.5))
@@ -303,3 +305,60 @@ def test_a_published_model_runs_in_the_browser_as_in_pytorch(name, runtime, serv
     else:
         check(page, pipeline)
     page.check_quiet()
+
+
+def test_the_blind_test_counts_right_answers(serve, tmp_path):
+    page = serve(blind("sample", str(PUBLISHED / "gan"), tmp_path / "quiz"))
+    page.wait("document.querySelector('#panel canvas')")
+    real = json.loads((tmp_path / "quiz/pairs.json").read_text())["real"]
+
+    for index, side in enumerate(real):
+        chosen = side if index < 15 else 1 - side
+        page.browser.find_elements("css selector", "main button")[chosen].click()
+
+    data = page.run("return {...document.querySelector('#panel').dataset}")
+    low, high = map(float, data["interval"].split())
+    assert data["right"] == "15"
+    assert (low, high) == pytest.approx(proportion_interval(15, 20), abs=1e-4)
+    page.check_quiet()
+
+
+def proportion_interval(right, count):
+    return binomtest(right, count).proportion_ci(method="wilson")
+
+
+def test_the_keyboard_alone_is_enough(runtime, serve, tmp_path):
+    page = serve(genhub.page([str(PUBLISHED / "gan")], tmp_path / "site", runtime))
+    page.wait("document.querySelector('#panel').dataset.ready === 'gan'")
+    page.wait_until_done()
+    before = page.images()
+
+    order = []
+    for _ in range(20):
+        page.keys("body" if not order else ":focus", "\ue004")
+        order.append(page.run("const e = document.activeElement; return e.textContent || e.ariaLabel"))
+    assert "New" in order
+    while page.run("return document.activeElement.textContent") != "New":
+        page.keys(":focus", "\ue004")
+    page.keys(":focus", "\ue007")
+
+    assert not np.array_equal(page.images(), before)
+    assert page.run("return document.activeElement.textContent") == "New"
+
+
+@pytest.mark.parametrize("width", [320, 390])
+def test_nothing_is_wider_than_a_phone(width, runtime, serve, tmp_path):
+    names = ("gan", "conv-vae", "hashing-ae")
+    page = serve(genhub.page([str(PUBLISHED / name) for name in names], tmp_path / "site", runtime))
+    metrics = {"width": width, "height": 800, "deviceScaleFactor": 2, "mobile": True}
+    page.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    try:
+        for name in names:
+            page.wait(f"""document.querySelector("[data-model='{name}']")""")
+            page.browser.find_element("css selector", f"[data-model='{name}']").click()
+            page.wait(f"document.querySelector('#panel').dataset.ready === {name!r}")
+            assert page.run("return document.documentElement.scrollWidth") <= width
+            unnamed = "return [...document.querySelectorAll('canvas')].filter((c) => !c.ariaLabel).length"
+            assert page.run(unnamed) == 0
+    finally:
+        page.browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})

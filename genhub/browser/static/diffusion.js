@@ -39,7 +39,7 @@ export function panel(model, run) {
   const counts = Object.keys(model.tables).map(Number).sort((a, b) => a - b), size = sizeOf(model.latent_shape);
   const hasClasses = model.labels.length > 0, any = model.labels.length;
   const state = { seed: 0, label: 0, guidance: model.guidance, count: model.default_steps, shows: "sample", shown: 0,
-    latents: null, draws: [], frames: [], samples: null, mask: null, image: null };
+    latents: null, draws: [], frames: [], samples: null, mask: null, image: null, done: 0, first: null };
   const images = make("div", { class: "images" });
 
   async function predict(sample, t, step) {
@@ -60,15 +60,24 @@ export function panel(model, run) {
     const source = normals(state.seed), table = model.tables[state.count], total = COUNT * size;
     state.latents = source(total);
     state.draws = table.map(([, , , , , , , , , d]) => (d ? source(total) : null));
-    state.frames = [{ sample: state.latents, original: null }];
+    state.frames = [{ sample: state.latents, original: null }, ...table.map(() => ({
+      sample: new Float32Array(total), original: new Float32Array(total) }))];
     const { mask, image } = state;
-    const known = mask && ((original) => original.map((x, i) => (mask[i % size] ? x : image[i % size])));
-    for await (const frame of sampling(model, predict, table, state.latents, state.draws, known ?? undefined)) {
-      state.frames.push(frame);
-      setShown(state.frames.length - 1);
+    const known = mask && ((original) => original.map((x, i) => (mask[i] ? x : image[i])));
+    for (state.done = 0; state.done < COUNT; ) { // one after another: the first is there soon
+      const own = (values) => values && part(values, state.done, size), offset = state.done * size;
+      const draws = state.draws.map(own);
+      let step = 0;
+      for await (const frame of sampling(model, predict, table, own(state.latents), draws, known ?? undefined)) {
+        step += 1;
+        if (known && step === table.length) frame.sample = known(frame.sample.map((x) => clamp(x, -1, 1)));
+        for (const name of ["sample", "original"]) state.frames[step][name].set(frame[name], offset);
+      }
+      state.done += 1;
+      setShown(table.length);
+      await show();
+      state.first ??= performance.now();
     }
-    if (known) state.frames.at(-1).sample = known(state.frames.at(-1).sample.map((x) => clamp(x, -1, 1)));
-    await show();
     editor?.show();
   });
   const editor = model.edits ? inpainting(model, state, update) : null;
@@ -89,11 +98,14 @@ export function panel(model, run) {
     const frame = state.frames[state.shown];
     let values = frame[state.shows] ?? frame.sample;
     scrubber.querySelector("output").textContent = `${state.shown} of ${state.count}`;
-    if (model.graphs.decoder) values = await run("decoder", { latents: floats(values, COUNT, ...model.latent_shape) });
+    const count = state.done;
+    if (model.graphs.decoder) {
+      values = await run("decoder", { latents: floats(values.slice(0, count * size), count, ...model.latent_shape) });
+    }
     state.samples = values;
     const what = state.label < any ? model.labels[state.label] : "image";
     const kind = state.shows === "sample" ? "" : " as predicted";
-    images.replaceChildren(...Array.from({ length: COUNT }, (_, index) => {
+    images.replaceChildren(...Array.from({ length: count }, (_, index) => {
       const target = canvas(model.shape, `${what} ${index + 1} after step ${state.shown} of ${state.count}${kind}`);
       draw(target, part(values, index, sizeOf(model.shape)), model.shape, model.range);
       return target;

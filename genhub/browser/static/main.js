@@ -37,7 +37,7 @@ async function open(model, pressed) {
     main.replaceChildren(make("h2", {}, model.name), make("p", { class: "note" }, model.about), element);
     await update();
     if (ticket !== opened) return;
-    state.milliseconds = performance.now() - arrived;
+    state.milliseconds = (state.first ?? performance.now()) - arrived;
     main.state = state;
     main.dataset.ready = model.name;
     status.textContent = "";
