@@ -81,7 +81,7 @@ def write_graph(path: Path, graph: Graph, pipeline: DiffusionPipeline) -> float:
 
 def _difference(content: bytes, graph: Graph) -> float:
     """Returns the largest difference between a graph and its function, relative to values above 1."""
-    import onnxruntime
+    import onnxruntime  # pyright: ignore
 
     inputs = {name: make(BATCH) for name, make in graph.inputs.items()}
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
