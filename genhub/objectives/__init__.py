@@ -1,6 +1,7 @@
 """Objectives compute the losses that models are trained on; the training loop does the rest."""
 
 from genhub.objectives.autoencoder import LayerwiseReconstruction, Reconstruction, SparseReconstruction
+from genhub.objectives.boltzmann import ContrastiveDivergence
 from genhub.objectives.classification import Classification
 from genhub.objectives.compression import PerceptualCompression
 from genhub.objectives.consistency import ConsistencyTuning
@@ -17,6 +18,7 @@ __all__ = [
     "Batch",
     "Classification",
     "ConsistencyTuning",
+    "ContrastiveDivergence",
     "EvidenceLowerBound",
     "FreshFakesGame",
     "GrowingGame",
