@@ -1,10 +1,10 @@
 """Objectives compute the losses that models are trained on; the training loop does the rest."""
 
 from genhub.objectives.autoencoder import LayerwiseReconstruction, Reconstruction, SparseReconstruction
-from genhub.objectives.boltzmann import ContrastiveDivergence
 from genhub.objectives.classification import Classification
 from genhub.objectives.compression import PerceptualCompression
 from genhub.objectives.consistency import ConsistencyTuning
+from genhub.objectives.contrastive_divergence import ContrastiveDivergence
 from genhub.objectives.diffusion import NoisePrediction
 from genhub.objectives.gan import AdversarialGame
 from genhub.objectives.gan_fresh import FreshFakesGame
