@@ -95,9 +95,8 @@ class BoltzmannPipeline(DiffusionPipeline):
         names = [name for name in callback_on_step_end_tensor_inputs if name != "latents"]
         if names:
             raise ValueError(f"`callback_on_step_end_tensor_inputs` must be among ['latents'], got {names}.")
-        if latents is None:
-            latents = self._draw(batch_size, length, generator) < 0.5
-        latents = latents.to(self._execution_device, self.machine.dtype)
+        coins = self._draw(batch_size, length, generator) < 0.5 if latents is None else latents
+        latents = coins.to(self._execution_device, self.machine.dtype)
         for step in self.progress_bar(range(steps)):
             latents = self.machine.gibbs(latents, self._draw(batch_size, self._visible_size() + length, generator))
             if callback_on_step_end is not None:

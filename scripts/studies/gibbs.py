@@ -1,6 +1,6 @@
 """CPU time of an image by Gibbs sampling beside that of the decoder of `vae`: `python scripts/studies/gibbs.py`.
 
-Networks have the sizes of the recipes and no training, which changes no time; one thread, batches of 250, medians of 5.
+Networks have the sizes of the recipes and are not trained, which changes no time; one thread, batches of 250, medians.
 """
 
 import statistics
