@@ -5,13 +5,15 @@ from pathlib import Path
 import torch
 
 import genhub
-from genhub.data import DataConfig, load
+from genhub.data import DataConfig, Images, load
 
 
 def codes(folder: Path) -> torch.Tensor:
     """Returns the codes (1000, L) of test images by the autoencoder in `folder`."""
     pipe = genhub.AutoPipeline.from_pretrained(folder)
-    return pipe.encode(load(DataConfig(source="sample"), "test").images[:1000] / 255)
+    images = load(DataConfig(source="sample"), "test")
+    assert isinstance(images, Images)
+    return pipe.encode(images.images[:1000] / 255)
 
 
 def share_near_zero(folder: Path) -> float:
