@@ -96,13 +96,14 @@ class BoltzmannPipeline(DiffusionPipeline):
         if names:
             raise ValueError(f"`callback_on_step_end_tensor_inputs` must be among ['latents'], got {names}.")
         coins = self._draw(batch_size, length, generator) < 0.5 if latents is None else latents
-        latents = coins.to(self._execution_device, self.machine.dtype)
-        for step in self.progress_bar(range(steps)):
-            latents = self.machine.gibbs(latents, self._draw(batch_size, self._visible_size() + length, generator))
+        states = coins.to(self._execution_device, self.machine.dtype)
+        bar: Any = self.progress_bar
+        for step in bar(range(steps)):
+            states = self.machine.gibbs(states, self._draw(batch_size, self._visible_size() + length, generator))
             if callback_on_step_end is not None:
-                shown = dict.fromkeys(callback_on_step_end_tensor_inputs, latents)
-                latents = callback_on_step_end(self, step, step, shown).pop("latents", latents)
-        return self.decode(latents, self._draw(batch_size, sum(hidden), generator), output_type, return_dict)
+                shown = dict.fromkeys(callback_on_step_end_tensor_inputs, states)
+                states = callback_on_step_end(self, step, step, shown).pop("latents", states)
+        return self.decode(states, self._draw(batch_size, sum(hidden), generator), output_type, return_dict)
 
     @torch.no_grad()
     def encode(self, image: PipelineImageInput) -> torch.Tensor:
