@@ -8,12 +8,16 @@ import genhub
 from genhub.data import DataConfig, Images, load
 
 
-def codes(folder: Path) -> torch.Tensor:
-    """Returns the codes (1000, L) of test images by the autoencoder in `folder`."""
-    pipe = genhub.AutoPipeline.from_pretrained(folder)
+def test_images() -> torch.Tensor:
+    """Returns 1,000 test images of the sample, (N, C, H, W) in [0, 1]."""
     images = load(DataConfig(source="sample"), "test")
     assert isinstance(images, Images)
-    return pipe.encode(images.images[:1000] / 255)
+    return images.images[:1000] / 255
+
+
+def codes(folder: Path) -> torch.Tensor:
+    """Returns the codes (1000, L) of test images by the autoencoder in `folder`."""
+    return genhub.AutoPipeline.from_pretrained(folder).encode(test_images())
 
 
 def share_near_zero(folder: Path) -> float:
