@@ -12,7 +12,7 @@ from genhub.models.gan_dcgan import DCGANDiscriminator
 
 
 class OldDenseAutoencoder(DenseAutoencoder):
-    """Its weights start as was common before Glorot & Bengio (2010, Eq. 1): uniform within 1/sqrt(inputs), biases zero."""
+    """Its weights start as was common before Glorot & Bengio (2010, Eq. 1), uniform within 1/sqrt(inputs)."""
 
     @functools.wraps(DenseAutoencoder.__init__)
     def __init__(self, *args, **arguments):
