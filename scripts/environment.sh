@@ -47,6 +47,7 @@ install() {
                 pip_install "$torch" || fail "PyTorch could not be installed; see the message above."
         fi
     fi
+    .venv/bin/python -m pip uninstall --quiet --yes genhub 2>/dev/null # as version 0.1 called this distribution
     pip_install --constraint constraints.txt --editable ".$1" || fail "genhub could not be installed; see the message above."
     echo "$wanted $1" >.venv/installed
 }

@@ -10,6 +10,7 @@ from genhub.repository.download import download
 from genhub.repository.format import RepositoryError
 from genhub.repository.load import AutoPipeline
 from genhub.repository.push import files_to_push
+from genhub.utils.extras import how_to_install
 from genhub.utils.files import check_new, new_folder
 
 PACKAGES = ("diffusers", "transformers", "accelerate", "safetensors", "torch", "numpy", "pillow")
@@ -37,7 +38,7 @@ def demo(repo: str, port: int | None = None) -> None:
     try:
         built = app.build(pipeline, Path(os.path.abspath(repo)).name)
     except ImportError as error:
-        raise ValueError(f"A demo needs the package gradio: {error}.") from error
+        raise ValueError(f"A demo needs gradio: {how_to_install('demo')}.") from error
     try:
         built.launch(server_name="127.0.0.1", server_port=port)
     except OSError as error:

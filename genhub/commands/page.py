@@ -17,6 +17,7 @@ from genhub.data.config import DataConfig
 from genhub.data.load import load
 from genhub.evaluation.sampling import sample
 from genhub.repository.load import AutoPipeline
+from genhub.utils.extras import how_to_install
 from genhub.utils.files import check_new, expanded, new_folder
 
 PAIRS = 20  # of a real and a generated image
@@ -105,4 +106,4 @@ def serve(folder: Path, port: int):
 def _check_packages():
     missing = [name for name in ("onnx", "onnxruntime", "onnxscript") if find_spec(name) is None]
     if missing:
-        raise ValueError(f"A page needs packages that are not installed: {', '.join(missing)}.")
+        raise ValueError(f"A page needs {', '.join(missing)}: {how_to_install('page')}.")

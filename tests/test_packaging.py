@@ -1,0 +1,54 @@
+"""What is said about installing genhub: one way, one place, and extras that exist."""
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+from genhub.training.distributed import EXTRAS as TRACKERS
+from genhub.utils.extras import DISTRIBUTION, how_to_install
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+INSTALL = re.compile(r"pip install [^`\n]*")
+
+
+def texts() -> dict[str, str]:
+    """Name -> content of the repository's texts, without the tests."""
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    kinds = (".cff", ".ipynb", ".jinja", ".md", ".py", ".sh", ".toml", ".yaml", ".yml", "Dockerfile")
+    names = [name for name in listed.splitlines() if name.endswith(kinds) and not name.startswith("tests/")]
+    return {name: (ROOT / name).read_text(encoding="utf-8") for name in names if (ROOT / name).exists()}
+
+
+def test_nothing_sends_a_reader_to_the_other_project_of_that_name():
+    said = [(name, line) for name, text in texts().items() for line in INSTALL.findall(text)]
+
+    assert [(name, line) for name, line in said if re.search(r"[\s'\"]genhub\b(?!-)", line)] == []
+
+
+def test_extras_are_advised_in_one_form_and_by_one_function():
+    for name, text in texts().items():
+        advised = [line for line in INSTALL.findall(text) if re.search(r"\.\[", line)]
+        if name.startswith("genhub/"):
+            assert not advised or name == "genhub/utils/extras.py", f"{name}: how_to_install says it"
+        elif not name.endswith(".ipynb"):  # whose kernel has another working folder
+            for line in advised:
+                extras = re.search(r'-e "\.\[([a-z,]+)\]"', line)
+                assert extras, f"{name}: {line}"
+                assert {*extras[1].split(",")} <= {*EXTRAS}, f"{name}: {line}"
+
+
+def test_an_extra_that_the_code_advises_exists():
+    advised = {extra for text in texts().values() for extra in re.findall(r"how_to_install\(['\"](\w+)", text)}
+
+    assert {"eval", "figures"} <= advised | {*TRACKERS} <= {*EXTRAS}
+    assert how_to_install("eval").startswith('`pip install -e ".[eval]"`')
+
+
+def test_an_extra_that_takes_others_takes_them_of_this_distribution():
+    assert PROJECT["name"] == DISTRIBUTION
+    taken = [one for needs in EXTRAS.values() for one in needs if one.startswith("genhub")]
+
+    assert [one for one in taken if not re.fullmatch(rf"{DISTRIBUTION}\[[a-z,]+\]", one)] == []
