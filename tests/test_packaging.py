@@ -26,6 +26,7 @@ def test_nothing_sends_a_reader_to_the_other_project_of_that_name():
     said = [(name, line) for name, text in texts().items() for line in INSTALL.findall(text)]
 
     assert [(name, line) for name, line in said if re.search(r"[\s'\"]genhub\b(?!-)", line)] == []
+    assert [name for name, text in texts().items() if re.search(r"pypi\.org/project/genhub\b(?!-)", text)] == []
 
 
 def test_extras_are_advised_in_one_form_and_by_one_function():
@@ -52,3 +53,21 @@ def test_an_extra_that_takes_others_takes_them_of_this_distribution():
     taken = [one for needs in EXTRAS.values() for one in needs if one.startswith("genhub")]
 
     assert [one for one in taken if not re.fullmatch(rf"{DISTRIBUTION}\[[a-z,]+\]", one)] == []
+
+
+def declared() -> dict[str, str]:
+    """The lower bounds of what genhub needs, and of the extras that its tests need for more than testing."""
+    needs = [
+        *PROJECT["dependencies"],
+        *(need for extra in ("eval", "export", "figures", "text") for need in EXTRAS[extra]),
+    ]
+    return dict(need.lower().split(">=") for need in needs)
+
+
+def test_the_lowest_versions_are_those_that_are_declared():
+    lines = (ROOT / "constraints-lowest.txt").read_text(encoding="utf-8").lower().splitlines()
+    lowest = dict(line.split("==") for line in lines if not line.startswith("#"))
+
+    assert lowest.keys() == declared().keys()
+    short = {name: version for name, version in lowest.items() if not f"{version}.".startswith(f"{declared()[name]}.")}
+    assert short == {}
