@@ -157,7 +157,7 @@ def by_genhub(recipe: str, steps: int, source: str, changes: dict) -> Callable[[
     def run() -> float:
         with tempfile.TemporaryDirectory() as folder:
             made = genhub.train(recipe, Path(folder) / "run", overrides=overrides)
-            return json.loads((made / "metrics.json").read_text())["training"]["images_per_second"]
+            return json.loads((made / "metrics.json").read_text(encoding="utf-8"))["training"]["images_per_second"]
 
     return run
 

@@ -53,8 +53,10 @@ def write_demo(repo: str, output: str | os.PathLike) -> Path:
         raise RepositoryError(f"{repo} has no demo: its pipeline declares no task.")
     with new_folder(folder) as part:
         shutil.copyfile(app.__file__, part / "app.py")
-        (part / "requirements.txt").write_text("".join(f"{p}=={version(p).partition('+')[0]}\n" for p in PACKAGES))
-        (part / "README.md").write_text(CARD.format(name=source.resolve().name))
+        (part / "requirements.txt").write_text(
+            "".join(f"{p}=={version(p).partition('+')[0]}\n" for p in PACKAGES), encoding="utf-8"
+        )
+        (part / "README.md").write_text(CARD.format(name=source.resolve().name), encoding="utf-8")
         for name in files_to_push(source):
             target = part / "model" / name
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -54,7 +54,9 @@ def page(
         write_examples(part)
         write_runtime(part, files)
         title = names[0] if len(names) == 1 else "Generative models in your browser"
-        (part / "README.md").write_text(CARD.format(title=title, names=", ".join(m["name"] for m in models)))
+        (part / "README.md").write_text(
+            CARD.format(title=title, names=", ".join(m["name"] for m in models)), encoding="utf-8"
+        )
     return folder
 
 
@@ -83,7 +85,9 @@ def blind(real: str, generated: str, output: str | os.PathLike = "page", seed: i
     with new_folder(folder) as part:
         copy_static(part, BLIND_FILES)
         (part / "blind.html").rename(part / "index.html")
-        (part / "pairs.json").write_text(json.dumps({"shape": list(true.shape[1:]), "pairs": pairs, "real": sides}))
+        (part / "pairs.json").write_text(
+            json.dumps({"shape": list(true.shape[1:]), "pairs": pairs, "real": sides}), encoding="utf-8"
+        )
     return folder
 
 
