@@ -5,8 +5,11 @@ import subprocess
 import tomllib
 from pathlib import Path
 
+import yaml
+
 from genhub.training.distributed import EXTRAS as TRACKERS
 from genhub.utils.extras import DISTRIBUTION, how_to_install
+from genhub.version import VERSION
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -71,3 +74,25 @@ def test_the_lowest_versions_are_those_that_are_declared():
     assert lowest.keys() == declared().keys()
     short = {name: version for name, version in lowest.items() if not f"{version}.".startswith(f"{declared()[name]}.")}
     assert short == {}
+
+
+def test_the_citation_is_of_this_version():
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))["version"] == VERSION
+
+
+def test_the_workflow_tests_the_interpreters_that_are_declared_and_files_that_exist():
+    text = (ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8")
+    jobs = yaml.safe_load(text)["jobs"]
+    declared = [line.rpartition(" ")[2] for line in PROJECT["classifiers"] if re.search(r"Python :: 3\.", line)]
+
+    assert jobs["suite"]["strategy"]["matrix"]["python"] == declared
+    assert PROJECT["requires-python"] == f">={declared[0]}"
+    assert [name for name in re.findall(r"(?:tests|scripts|\.ci)/[\w./]*", text) if not (ROOT / name).exists()] == []
+
+
+def test_the_image_is_built_from_what_the_wheel_needs():
+    kept = re.findall(r"^!(.+)$", (ROOT / ".dockerignore").read_text(encoding="utf-8"), re.MULTILINE)
+    copied = re.findall(r"^COPY ([\w.]+) \./$", (ROOT / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
+
+    assert {"genhub", "pyproject.toml", PROJECT["readme"], *PROJECT["license-files"], *copied} <= {*kept}
+    assert [name for name in kept if not (ROOT / name).exists()] == []

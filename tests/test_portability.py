@@ -1,6 +1,7 @@
 """The package runs where Linux does not: read from the sources, and by the branches that Windows takes."""
 
 import ast
+import json
 import os
 import shutil
 import subprocess
@@ -98,3 +99,24 @@ def test_a_name_that_the_console_lacks_is_printed_all_the_same(tiny_repo, tmp_pa
     assert done.returncode == 0, done.stderr
     assert "\\xe9.png" in done.stdout
     assert (tmp_path / "é.png").stat().st_size > 0
+
+
+@pytest.mark.slow
+def test_workers_that_are_spawned_read_the_same_images(tiny, tmp_path):
+    """As on Windows and macOS, where no process is forked."""
+    script = """
+import json, multiprocessing, sys
+import genhub
+if __name__ == "__main__":
+    method, folder, overrides = sys.argv[1:]
+    multiprocessing.set_start_method(method)
+    genhub.train("ddpm-quick", folder, overrides=json.loads(overrides))
+"""
+    (tmp_path / "script.py").write_text(script, encoding="utf-8")
+    overrides = json.dumps(tiny | {"data.memory_limit_gb": 0, "data.workers": 1, "training.max_steps": 2})
+    for method in ("fork", "spawn"):
+        command = [sys.executable, str(tmp_path / "script.py"), method, str(tmp_path / method), overrides]
+        subprocess.run(command, check=True, capture_output=True)
+
+    weights = [(tmp_path / m / "unet/diffusion_pytorch_model.safetensors").read_bytes() for m in ("fork", "spawn")]
+    assert weights[0] == weights[1]
