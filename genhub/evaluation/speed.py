@@ -1,12 +1,12 @@
 """Cost of generating images: passes through networks, and memory."""
 
-import resource
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import nn
+
+from genhub.utils import memory
 
 
 @contextmanager
@@ -40,5 +40,4 @@ def peak_memory() -> int:
     """Returns the peak memory in bytes: of the GPU if there is one, else of the process."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
-    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return used if sys.platform == "darwin" else used * 1024
+    return memory.peak_memory()

@@ -20,7 +20,7 @@ def published() -> dict[str, dict]:
     """Returns what `genhub recipes` says of each published model."""
     found = {}
     for folder in sorted(path for path in readme.CARDS.iterdir() if path.is_dir()):
-        metrics, card = readme.metrics_of(folder), (folder / "README.md").read_text()
+        metrics, card = readme.metrics_of(folder), (folder / "README.md").read_text(encoding="utf-8")
         values = {**readme.overall(metrics), **readme.in_clf(metrics)} if to_show(metrics) else {}
         size = re.search(r"\d+x\d+(?= pixels)", card)
         found[folder.name] = {
@@ -34,4 +34,4 @@ def published() -> dict[str, dict]:
 
 
 if __name__ == "__main__":
-    FILE.write_text(json.dumps(published(), indent=2) + "\n")
+    FILE.write_text(json.dumps(published(), indent=2) + "\n", encoding="utf-8")

@@ -114,7 +114,7 @@ def _vaes(models: dict[str, dict]) -> str:
         losses, values = _losses(metrics), overall(metrics)
         elbo = next(key for key in values if key.startswith("ELBO") and key.endswith(", test"))
         bits = next((key for key in values if "bits per dimension" in key), None)
-        config = json.loads((CARDS / name / "vae/config.json").read_text())
+        config = json.loads((CARDS / name / "vae/config.json").read_text(encoding="utf-8"))
         rows.append(
             [
                 f"[`{name}`](model_cards/{name}/README.md)",
@@ -193,12 +193,12 @@ def _cas(metrics: dict) -> str:
 
 
 def _pretraining() -> str:
-    text = markdown(json.loads((ROOT / "docs/pretraining/report.json").read_text()))
+    text = markdown(json.loads((ROOT / "docs/pretraining/report.json").read_text(encoding="utf-8")))
     return "\n".join(line for line in text.splitlines() if line.startswith("|"))
 
 
 def metrics_of(folder: Path) -> dict:
-    return json.loads((folder / "metrics.json").read_text())
+    return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
 
 
 def _shown(metrics: dict) -> dict:
@@ -242,9 +242,9 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
 
 
 if __name__ == "__main__":
-    text = (ROOT / "README.md").read_text()
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
     for name, table in blocks().items():
         block = f"<!-- {name} -->\n{table}\n<!-- /{name} -->"
         text, count = re.subn(rf"<!-- {name} -->.*?<!-- /{name} -->", lambda _, b=block: b, text, flags=re.DOTALL)
         assert count == 1, name
-    (ROOT / "README.md").write_text(text)
+    (ROOT / "README.md").write_text(text, encoding="utf-8")
