@@ -1,36 +1,38 @@
-"""Pages that MkDocs makes at build time: the API reference of every public name, and the gallery of model_cards/."""
+"""What MkDocs asks: the pages that are made at build time, and links that lead out of docs/."""
 
+import sys
 from pathlib import Path
 
-from mkdocs.structure.files import File
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
-import genhub
+sys.path.insert(0, str(Path(__file__).parent))
 
-CARDS = Path(__file__).resolve().parents[2] / "model_cards"
-
-
-def api() -> str:
-    entries = (
-        f"::: {module}.{name}" for name, module in sorted(genhub._MODULES.items()) if module.startswith("genhub")
-    )
-    return "# API reference\n\n" + "\n\n".join(entries) + "\n"
+import links
+import made_pages
 
 
-def gallery() -> str:
-    entries = (
-        f"## {path.parent.name}\n\n![Samples of {path.parent.name}](gallery/{path.parent.name}.png)"
-        for path in pictures()
-    )
-    return "# Gallery\n\n" + "\n\n".join(entries) + "\n"
-
-
-def pictures() -> list[Path]:
-    return sorted(CARDS.glob("*/samples.png"))
-
-
-def on_files(files, config):
-    files.append(File.generated(config, "api.md", content=api()))
-    files.append(File.generated(config, "gallery.md", content=gallery()))
-    for path in pictures():
-        files.append(File.generated(config, f"gallery/{path.parent.name}.png", abs_src_path=str(path)))
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    made = made_pages.all_pages()
+    for uri, content in made.items():
+        files.append(File.generated(config, uri, content=content))
+    for path in links.pages():
+        files.append(File.generated(config, links.place(path), abs_src_path=str(links.ROOT / path)))
+    wanted = made_pages.pictures()
+    for file in files.documentation_pages():
+        wanted |= {*links.linked(_in_clone(file), file.content_string)}
+    for path in sorted(wanted):
+        uri = links.place(path)
+        if files.get_file_from_path(uri) is None and (links.ROOT / path).is_file():
+            files.append(File.generated(config, uri, abs_src_path=str(links.ROOT / path)))
     return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    return links.moved(_in_clone(page.file), markdown)
+
+
+def _in_clone(file: File) -> str:
+    """Returns the path of a page in the clone; pages that are made lie as if in docs/."""
+    return next((path for path in links.pages() if links.place(path) == file.src_uri), f"docs/{file.src_uri}")
