@@ -16,7 +16,7 @@ def pages() -> list[str]:
 
 
 def place(path: str) -> str:
-    """Returns where on the site a file of the clone lies: pages and pictures keep their place, others go to source/."""
+    """Returns where a file of the clone lies on the site: pages and pictures where they were, others in source/."""
     if path in PLACES:
         return PLACES[path]
     if path.startswith("docs/"):
