@@ -92,7 +92,9 @@ def test_each_link_leads_somewhere(document):
     text = without_code(document.read_text())
     found = re.findall(r"\]\(([^)\s]+)\)|^\[[^\]\n]+\]: (\S+)$", text, re.MULTILINE)
 
+    names = {*re.findall(r"^\[([^\]\n]+)\]: ", text, re.MULTILINE)}
     targets = [inline or named for inline, named in found]
+    assert [name for name in re.findall(r"\]\[([^\]\n]+)\]", text) if name not in names] == []
     assert [target for target in targets if "://" not in target and not leads_somewhere(document, target)] == []
 
 

@@ -1,4 +1,4 @@
-"""Renews the tables of README.md from stored metrics: `python scripts/studies/readme.py`."""
+"""Renews the tables of the documents from stored metrics: `python scripts/studies/documents.py`."""
 
 import json
 import math
@@ -18,7 +18,7 @@ FAMILIES = {"unet": "diffusion", "generator": "GAN", "vae": "VAE", "autoencoder"
 
 
 def blocks() -> dict[str, str]:
-    """Returns the tables by their names: each stands between `<!-- name -->` and `<!-- /name -->`."""
+    """Returns the tables by their names, with links as from the root of the clone."""
     stored = references.stored()
     models = {path.name: metrics_of(path) for path in sorted(CARDS.iterdir()) if path.is_dir()}
     vaes, gans, diffusion = (_of_family(family, models) for family in ("VAE", "GAN", "diffusion"))
@@ -241,10 +241,19 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
     )
 
 
+def written(page: Path, text: str, name: str, table: str) -> tuple[str, int]:
+    """Returns the text of a page with its table, between `<!-- name -->` and `<!-- /name -->`, and how many it has."""
+    up = "../" * (len(page.relative_to(ROOT).parts) - 1)
+    block = f"<!-- {name} -->\n{table.replace('](', f']({up}')}\n<!-- /{name} -->"
+    return re.subn(rf"<!-- {name} -->.*?<!-- /{name} -->", lambda _: block, text, flags=re.DOTALL)
+
+
 if __name__ == "__main__":
-    text = (ROOT / "README.md").read_text()
+    pages = [ROOT / "README.md", *ROOT.glob("docs/**/*.md")]
     for name, table in blocks().items():
-        block = f"<!-- {name} -->\n{table}\n<!-- /{name} -->"
-        text, count = re.subn(rf"<!-- {name} -->.*?<!-- /{name} -->", lambda _, b=block: b, text, flags=re.DOTALL)
-        assert count == 1, name
-    (ROOT / "README.md").write_text(text)
+        found = 0
+        for page in pages:
+            text, count = written(page, page.read_text(), name, table)
+            found += count
+            page.write_text(text)
+        assert found == 1, name
