@@ -1,4 +1,4 @@
-# Sourced by quickstart.sh and test.sh: makes the clone's own virtual environment, and touches nothing outside the clone.
+# Sourced by quickstart.sh, test.sh and docs.sh: makes the clone's own virtual environment, and touches nothing outside the clone.
 # GENHUB_PYTHON names the Python to use (3.11 or newer); PyTorch is the CPU build where there is no NVIDIA GPU.
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
@@ -26,7 +26,8 @@ pip_install() {
     TMPDIR="$root/.cache/tmp" "$root/$venv/bin/python" -m pip install --quiet "$@"
 }
 
-# install EXTRAS [VENV CONSTRAINTS]: genhub from the clone, with the tested versions, if what is installed is not already that
+# install EXTRAS [VENV CONSTRAINTS]: genhub from the clone, with the tested versions, unless VENV/installed says that it was
+# ("[test]" has all that "" and "[docs]" have)
 install() {
     venv=${2:-.venv} constraints=${3:-constraints.txt}
     if ! "$root/$venv/bin/python" -c 'import sys' 2>/dev/null; then
@@ -35,7 +36,7 @@ install() {
     fi
     local wanted
     wanted=$( (echo "$root"; cat "$constraints" pyproject.toml genhub/version.py scripts/environment.sh) | cksum)
-    case $(cat "$venv/installed" 2>/dev/null) in "$wanted $1" | "$wanted [test]") return ;; esac
+    grep -qxF -e "$wanted $1" -e "$wanted [test]" "$venv/installed" 2>/dev/null && return
     echo "Installing genhub and what it needs into $root/$venv (a few minutes the first time) ..."
     local torch
     torch=$(grep '^torch==' "$constraints")
@@ -50,5 +51,7 @@ install() {
     fi
     "$venv/bin/python" -m pip uninstall --quiet --yes genhub 2>/dev/null # as version 0.1 called this distribution
     pip_install --constraint "$constraints" --editable ".$1" || fail "genhub could not be installed; see the message above."
-    echo "$wanted $1" >"$venv/installed"
+    local before
+    before=$(grep -F "$wanted " "$venv/installed" 2>/dev/null)
+    printf '%s\n' "$wanted $1" "$before" >"$venv/installed"
 }

@@ -37,7 +37,7 @@ def test_extras_are_advised_in_one_form_and_by_one_function():
         advised = [line for line in INSTALL.findall(text) if re.search(r"\.\[", line)]
         if name.startswith("genhub/"):
             assert not advised or name == "genhub/utils/extras.py", f"{name}: how_to_install says it"
-        elif not name.endswith(".ipynb"):  # whose kernel has another working folder
+        elif not name.endswith((".ipynb", "Dockerfile")):  # a kernel has another folder, an image keeps no clone
             for line in advised:
                 extras = re.search(r'-e "\.\[([a-z,]+)\]"', line)
                 assert extras, f"{name}: {line}"
