@@ -14,7 +14,7 @@ from genhub.repository.card_results import to_show
 RECONSTRUCTIONS = "FD-FM of reconstructions"  # by the autoencoder of a model of latents
 ROOT = Path(__file__).parents[2]
 CARDS = ROOT / "model_cards"
-FAMILIES = {"unet": "diffusion", "generator": "GAN", "vae": "VAE", "autoencoder": "autoencoder"}  # by a component
+FAMILIES = {"unet": "diffusion", "generator": "GAN", "vae": "VAE", "machine": "RBM", "autoencoder": "autoencoder"}
 
 
 def blocks() -> dict[str, str]:
