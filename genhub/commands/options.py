@@ -7,6 +7,7 @@ from genhub.commands.figures import figures
 from genhub.utils.spelling import did_you_mean
 from genhub.version import VERSION
 
+REPO = "a folder, a repository of the Hub, or the short name of a published model, such as gan-best"
 EPILOG = {
     "train": """examples:
   genhub train ddpm-quick                                  the recipe as it is, into runs/ddpm-quick
@@ -19,7 +20,8 @@ EPILOG = {
 
 Any value of a recipe can be given as --section.key VALUE (VALUE is YAML). `genhub recipes` lists the recipes.""",
     "generate": """examples:
-  genhub generate runs/ddpm-quick                          64 images into runs/ddpm-quick/generated.png
+  genhub generate gan-best                                 64 images of a published model into generated.png
+  genhub generate runs/ddpm-quick                          the same of your own, into runs/ddpm-quick/generated.png
   genhub generate user/name --count 16 --seed 7 --steps 100 --output grid.png
   genhub generate runs/ddpm --scheduler DPMSolverMultistepScheduler --scheduler.use_karras_sigmas true --steps 20
   genhub generate runs/mine --count 1000 --folder images   one PNG file per image
@@ -90,7 +92,7 @@ def _train_options(add: Callable) -> None:
 
 
 def _generate_options(add: Callable) -> None:
-    add("repo", help="a folder or a repository of the Hub")
+    add("repo", help=REPO)
     add("--count", type=int, help="number of images (default: that of the labels or prompts if several, else 64)")
     add("--seed", type=int, default=0, help="the same seed gives the same images (default: 0)")
     _sampling_options(add, batch_size=64)
@@ -107,7 +109,7 @@ def _generate_options(add: Callable) -> None:
 
 
 def _evaluate_options(add: Callable) -> None:
-    add("repo", help="a folder or a repository of the Hub, a folder of images, or an .npz archive of them")
+    add("repo", help=f"{REPO}; a folder of images, or an .npz archive of them")
     add("--data", help="data to compare with, as data.source of a recipe (default: the recipe's)")
     add("--count", type=int, help="images to generate (default: 10,000, the protocol's; of a folder of images, all)")
     add("--seed", type=int, help="of sampling (default: 10,000 + the seed of training)")
@@ -133,7 +135,7 @@ def _sampling_options(add: Callable, batch_size: int) -> None:
 
 def _figure_options(add: Callable) -> None:
     add("name", help="one of the figures below")
-    add("repo", help="a folder or a repository of the Hub")
+    add("repo", help=REPO)
     add("--output", help="PNG or GIF file (default: <name>.png or <name>.gif in the folder, or here)")
     add("--steps", type=int, help="sampling steps of a diffusion model (default: the pipeline's)")
     add("--seed", type=int, help="of random draws")
@@ -155,7 +157,7 @@ def _push_options(add: Callable) -> None:
 
 
 def _page_options(add: Callable) -> None:
-    add("repos", nargs="*", metavar="repo", help="a folder or a repository of the Hub")
+    add("repos", nargs="*", metavar="repo", help=REPO)
     add("--output", default="page", help="folder of the page, empty or new (default: page)")
     add("--runtime", help="folder of an unpacked npm package onnxruntime-web (default: the registry's)")
     add("--blind", nargs=2, metavar=("REAL", "REPO"), help="ask which images are real: data and a repository")
@@ -163,7 +165,7 @@ def _page_options(add: Callable) -> None:
 
 
 def _demo_options(add: Callable) -> None:
-    add("repo", help="a folder or a repository of the Hub")
+    add("repo", help=REPO)
     add("--port", type=int, help="of this machine (default: a free one from 7860)")
 
 
