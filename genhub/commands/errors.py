@@ -2,6 +2,7 @@
 
 import os
 import sys
+from typing import TextIO
 
 LONGEST = 2000  # letters of an error
 
@@ -17,8 +18,8 @@ def reason_of(error: Exception) -> str | None:
     return f"The memory is not enough ({told or 'of Python'})." if is_memory else None
 
 
-def print_once(message: str):
-    """Prints a message as one line, of several processes in one only."""
+def print_once(message: str, stream: TextIO | None = None):
+    """Prints a message as one line on stderr, or another stream, of several processes in one only."""
     if "WORLD_SIZE" in os.environ:
         from genhub.training.distributed import is_first_to_fail
 
@@ -27,4 +28,6 @@ def print_once(message: str):
     if len(message) > LONGEST:  # it shows a name or a value of that length
         message = f"{message[:LONGEST]} ... {message[-LONGEST // 4 :]}"
     line = " ".join(message.split("\n"))
-    print("".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in line), file=sys.stderr)
+    print(
+        "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in line), file=stream or sys.stderr
+    )

@@ -67,13 +67,17 @@ def make_parser(words: list[str]) -> argparse.ArgumentParser:
         "genhub", description="Generative models of small images in the Hugging Face ecosystem."
     )
     parser.add_argument("--version", action="version", version=f"genhub {VERSION}")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--json", action="store_true", help="print the result as JSON; all else goes to stderr")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     for name, (text, add_options) in COMMANDS.items():
         epilog = EPILOG.get(name)
         if name == "figure" and name in words:
             epilog = EPILOG[name] + "\n".join(f"  {figure:20} {line}" for figure, line in figures().items())
         formatter = argparse.RawDescriptionHelpFormatter
-        command = commands.add_parser(name, help=text, description=text, epilog=epilog, formatter_class=formatter)
+        command = commands.add_parser(
+            name, help=text, description=text, epilog=epilog, formatter_class=formatter, parents=[common]
+        )
         command.set_defaults(parser=command)
         if add_options is not None:
             add_options(command.add_argument)
@@ -171,6 +175,7 @@ def _demo_options(add: Callable) -> None:
 
 COMMANDS = {
     "train": ("Train a recipe and save a repository of the Hub's format.", _train_options),
+    "models": ("List the published models with what was measured of them; their names are short names.", None),
     "generate": ("Generate images with a saved pipeline.", _generate_options),
     "evaluate": ("Measure quality, variety, speed and memorisation of a pipeline, or of images.", _evaluate_options),
     "figure": ("Draw a figure of a repository: classes, codes, trajectories, speed, training.", _figure_options),

@@ -63,7 +63,8 @@ def models_of(namespace: str, tag: str | None = None) -> list[str]:
     from huggingface_hub import HfApi
 
     models = HfApi().list_models(author=namespace, filter=tag, limit=MOST_MODELS)
-    return sorted(model.id.partition("/")[2] for model in itertools.islice(models, MOST_MODELS))
+    found = (model.id.partition("/")[2] for model in itertools.islice(models, MOST_MODELS))
+    return sorted(name for name in found if NAME.fullmatch(name))
 
 
 def why_unknown(name: str) -> str:
@@ -74,7 +75,7 @@ def why_unknown(name: str) -> str:
             "model_cards, and `GENHUB_MODELS` (a folder, or a namespace of the Hub) is not set."
         )
     hint = did_you_mean(name, models_in(Path(where)), count=3)
-    return f"There is no folder {name} here, and no model {name} in {where}{hint}."
+    return f"There is no folder {name} here, and no model {name} in {where}{hint}. `genhub models` lists them."
 
 
 def nearest_of_hub(repo_id: str) -> str:

@@ -1,10 +1,12 @@
 """A short name stands for a published model: of the clone, or of `GENHUB_MODELS`."""
 
+import json
 import shutil
 from pathlib import Path
 
 import loopback_hub
 import pytest
+from huggingface_hub import HfApi
 
 import genhub
 from genhub.cli import main
@@ -79,3 +81,18 @@ def test_a_namespace_of_the_hub_has_its_models_by_name(hub, tiny_repo, tmp_path,
         assert (download("by-name") / "model_index.json").read_text() == (tiny_repo / "model_index.json").read_text()
         with pytest.raises(RepositoryError, match=r"repository user/bi-name .*\(did you mean 'by-name'\?\)"):
             download("bi-name")
+
+
+def test_a_namespace_of_the_hub_is_listed_without_the_models_of_others(hub, tiny_repo, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("GENHUB_MODELS", "user")
+    with loopback_hub.online(hub[0], tmp_path, silence=5.0):
+        genhub.push(tiny_repo, "user/listed")
+        HfApi().create_repo("user/of-another-kind", exist_ok=True)
+        assert main(["models", "--json"]) == 0
+        found = {facts["name"]: facts for facts in json.loads(capsys.readouterr().out)}
+        weights = [path.name for path in download("user/listed", allow_patterns="*.json").rglob("*.safetensors")]
+
+    assert "of-another-kind" not in found
+    assert found["listed"]["bytes"] == sum(path.stat().st_size for path in tiny_repo.glob("unet/*.safetensors"))
+    assert found["listed"]["training"]["minutes"] >= 1
+    assert weights == []  # nobody needs them for a list
