@@ -170,6 +170,13 @@ def _models(options: argparse.Namespace, overrides: dict[str, object], console: 
 
 
 def _recipes(options: argparse.Namespace, overrides: dict[str, object], console: Console) -> int:
+    if options.name is not None:
+        from genhub.commands.recipe import lines as lines_of
+        from genhub.commands.recipe import recipe
+
+        one = recipe(options.name)
+        console.show(one, lines_of(one))
+        return 0
     from genhub.commands.recipes import lines, recipes
 
     found = recipes()

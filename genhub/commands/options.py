@@ -173,6 +173,10 @@ def _demo_options(add: Callable) -> None:
     add("--port", type=int, help="of this machine (default: a free one from 7860)")
 
 
+def _recipes_options(add: Callable) -> None:
+    add("name", nargs="?", help="show this one: a recipe's name, a YAML file, or a run's folder")
+
+
 COMMANDS = {
     "train": ("Train a recipe and save a repository of the Hub's format.", _train_options),
     "models": ("List the published models with what was measured of them; their names are short names.", None),
@@ -182,7 +186,7 @@ COMMANDS = {
     "page": ("Write a static page that runs models in the browser.", _page_options),
     "demo": ("Run a Gradio demo of a repository on this machine.", _demo_options),
     "push": ("Upload a saved repository to the Hub, with its card.", _push_options),
-    "recipes": ("List the recipes.", None),
+    "recipes": ("List the recipes, or show one with its size, its minutes and its card.", _recipes_options),
     "doctor": ("Print devices, processes, arithmetic and versions of this machine.", None),
 }
 

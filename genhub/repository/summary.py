@@ -23,7 +23,7 @@ QUALITY = {  # name and feature space of a metric -> its short name; the first t
     ("reconstruction MSE, test", ""): "MSE",
     ("reconstruction MSE, pixels above 1/2, test", ""): "MSE of pixels above 1/2",
 }
-ACCURACY = "accuracy, val"  # of a classifier, whose training measures it
+ACCURACY = "val accuracy"  # of a classifier, whose training measures it
 
 
 def summarise(folder: Path, weights: int | None = None) -> dict[str, Any]:
