@@ -1,4 +1,4 @@
-"""The command line: `genhub train | models | generate | evaluate | figure | page | demo | push | recipes | doctor`.
+"""The command line: `genhub models | generate | figure | page | demo | recipes | train | evaluate | push | doctor`.
 
 A command calls one function of the package and prints lines about its result. Nothing heavy is imported before that.
 """
@@ -26,6 +26,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs one command and returns its exit code: 0 success, 1 a user's error, 2 wrong usage, 128 + n signal n."""
     try:
         words, overrides = split_overrides(sys.argv[1:] if arguments is None else arguments)
+        if not words and not overrides:
+            make_parser(words).print_help()
+            return 0
         options, unknown = make_parser(words).parse_known_args(words)
         if unknown and options.command == "train":
             known = "--output_dir, --from, --resume, --auto_resume, --trust_code, or --section.key VALUE"
@@ -192,6 +195,14 @@ def _doctor(options: argparse.Namespace, overrides: dict[str, object], console: 
     return 0
 
 
+def _completion(options: argparse.Namespace, overrides: dict[str, object], console: Console) -> int:
+    from genhub.commands.completion import completion
+
+    script = completion(make_parser([]), options.shell)
+    console.show({"shell": options.shell, "script": script}, [script])
+    return 0
+
+
 RUN = {
     "train": _train,
     "models": _models,
@@ -203,6 +214,7 @@ RUN = {
     "push": _push,
     "recipes": _recipes,
     "doctor": _doctor,
+    "completion": _completion,
 }
 
 

@@ -1,5 +1,6 @@
 """The command line: what it prints, how it leaves, and that a mistake costs one line."""
 
+import contextlib
 import importlib
 import inspect
 import json
@@ -135,6 +136,20 @@ def test_help_explains(command, capsys):
 
     assert leave.value.code == 0
     assert len(capsys.readouterr().out) > 100
+
+
+@pytest.mark.parametrize("words", [[], ["-h"]])
+def test_the_short_help_begins_with_three_commands_that_work_and_groups_all(words, capsys):
+    with contextlib.suppress(SystemExit):
+        assert main(words) == 0
+
+    printed = capsys.readouterr().out
+    assert len(printed.splitlines()) < 28
+    begin = re.findall(r"^  genhub (.*?)  ", printed, re.MULTILINE)
+    assert begin == ["models", "generate gan-best", "train ddpm-quick"]
+    assert (ROOT / "model_cards/gan-best").is_dir()
+    assert "ddpm-quick" in names()
+    assert sorted(re.findall(r"^  (?!genhub)(\w+) +[A-Z].*\.$", printed, re.MULTILINE)) == sorted(RUN)
 
 
 def test_help_has_a_line_for_every_figure_with_the_options_that_it_takes(capsys):

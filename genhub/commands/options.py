@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Callable
 
 from genhub.commands.figures import figures
+from genhub.commands.overview import overview
 from genhub.utils.spelling import did_you_mean
 from genhub.version import VERSION
 
@@ -58,18 +59,30 @@ The page needs no network and no other files, only a server: any that serves fil
     "push": """examples:
   genhub push runs/ddpm-quick user/ddpm-quick              needs a token: `hf auth login` or HF_TOKEN
   genhub push runs/ddpm-quick user/ddpm-quick --dry_run    only lists what would be uploaded, with sizes""",
+    "completion": """once, for every new shell:
+  echo 'eval "$(genhub completion bash)"' >> ~/.bashrc
+  genhub completion zsh > ~/.zsh/completions/_genhub       a folder that is in $fpath, before compinit
+  genhub completion tcsh > ~/.genhub.tcsh                  and `source ~/.genhub.tcsh` in ~/.tcshrc
+
+It completes commands, options, figures, and the recipes and published models that are there when it is made.""",
 }
+
+
+class Overview(argparse.ArgumentParser):
+    """A parser whose help is the short one."""
+
+    def format_help(self) -> str:
+        return overview({name: text for name, (text, _) in COMMANDS.items()})
 
 
 def make_parser(words: list[str]) -> argparse.ArgumentParser:
     """Returns the parser for a command line of these `words`; only the help text of `figure` needs them."""
-    parser = argparse.ArgumentParser(
-        "genhub", description="Generative models of small images in the Hugging Face ecosystem."
-    )
+    parser = Overview("genhub")
     parser.add_argument("--version", action="version", version=f"genhub {VERSION}")
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--json", action="store_true", help="print the result as JSON; all else goes to stderr")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    kind = argparse.ArgumentParser
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command", parser_class=kind)
     for name, (text, add_options) in COMMANDS.items():
         epilog = EPILOG.get(name)
         if name == "figure" and name in words:
@@ -177,6 +190,10 @@ def _recipes_options(add: Callable) -> None:
     add("name", nargs="?", help="show this one: a recipe's name, a YAML file, or a run's folder")
 
 
+def _completion_options(add: Callable) -> None:
+    add("shell", choices=("bash", "zsh", "tcsh"))
+
+
 COMMANDS = {
     "train": ("Train a recipe and save a repository of the Hub's format.", _train_options),
     "models": ("List the published models with what was measured of them; their names are short names.", None),
@@ -188,6 +205,7 @@ COMMANDS = {
     "push": ("Upload a saved repository to the Hub, with its card.", _push_options),
     "recipes": ("List the recipes, or show one with its size, its minutes and its card.", _recipes_options),
     "doctor": ("Print devices, processes, arithmetic and versions of this machine.", None),
+    "completion": ("Print a script that completes words on the command line.", _completion_options),
 }
 
 
