@@ -4,6 +4,7 @@ import os
 import sys
 from typing import TextIO
 
+ERROR = "genhub: error:"
 LONGEST = 2000  # letters of an error
 
 
@@ -27,7 +28,12 @@ def print_once(message: str, stream: TextIO | None = None):
             return
     if len(message) > LONGEST:  # it shows a name or a value of that length
         message = f"{message[:LONGEST]} ... {message[-LONGEST // 4 :]}"
-    line = " ".join(message.split("\n"))
-    print(
-        "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in line), file=stream or sys.stderr
-    )
+    line = (letter if letter.isprintable() else repr(letter)[1:-1] for letter in " ".join(message.split("\n")))
+    stream = stream or sys.stderr
+    print(painted("".join(line), stream), file=stream)
+
+
+def painted(line: str, stream: TextIO) -> str:
+    """Returns a line with what marks it as an error in red, where `stream` is a terminal that shows colours."""
+    can_paint = stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
+    return line.replace(ERROR, f"\x1b[31m{ERROR}\x1b[0m", 1) if can_paint and line.startswith(ERROR) else line

@@ -81,6 +81,7 @@ def make_parser(words: list[str]) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"genhub {VERSION}")
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--json", action="store_true", help="print the result as JSON; all else goes to stderr")
+    common.add_argument("--quiet", action="store_true", help="print the result and errors only")
     kind = argparse.ArgumentParser
     commands = parser.add_subparsers(dest="command", required=True, metavar="command", parser_class=kind)
     for name, (text, add_options) in COMMANDS.items():
