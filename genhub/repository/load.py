@@ -43,6 +43,8 @@ class AutoPipeline:
         name = pipeline_class_name(index)
         pipeline = loader_of(find_class(name, DiffusionPipeline)).from_pretrained(folder, **kwargs)
         pipeline.default_arguments = index.get("_genhub", {}).get("call", {})
+        if os.environ.get("TQDM_DISABLE"):  # tqdm's own variable, which diffusers overrules
+            pipeline.set_progress_bar_config(disable=True)
         return pipeline
 
 
