@@ -29,8 +29,8 @@ def print_once(message: str, stream: TextIO | None = None):
     if len(message) > LONGEST:  # it shows a name or a value of that length
         message = f"{message[:LONGEST]} ... {message[-LONGEST // 4 :]}"
     line = (letter if letter.isprintable() else repr(letter)[1:-1] for letter in " ".join(message.split("\n")))
-    stream = stream or sys.stderr
-    print(painted("".join(line), stream), file=stream)
+    target = stream or sys.stderr
+    print(painted("".join(line), target), file=target)
 
 
 def painted(line: str, stream: TextIO) -> str:

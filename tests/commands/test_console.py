@@ -1,4 +1,4 @@
-"""What a command prints where: JSON alone on stdout, no bars in files, colours on terminals only."""
+"""What a command prints where: JSON alone on stdout, no bars in files, colours on terminals; quiet but for errors."""
 
 import io
 import json
