@@ -51,17 +51,16 @@ def _leaderboard(models: dict[str, dict]) -> str:
     """Returns all generative models that were judged by the whole protocol, the nearest to the test images first."""
     head = ["model", "family", "FD-FM", "MIND", "KID x 1000", "recall", "parameters", "network calls per image"]
     head += ["images/s", "on", "minutes of training", "on"]
-    judged = {name: metrics for name, metrics in models.items() if (shown := to_show(metrics)) and shown["samples"]}
+    shown = {name: to_show(metrics) or {"samples": None} for name, metrics in models.items()}
+    judged = {name: models[name] for name, one in shown.items() if one["samples"] and one["complete"]}
     rows = []
     for name, metrics in sorted(judged.items(), key=lambda model: in_clf(model[1]).get("FD-FM", math.inf)):
         evaluation, training, values = _shown(metrics), metrics["training"], in_clf(metrics)
-        if not evaluation["complete"]:
-            continue
-        speed, folder = evaluation["speed"], "model_cards" if (CARDS / name).is_dir() else "docs"
+        speed = evaluation["speed"]
         rate = speed[f"images_per_second_batch_{evaluation['samples']['batch_size']}"]
         rows.append(
             [
-                f"[`{name}`]({folder}/{name}/README.md)",
+                f"[`{name}`](model_cards/{name}/README.md)",
                 _family(metrics) or "",
                 f"{values['FD-FM']:.3f}",
                 f"{values['MIND']:.4f}" if "MIND" in values else "",
@@ -125,7 +124,7 @@ def _vaes(models: dict[str, dict]) -> str:
                 f"{values[elbo]:.1f}",
                 f"{metrics['reported'][elbo]:.1f}" if elbo in metrics["reported"] else "",
                 f"{values[bits]:.3f}" if bits else "",
-                _number(_find(values, "reconstruction MSE", ", test")),
+                _number(next(values[name] for name in values if re.fullmatch("reconstruction MSE.*, test", name))),
                 f"{values['active units']}",
                 _percent(values.get("linear probe, 500 labels")),
                 f"{metrics['training']['seconds'] / 60:.1f}",
@@ -222,11 +221,6 @@ def in_clf(metrics: dict) -> dict[str, float]:
     return {metric["name"]: metric["value"] for metric in _shown(metrics)["figures"] if metric["space"] == "clf"}
 
 
-def _find(values: dict[str, float], start: str, end: str) -> float:
-    """Returns the first value whose name begins and ends so."""
-    return next(value for name, value in values.items() if name.startswith(start) and name.endswith(end))
-
-
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
 
@@ -249,11 +243,9 @@ def written(page: Path, text: str, name: str, table: str) -> tuple[str, int]:
 
 
 if __name__ == "__main__":
-    pages = [ROOT / "README.md", *ROOT.glob("docs/**/*.md")]
-    for name, table in blocks().items():
-        found = 0
-        for page in pages:
-            text, count = written(page, page.read_text(), name, table)
-            found += count
-            page.write_text(text)
-        assert found == 1, name
+    tables = blocks()
+    for page in ROOT.glob("docs/**/*.md"):
+        text = page.read_text()
+        for name, table in tables.items():
+            text, _ = written(page, text, name, table)
+        page.write_text(text)
