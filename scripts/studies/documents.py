@@ -243,9 +243,6 @@ def written(page: Path, text: str, name: str, table: str) -> tuple[str, int]:
 
 
 if __name__ == "__main__":
-    tables = blocks()
-    for page in ROOT.glob("docs/**/*.md"):
-        text = page.read_text()
-        for name, table in tables.items():
-            text, _ = written(page, text, name, table)
-        page.write_text(text)
+    for name, table in blocks().items():
+        for page in ROOT.glob("docs/**/*.md"):
+            page.write_text(written(page, page.read_text(), name, table)[0])
