@@ -9,7 +9,7 @@ from PIL import Image
 
 import genhub
 from genhub import plotting
-from genhub.data import DataConfig, load
+from genhub.data import DataConfig, Images, load
 
 CARDS = Path(__file__).parents[2] / "model_cards"
 SIDE, GAP = 232, 12  # pixels of a panel, and between panels
@@ -17,9 +17,16 @@ CLASSES = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1, 2, 3, 4, 5]
 PROMPTS = ["a dark dress", "a bright bag", "a narrow trouser", "an ankle boot"]
 
 
+def of_sample(split: str) -> torch.Tensor:
+    """Returns the images (N, 1, 28, 28) in [0, 1] of a split of the sample."""
+    data = load(DataConfig(source="sample"), split)
+    assert isinstance(data, Images)
+    return data.images / 255
+
+
 def denoised(pipe) -> torch.Tensor:
     """Returns 4 x 4 images: in turns a row of noisy test images (deviation 0.2), and the row that is made of it."""
-    images = load(DataConfig(source="sample"), "test").images[:8] / 255
+    images = of_sample("test")[:8]
     noisy = (images + 0.2 * torch.randn(images.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
     made = pipe.denoise(noisy, output_type="pt").images
     return torch.cat([noisy[:4], made[:4], noisy[4:], made[4:]])
@@ -27,7 +34,7 @@ def denoised(pipe) -> torch.Tensor:
 
 def found(pipe) -> torch.Tensor:
     """Returns 4 x 4 images: in each row a test image, and the three training images of the nearest codes."""
-    train, test = (load(DataConfig(source="sample"), split).images / 255 for split in ("train", "test"))
+    train, test = of_sample("train"), of_sample("test")
     pipe.index(train)
     nearest = pipe.search(test[:4], num_images=3).indices
     return torch.cat([torch.cat([test[row : row + 1], train[nearest[row]]]) for row in range(4)])
@@ -35,7 +42,7 @@ def found(pipe) -> torch.Tensor:
 
 def copied(pipe) -> torch.Tensor:
     """Returns 4 x 4 images: in turns a row of test images and its copies."""
-    images = load(DataConfig(source="sample"), "test").images[8:16] / 255
+    images = of_sample("test")[8:16]
     made = pipe.reconstruct(images, output_type="pt").images
     return torch.cat([images[:4], made[:4], images[4:], made[4:]])
 
