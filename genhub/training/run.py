@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import signal
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -36,6 +37,7 @@ from genhub.training.describe import describe_splits
 from genhub.training.distributed import (
     StopSignal,
     TrainingStopped,
+    accelerator_aside,
     end_with_the_others,
     make_accelerator,
     micro_batch_size,
@@ -51,6 +53,7 @@ from genhub.training.run_folder import RunFolder
 from genhub.training.stage_optimizers import StageOptimizers
 from genhub.training.state import FrozenState, ObjectiveState, Progress, State, training_state
 from genhub.training.trainable import trainable_module
+from genhub.utils.notebook import ShownPath, in_notebook
 from genhub.utils.randomness import seed_of
 from genhub.utils.reading import one_line
 
@@ -84,7 +87,8 @@ def train(
         sections: values over those, by section and key.
 
     Returns:
-        The folder of the repository.
+        The folder of the repository. In a notebook it shows its samples and metrics, and Ctrl-C ends training with a
+        checkpoint and a folder whose `stopped` says so.
 
     Raises:
         ValueError: a mistake in the recipe, the data or the folder, before anything is written.
@@ -104,8 +108,15 @@ def train(
     if start_from is not None:
         checked = recipes.load(recipe, overrides | starting_weights(checked, str(start_from)), trust_code)
     folder = Path(output_dir or Path("runs") / checked.name)
-    with flush_denormals(), end_with_the_others():
-        return Run(checked, folder, None if auto_resume else resume).train()
+    shown = ShownPath(folder)
+    with flush_denormals(), end_with_the_others(), accelerator_aside():
+        try:
+            Run(checked, folder, None if auto_resume else resume).train()
+        except TrainingStopped as stop:
+            if stop.exit_code != 128 + signal.SIGINT or not in_notebook():
+                raise
+            shown.stopped = str(stop)
+    return shown
 
 
 class Run:
@@ -219,7 +230,7 @@ class Run:
             desc=self.recipe.name,
             unit="step",
             disable=not self.accelerator.is_main_process,
-            mininterval=0.5 if sys.stderr.isatty() else 15,
+            mininterval=0.5 if sys.stderr.isatty() or in_notebook() else 15,
         )
         with bar, self.stop.handle():
             for number in range(self.progress.stage, len(self.recipe.stages)):

@@ -1,0 +1,111 @@
+"""genhub in a notebook: what it returns shows itself, and what was the caller's stays so."""
+
+import pickle
+from pathlib import Path
+
+import pytest
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState, PartialState
+
+import genhub
+from genhub.utils.notebook import ShownPath, in_notebook
+
+TINY = {"data": {"source": "sample", "val_size": 16}, "training": {"max_steps": 3, "batch_size": 16}}
+KERNEL = """
+import genhub, os, signal, threading
+from pathlib import Path
+"""
+
+
+def run(*cells, folder):
+    """The outputs of cells in a kernel that runs in `folder`."""
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    pytest.importorskip("ipykernel")
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    nbclient.NotebookClient(book, timeout=500, resources={"metadata": {"path": str(folder)}}).execute()
+    return [cell["outputs"] for cell in book["cells"]]
+
+
+def text(outputs):
+    return "".join(output.get("text", "") for output in outputs)
+
+
+def test_a_shown_path_is_the_path(tmp_path):
+    shown = ShownPath(tmp_path / "a.png")
+
+    assert (shown, hash(shown)) == (tmp_path / "a.png", hash(tmp_path / "a.png"))
+    assert isinstance(shown, Path)
+    assert pickle.loads(pickle.dumps(shown)) == shown
+    assert shown._repr_png_() is shown._repr_html_() is None  # nothing lies there
+
+
+def test_a_picture_shows_its_bytes(tmp_path):
+    picture = ShownPath(tmp_path) / "a.png"
+    picture.write_bytes(b"pixels")
+
+    assert picture._repr_png_() == b"pixels"
+
+
+def test_a_repository_shows_samples_and_metrics_and_a_stopped_one_why(tmp_path):
+    (tmp_path / "samples.png").write_bytes(b"pixels")
+    (tmp_path / "metrics.json").write_text('{"results": [{"name": "<loss>", "value": 0.12345, "split": "val"}]}')
+    shown = ShownPath(tmp_path)
+
+    assert "image/png;base64,cGl4ZWxz" in shown._repr_html_()
+    assert "<td>&lt;loss&gt; (val)</td><td>0.1235</td>" in shown._repr_html_()
+    shown.stopped = "Stopped at step 3."
+    assert shown._repr_html_() == "<p>Stopped at step 3.</p>"
+
+
+def test_these_tests_run_in_no_notebook():
+    assert not in_notebook()
+
+
+@pytest.mark.parametrize("has_own", [True, False])
+def test_training_leaves_the_callers_accelerator_as_it_was(has_own, tmp_path):
+    AcceleratorState._reset_state(reset_partial_state=True)
+    own = Accelerator(cpu=True, mixed_precision="bf16", gradient_accumulation_steps=3) if has_own else None
+    before = [dict(kind._shared_state) for kind in (AcceleratorState, PartialState)]
+
+    folder = genhub.train("stacked-ae", tmp_path / "run", **TINY)
+
+    assert folder._repr_html_()
+    assert [dict(kind._shared_state) for kind in (AcceleratorState, PartialState)] == before
+    if own:
+        assert (own.mixed_precision, own.gradient_accumulation_steps) == ("bf16", 3)
+        assert own.gradient_state.num_steps == 3
+        AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.mark.slow
+def test_a_kernel_trains_shows_and_stops_with_a_checkpoint(tmp_path):
+    train = f"genhub.train('stacked-ae', 'run', **{TINY})"
+    stop = (
+        "threading.Timer(20, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
+        "stopped = genhub.train('stacked-ae', 'long', data=" + repr(TINY["data"]) + ", training={'epochs': 10**6})\n"
+        "stopped"
+    )
+
+    trained, stopped, checks = run(
+        KERNEL + train, stop, "print(stopped.stopped, any(Path('long/training').rglob('*.pt*')))", folder=tmp_path
+    )
+
+    assert "data:image/png" in trained[-1]["data"]["text/html"]
+    assert text(trained).count("Training on 1 process(es)") == 1
+    assert "Stopped by SIGINT" in stopped[-1]["data"]["text/html"]
+    assert "Stopped by SIGINT" in text(checks)
+
+
+@pytest.mark.slow
+def test_two_processes_of_a_notebook_launcher_train_after_a_run_of_the_kernel(tmp_path):
+    outputs = run(
+        KERNEL + f"genhub.train('stacked-ae', 'one', **{TINY})",
+        "os.environ |= {'ACCELERATE_USE_CPU': 'true', 'OMP_NUM_THREADS': '1'}\n"
+        "from accelerate import notebook_launcher\n"
+        f"notebook_launcher(lambda: genhub.train('stacked-ae', 'two', **{TINY}), num_processes=2)",
+        "print(Path('two/model_index.json').is_file())",
+        folder=tmp_path,
+    )
+
+    assert "Training on 2 process(es)" in text(outputs[1])
+    assert text(outputs[2]).strip() == "True"
