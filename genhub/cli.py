@@ -1,4 +1,4 @@
-"""The command line: `genhub train | generate | evaluate | figure | push | recipes | doctor`.
+"""The command line: `genhub train | generate | evaluate | figure | page | demo | push | recipes | doctor`.
 
 A command calls one function of the package and prints lines about its result. Nothing heavy is imported before that.
 """
@@ -20,6 +20,7 @@ from typing import Any  # noqa: E402
 
 from genhub.commands.errors import print_once, reason_of  # noqa: E402
 from genhub.commands.options import make_parser, refuse_options  # noqa: E402
+from genhub.commands.overrides import split_overrides  # noqa: E402
 
 ENOUGH_IMAGES = 1300  # for a tenth of them to be enough for an evaluation
 
@@ -45,35 +46,6 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         print_once(f"genhub: error: {reason}")
         return 1
-
-
-def split_overrides(words: list[str]) -> tuple[list[str], dict[str, object]]:
-    """Splits the words into plain ones and the values of `--section.key VALUE` or `--section.key=VALUE`, read as YAML.
-
-    Raises:
-        ValueError: a key has no value.
-    """
-    plain, overrides, remaining = [], {}, iter(words)
-    for word in remaining:
-        key, equals, value = word.removeprefix("--").partition("=")
-        if not word.startswith("--") or "." not in key:
-            plain.append(word)
-            continue
-        if not equals and (value := next(remaining, None)) is None:
-            raise ValueError(f"`--{key}` must be followed by a value.")
-        overrides[key] = _parse_value(value)
-    return plain, overrides
-
-
-def _parse_value(text: str) -> object:
-    """Reads one value as YAML; a value that is not YAML is a word."""
-    from genhub.recipes.yaml import read_yaml
-    from genhub.utils.reading import FileError
-
-    try:
-        return read_yaml(text)
-    except FileError:
-        return text
 
 
 def _train(options: argparse.Namespace, overrides: dict[str, object]) -> int:
@@ -204,10 +176,33 @@ def _figure(options: argparse.Namespace, overrides: dict[str, object]) -> int:
     return 0
 
 
-def _push(options: argparse.Namespace, overrides: dict[str, object]) -> int:
-    from genhub.commands.push import push
+def _page(options: argparse.Namespace, overrides: dict[str, object]) -> int:
+    from genhub.commands.page import blind, page, serve
 
-    address = push(options.folder, options.repo_id, options.private, dry_run=options.dry_run)
+    if options.blind and options.repos:
+        raise ValueError(f"`blind` must be given without other repositories, got {options.repos}.")
+    if options.blind:
+        folder = blind(*options.blind, output=options.output)
+    else:
+        folder = page(options.repos, options.output, options.runtime)
+    print(f"Wrote {folder}")
+    if options.serve is not None:
+        serve(folder, options.serve)
+    return 0
+
+
+def _demo(options: argparse.Namespace, overrides: dict[str, object]) -> int:
+    from genhub.commands.demo import demo
+
+    demo(options.repo, options.port)
+    return 0
+
+
+def _push(options: argparse.Namespace, overrides: dict[str, object]) -> int:
+    from genhub.commands.push import push, push_demo, push_page
+
+    send = push_page if options.page else push_demo if options.demo else push
+    address = send(options.folder, options.repo_id, options.private, dry_run=options.dry_run)
     print(f"Nothing was sent to {address}" if options.dry_run else f"Uploaded to {address}")
     return 0
 
@@ -234,6 +229,8 @@ RUN = {
     "generate": _generate,
     "evaluate": _evaluate,
     "figure": _figure,
+    "page": _page,
+    "demo": _demo,
     "push": _push,
     "recipes": _recipes,
     "doctor": _doctor,

@@ -25,7 +25,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from urllib.request import Request, urlopen
 
 USER = "user"
-KINDS = {None: "models", "model": "models", "dataset": "datasets"}
+KINDS = {None: "models", "model": "models", "dataset": "datasets", "space": "spaces"}
 LFS_PATTERNS = ("*.bin", "*.gif", "*.onnx", "*.parquet", "*.png", "*.safetensors")
 DATE = "2026-01-01T00:00:00.000000Z"
 
@@ -274,8 +274,8 @@ class Handler(BaseHTTPRequestHandler):
         return self.send(206, data[first:stop], headers)
 
 
-API = "/api/(?P<kind>models|datasets)/(?P<name>[^/]+/[^/]+)"
-PAGE = "/(?P<kind>(?:datasets/)?)(?P<name>[^/]+/[^/]+)"
+API = "/api/(?P<kind>models|datasets|spaces)/(?P<name>[^/]+/[^/]+)"
+PAGE = "/(?P<kind>(?:(?:datasets|spaces)/)?)(?P<name>[^/]+/[^/]+)"
 REVISION = "(?P<revision>[^/]+)"
 ROUTES = [
     ("GET", "/api/whoami-v2", Handler.whoami),

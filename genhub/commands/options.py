@@ -47,6 +47,12 @@ evaluation can be repeated cheaply. Any pipeline of diffusers that generates can
 
 figures:
 """,
+    "page": """examples:
+  genhub page model_cards/gan-best model_cards/conv-vae --output site
+  genhub page user/name --output site --serve 8000         and look at it on this machine
+  genhub page --blind sample runs/ddpm-quick --output quiz can people tell real from generated?
+
+The page needs no network and no other files, only a server: any that serves files, or `python -m http.server`.""",
     "push": """examples:
   genhub push runs/ddpm-quick user/ddpm-quick              needs a token: `hf auth login` or HF_TOKEN
   genhub push runs/ddpm-quick user/ddpm-quick --dry_run    only lists what would be uploaded, with sizes""",
@@ -138,8 +144,27 @@ def _figure_options(add: Callable) -> None:
 def _push_options(add: Callable) -> None:
     add("folder", help="a saved repository")
     add("repo_id", help="user/name on the Hub; created if it does not exist")
+    add(
+        "--page",
+        action="store_true",
+        help="a static Space that runs the model in the browser, or a page's folder",
+    )
+    add("--demo", action="store_true", help="a Gradio Space of the repository")
     add("--private", action="store_true", help="create it private")
     add("--dry_run", "--dry-run", action="store_true", help="check and list what would be uploaded, and send nothing")
+
+
+def _page_options(add: Callable) -> None:
+    add("repos", nargs="*", metavar="repo", help="a folder or a repository of the Hub")
+    add("--output", default="page", help="folder of the page, empty or new (default: page)")
+    add("--runtime", help="folder of an unpacked npm package onnxruntime-web (default: the registry's)")
+    add("--blind", nargs=2, metavar=("REAL", "REPO"), help="ask which images are real: data and a repository")
+    add("--serve", type=int, metavar="PORT", help="also serve the page to this machine")
+
+
+def _demo_options(add: Callable) -> None:
+    add("repo", help="a folder or a repository of the Hub")
+    add("--port", type=int, help="of this machine (default: a free one from 7860)")
 
 
 COMMANDS = {
@@ -147,6 +172,8 @@ COMMANDS = {
     "generate": ("Generate images with a saved pipeline.", _generate_options),
     "evaluate": ("Measure quality, variety, speed and memorisation of a pipeline, or of images.", _evaluate_options),
     "figure": ("Draw a figure of a repository: classes, codes, trajectories, speed, training.", _figure_options),
+    "page": ("Write a static page that runs models in the browser.", _page_options),
+    "demo": ("Run a Gradio demo of a repository on this machine.", _demo_options),
     "push": ("Upload a saved repository to the Hub, with its card.", _push_options),
     "recipes": ("List the recipes.", None),
     "doctor": ("Print devices, processes, arithmetic and versions of this machine.", None),

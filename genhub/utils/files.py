@@ -74,6 +74,18 @@ def new_folder(path: Path) -> Iterator[Path]:
     sync_folder(path.parent)
 
 
+def check_new(folder: str | os.PathLike) -> Path:
+    """Returns the path of a folder that is to be written.
+
+    Raises:
+        ValueError: it is a file, or a folder that holds something.
+    """
+    folder = expanded(folder)
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        raise ValueError(f"`output` must be an empty folder, or a new one, got {folder}.")
+    return folder
+
+
 def append(path: Path, text: str):
     """Adds `text` to the end of a file, durably."""
     is_new = not path.exists()

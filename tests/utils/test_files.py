@@ -164,6 +164,9 @@ WRITES = re.compile(
     r"|\bsave_file\(|\bshutil\.(copy|move)|\b(np|torch)\.save\(|\.to_parquet\(|\.savefig\(|\.save\([a-z]*(path|folder)"
 )
 KNOWN = {  # file -> what it writes by itself, and where
+    "browser/write.py": "a page, in a new folder",
+    "commands/demo.py": "a Space, in a new folder",
+    "commands/page.py": "a page, in a new folder",
     "plotting/charts.py": "a picture, into memory",
     "repository/replace.py": "hard links in place of files",
     "repository/save.py": "a new version, in `.saving`",

@@ -1,0 +1,1 @@
+"""A static page that runs published models in a browser."""

@@ -1,0 +1,77 @@
+// Networks: fetched once, run by ONNX Runtime Web with a dynamic batch.
+
+let runtime = null;
+const networks = new Map();
+
+async function start() {
+  const ort = await import("./runtime/ort.wasm.min.mjs");
+  ort.env.wasm.numThreads = 1;
+  ort.env.wasm.wasmPaths = new URL("runtime/", import.meta.url).href;
+  return ort;
+}
+
+/** Fetches the graphs of a model; `say` is told how many bytes have arrived. Returns run(name, inputs) -> Float32Array. */
+export async function load(model, say) {
+  if (networks.has(model.name)) return networks.get(model.name);
+  runtime ??= start();
+  const ort = await runtime;
+  const sessions = {};
+  let arrived = 0;
+  for (const [name, file] of Object.entries(model.graphs)) {
+    const response = await fetch(file);
+    if (!response.ok) throw new Error(`${file} could not be fetched (${response.status}).`);
+    const chunks = [];
+    for (let reader = response.body.getReader(), next; !(next = await reader.read()).done; ) {
+      chunks.push(next.value);
+      say((arrived += next.value.length));
+    }
+    const bytes = new Uint8Array(await new Blob(chunks).arrayBuffer());
+    sessions[name] = await ort.InferenceSession.create(bytes, { executionProviders: ["wasm"] });
+  }
+  let last = Promise.resolve(); // a session runs one call at a time
+  const run = (name, inputs) => {
+    const call = last.then(async () => {
+      const feeds = Object.fromEntries(Object.entries(inputs).map(([key, { values, shape }]) => {
+        const type = values instanceof BigInt64Array ? "int64" : "float32";
+        return [key, new ort.Tensor(type, values, shape)];
+      }));
+      const outputs = await sessions[name].run(feeds);
+      return Float32Array.from(outputs[sessions[name].outputNames[0]].data);
+    });
+    last = call.catch(() => {});
+    return call;
+  };
+  networks.set(model.name, run);
+  return run;
+}
+
+export const floats = (values, ...shape) => ({ values, shape });
+
+/** Returns whole numbers, one for each of a batch. */
+export const integers = (values) => ({ values: BigInt64Array.from(values, BigInt), shape: [values.length] });
+
+let working = 0;
+const showWork = (change) => {
+  working += change;
+  document.getElementById("panel").setAttribute("aria-busy", working > 0);
+};
+
+/** Returns a function that runs `work` again if it was called meanwhile, and never twice at a time. */
+export function latest(work) {
+  let isRunning = false, isAsked = false;
+  return async () => {
+    isAsked = true;
+    if (isRunning) return;
+    isRunning = true;
+    showWork(1);
+    try {
+      while (isAsked) {
+        isAsked = false;
+        await work();
+      }
+    } finally {
+      isRunning = false;
+      showWork(-1);
+    }
+  };
+}

@@ -1,0 +1,61 @@
+"""`genhub demo`: a pipeline in the browser by Gradio, here or as a Space."""
+
+import os
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+
+from genhub.browser import app
+from genhub.repository.download import download
+from genhub.repository.format import RepositoryError
+from genhub.repository.load import AutoPipeline
+from genhub.repository.push import files_to_push
+from genhub.utils.files import check_new, new_folder
+
+PACKAGES = ("diffusers", "transformers", "accelerate", "safetensors", "torch", "numpy", "pillow")
+CARD = """---
+title: {name}
+sdk: gradio
+app_file: app.py
+pinned: false
+---
+
+A demo of the pipeline in `model/`, made by genhub.
+"""
+
+
+def demo(repo: str, port: int | None = None) -> None:
+    """Runs a demo of a repository on this machine until it is interrupted, with a tab for each task of its pipeline.
+
+    Raises:
+        ValueError: there is no such repository, the port is in use, or Gradio is not installed.
+        RepositoryError: the pipeline declares no task.
+    """
+    pipeline = AutoPipeline.from_pretrained(repo)
+    if not getattr(pipeline, "tasks", ()):
+        raise RepositoryError(f"{repo} has no demo: {type(pipeline).__name__} declares no task.")
+    try:
+        built = app.build(pipeline, Path(os.path.abspath(repo)).name)
+    except ImportError as error:
+        raise ValueError(f"A demo needs the package gradio: {error}.") from error
+    try:
+        built.launch(server_name="127.0.0.1", server_port=port)
+    except OSError as error:
+        raise ValueError(f"`port` must be free, got {port} ({error}).") from error
+
+
+def write_demo(repo: str, output: str | os.PathLike) -> Path:
+    """Writes a Gradio Space of a repository into a new folder: `app.py`, `requirements.txt`, and `model/`, which is
+    the repository itself; returns the folder."""
+    source, folder = download(repo), check_new(output)
+    if not getattr(AutoPipeline.from_pretrained(repo), "tasks", ()):
+        raise RepositoryError(f"{repo} has no demo: its pipeline declares no task.")
+    with new_folder(folder) as part:
+        shutil.copyfile(app.__file__, part / "app.py")
+        (part / "requirements.txt").write_text("".join(f"{p}=={version(p).partition('+')[0]}\n" for p in PACKAGES))
+        (part / "README.md").write_text(CARD.format(name=source.resolve().name))
+        for name in files_to_push(source):
+            target = part / "model" / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source / name, target)
+    return folder

@@ -1,0 +1,52 @@
+"""Sharing a page or a demo on the Hub, as a Space."""
+
+import os
+import sys
+
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HFValidationError
+
+from genhub.repository.format import RepositoryError
+from genhub.utils.files import expanded
+from genhub.utils.network import connect
+from genhub.utils.reading import one_line
+
+
+def push_space(
+    folder: str | os.PathLike,
+    repo_id: str,
+    sdk: str,
+    private: bool = False,
+    token: str | None = None,
+    dry_run: bool = False,
+) -> str:
+    """Uploads a folder as a Space, after listing its files with their sizes, and returns its address.
+
+    Args:
+        sdk: "static" or "gradio".
+        token: the one of `hf auth login` or `HF_TOKEN` if not given.
+        dry_run: list only; nothing is sent.
+
+    Raises:
+        RepositoryError: there is no valid token, the name is none, or the Hub cannot be reached.
+    """
+    folder, api = expanded(folder), HfApi(token=token)
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            print(f"{path.stat().st_size:>15,} {path.relative_to(folder).as_posix()}", file=sys.stderr)
+    if dry_run:
+        return f"{api.endpoint}/spaces/{repo_id}"
+    connect()
+    try:
+        url = api.create_repo(repo_id, repo_type="space", space_sdk=sdk, private=private, exist_ok=True)
+        api.upload_folder(
+            repo_id=url.repo_id, folder_path=folder, repo_type="space", commit_message="Upload with genhub"
+        )
+    except HFValidationError as error:
+        raise RepositoryError(f"`repo_id` must be user/name: {error}") from error
+    except Exception as error:  # the client raises errors of several HTTP libraries, which change with its version
+        raise RepositoryError(
+            f"Could not upload to {repo_id} ({one_line(error)}). "
+            "Check the network and the token (`hf auth login`, `HF_TOKEN`)."
+        ) from error
+    return str(url)
