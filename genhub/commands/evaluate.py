@@ -15,8 +15,8 @@ from genhub.evaluation.reconstruction import can_probe
 from genhub.evaluation.sampling import check_sampling_arguments, set_scheduler
 from genhub.evaluation.sampling_record import sampling_record
 from genhub.recipes.configs import TrainingConfig
+from genhub.repository.shown_path import ShownPath
 from genhub.training.distributed import accelerator_aside, make_accelerator
-from genhub.utils.notebook import ShownPath
 
 
 @accelerator_aside()

@@ -10,10 +10,10 @@ from genhub.commands.arguments import ARGUMENTS, check_arguments
 from genhub.figures import ANIMATED, CAN_ANIMATE, FIGURES
 from genhub.repository.card_results import with_figure
 from genhub.repository.replace import finish_save
+from genhub.repository.shown_path import ShownPath
 from genhub.training.distributed import accelerator_aside
 from genhub.utils.files import atomic_write, expanded
 from genhub.utils.locks import locked
-from genhub.utils.notebook import ShownPath
 from genhub.utils.reading import read_text
 from genhub.utils.spelling import did_you_mean
 

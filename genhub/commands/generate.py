@@ -18,10 +18,10 @@ from genhub.evaluation.sampling import check_sampling_arguments, sample, set_sch
 from genhub.repository.capabilities import capabilities_of
 from genhub.repository.format import RepositoryError
 from genhub.repository.load import AutoPipeline
+from genhub.repository.shown_path import ShownPath
 from genhub.training.distributed import accelerator_aside
 from genhub.utils.environment import best_device
 from genhub.utils.files import atomic_write, make_folder
-from genhub.utils.notebook import ShownPath
 from genhub.utils.reading import one_line, read_bytes
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

@@ -20,6 +20,7 @@ from genhub.recipes.sections import as_overrides
 from genhub.recipes.stages import Stage
 from genhub.repository.capabilities import capabilities_of
 from genhub.repository.format import RepositoryError
+from genhub.repository.shown_path import ShownPath
 from genhub.training.arithmetic import flush_denormals
 from genhub.training.callbacks import (
     ENCODED,
@@ -53,7 +54,7 @@ from genhub.training.run_folder import RunFolder
 from genhub.training.stage_optimizers import StageOptimizers
 from genhub.training.state import FrozenState, ObjectiveState, Progress, State, training_state
 from genhub.training.trainable import trainable_module
-from genhub.utils.notebook import ShownPath, in_notebook
+from genhub.utils.notebook import in_notebook
 from genhub.utils.randomness import seed_of
 from genhub.utils.reading import one_line
 

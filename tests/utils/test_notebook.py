@@ -1,14 +1,11 @@
-"""genhub in a notebook: what it returns shows itself, and what was the caller's stays so."""
-
-import pickle
-from pathlib import Path
+"""genhub in a notebook: training shows itself and can be stopped, and what was the caller's stays so."""
 
 import pytest
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
 
 import genhub
-from genhub.utils.notebook import ShownPath, in_notebook
+from genhub.utils.notebook import in_notebook
 
 TINY = {"data": {"source": "sample", "val_size": 16}, "training": {"max_steps": 3, "batch_size": 16}}
 KERNEL = """
@@ -28,33 +25,6 @@ def run(*cells, folder):
 
 def text(outputs):
     return "".join(output.get("text", "") for output in outputs)
-
-
-def test_a_shown_path_is_the_path(tmp_path):
-    shown = ShownPath(tmp_path / "a.png")
-
-    assert (shown, hash(shown)) == (tmp_path / "a.png", hash(tmp_path / "a.png"))
-    assert isinstance(shown, Path)
-    assert pickle.loads(pickle.dumps(shown)) == shown
-    assert shown._repr_png_() is shown._repr_html_() is None  # nothing lies there
-
-
-def test_a_picture_shows_its_bytes(tmp_path):
-    picture = ShownPath(tmp_path) / "a.png"
-    picture.write_bytes(b"pixels")
-
-    assert picture._repr_png_() == b"pixels"
-
-
-def test_a_repository_shows_samples_and_metrics_and_a_stopped_one_why(tmp_path):
-    (tmp_path / "samples.png").write_bytes(b"pixels")
-    (tmp_path / "metrics.json").write_text('{"results": [{"name": "<loss>", "value": 0.12345, "split": "val"}]}')
-    shown = ShownPath(tmp_path)
-
-    assert "image/png;base64,cGl4ZWxz" in shown._repr_html_()
-    assert "<td>&lt;loss&gt; (val)</td><td>0.1235</td>" in shown._repr_html_()
-    shown.stopped = "Stopped at step 3."
-    assert shown._repr_html_() == "<p>Stopped at step 3.</p>"
 
 
 def test_these_tests_run_in_no_notebook():
