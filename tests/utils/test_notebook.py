@@ -8,16 +8,14 @@ import genhub
 from genhub.utils.notebook import in_notebook
 
 TINY = {"data": {"source": "sample", "val_size": 16}, "training": {"max_steps": 3, "batch_size": 16}}
-KERNEL = """
-import genhub, os, signal, threading
-from pathlib import Path
-"""
+IMPORTS = "import genhub, os, signal, threading, time\nfrom pathlib import Path"
 
 
 def run(*cells, folder):
     """The outputs of cells in a kernel that runs in `folder`."""
-    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
-    pytest.importorskip("ipykernel")
+    import nbclient
+    import nbformat
+
     book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
     nbclient.NotebookClient(book, timeout=500, resources={"metadata": {"path": str(folder)}}).execute()
     return [cell["outputs"] for cell in book["cells"]]
@@ -49,30 +47,40 @@ def test_training_leaves_the_callers_accelerator_as_it_was(has_own, tmp_path):
 
 @pytest.mark.slow
 def test_a_kernel_trains_shows_and_stops_with_a_checkpoint(tmp_path):
-    train = f"genhub.train('stacked-ae', 'run', **{TINY})"
-    stop = (
-        "threading.Timer(20, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
-        "stopped = genhub.train('stacked-ae', 'long', data=" + repr(TINY["data"]) + ", training={'epochs': 10**6})\n"
-        "stopped"
-    )
+    stop = f"""
+def interrupt():
+    while not Path("long/training/metrics.jsonl").is_file():
+        time.sleep(0.1)
+    os.kill(os.getpid(), signal.SIGINT)
+
+threading.Thread(target=interrupt).start()
+stopped = genhub.train("stacked-ae", "long", data={TINY["data"]}, training={{"epochs": 10**6, "log_every": 1}})
+stopped
+"""
 
     trained, stopped, checks = run(
-        KERNEL + train, stop, "print(stopped.stopped, any(Path('long/training').rglob('*.pt*')))", folder=tmp_path
+        f"{IMPORTS}\ngenhub.train('stacked-ae', 'run', **{TINY})",
+        stop,
+        "print(stopped.stopped, *Path('long/training').rglob('step-*'))",
+        folder=tmp_path,
     )
 
     assert "data:image/png" in trained[-1]["data"]["text/html"]
     assert text(trained).count("Training on 1 process(es)") == 1
     assert "Stopped by SIGINT" in stopped[-1]["data"]["text/html"]
     assert "Stopped by SIGINT" in text(checks)
+    assert "step-" in text(checks)
 
 
 @pytest.mark.slow
 def test_two_processes_of_a_notebook_launcher_train_after_a_run_of_the_kernel(tmp_path):
+    overrides = {f"{section}.{key}": value for section, values in TINY.items() for key, value in values.items()}
+
     outputs = run(
-        KERNEL + f"genhub.train('stacked-ae', 'one', **{TINY})",
+        f"{IMPORTS}\ngenhub.train('stacked-ae', 'one', **{TINY})",
         "os.environ |= {'ACCELERATE_USE_CPU': 'true', 'OMP_NUM_THREADS': '1'}\n"
         "from accelerate import notebook_launcher\n"
-        f"notebook_launcher(lambda: genhub.train('stacked-ae', 'two', **{TINY}), num_processes=2)",
+        f"notebook_launcher(genhub.train, ('stacked-ae', 'two', False, {overrides}), num_processes=2)",
         "print(Path('two/model_index.json').is_file())",
         folder=tmp_path,
     )
