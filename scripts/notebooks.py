@@ -3,6 +3,8 @@
 python scripts/notebooks.py [NOTEBOOK...]
 """
 
+import base64
+import io
 import os
 import sys
 import tempfile
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
+from PIL import Image
 
 NOTEBOOKS = Path(__file__).parents[1] / "docs" / "notebooks"
 MINUTES = 30  # of the slowest cell
@@ -28,7 +31,7 @@ def execute(path: Path) -> nbformat.NotebookNode:
         cell.id = str(number)
         cell.metadata.clear()
         if cell.cell_type == "code":
-            cell.outputs = results(cell.outputs)
+            cell.outputs = [with_small_chart(output) for output in results(cell.outputs)]
     book.metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     return book
 
@@ -39,6 +42,17 @@ def results(outputs: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]
     has_bar = any("\r" in output.get("text", "") for output in outputs)
     kept = [output for output in outputs if "application/vnd.jupyter.widget-view+json" not in output.get("data", {})]
     return [output for output in kept if output.output_type != "stream" or not (has_bar or any(is_rich))]
+
+
+def with_small_chart(output: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Returns an output whose chart has 256 colours, of which one sees no difference; pictures of pixels stay."""
+    if "image/png" in output.get("data", {}):
+        image = Image.open(io.BytesIO(base64.b64decode(output.data["image/png"])))
+        if image.mode == "RGBA":
+            file = io.BytesIO()
+            image.convert("RGB").quantize(256).save(file, "png", optimize=True)
+            output.data["image/png"] = base64.b64encode(file.getvalue()).decode()
+    return output
 
 
 def children_minutes() -> float:
