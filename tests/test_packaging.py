@@ -2,9 +2,11 @@
 
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
+import pytest
 import yaml
 
 from genhub.training.distributed import EXTRAS as TRACKERS
@@ -37,7 +39,7 @@ def test_extras_are_advised_in_one_form_and_by_one_function():
         advised = [line for line in INSTALL.findall(text) if re.search(r"\.\[", line)]
         if name.startswith("genhub/"):
             assert not advised or name == "genhub/utils/extras.py", f"{name}: how_to_install says it"
-        elif not name.endswith((".ipynb", "Dockerfile")):  # a kernel has another folder, an image keeps no clone
+        elif not name.endswith((".ipynb", "Dockerfile")):  # a kernel has another working folder, an image no clone
             for line in advised:
                 extras = re.search(r'-e "\.\[([a-z,]+)\]"', line)
                 assert extras, f"{name}: {line}"
@@ -96,3 +98,23 @@ def test_the_image_is_built_from_what_the_wheel_needs():
 
     assert {"genhub", "pyproject.toml", PROJECT["readme"], *PROJECT["license-files"], *copied} <= {*kept}
     assert [name for name in kept if not (ROOT / name).exists()] == []
+
+
+@pytest.mark.slow
+def test_without_transformers_only_what_needs_it_is_refused(tmp_path):
+    script = f"""
+import sys
+sys.modules["transformers"] = None  # neither found nor imported
+from genhub.cli import main
+cards, made = {str(ROOT / "model_cards")!r}, {str(tmp_path)!r}
+assert main(["generate", f"{{cards}}/text-to-image", "--output", f"{{made}}/a.png"]) == 1
+assert main(["train", "text-to-image", f"{{made}}/run", "--data.source", "sample"]) == 1
+assert main(["generate", f"{{cards}}/vae", "--count", "1", "--output", f"{{made}}/b.png"]) == 0
+"""
+
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["b.png"]
+    errors = [line for line in done.stderr.splitlines() if line.startswith("genhub: error")]
+    assert [how_to_install("text") in line for line in errors] == [True, True]

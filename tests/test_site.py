@@ -17,6 +17,7 @@ sys.path.insert(0, str(ROOT / "scripts/site"))
 
 import links  # noqa: E402
 import made_pages  # noqa: E402
+import papers  # noqa: E402
 
 CONFIG = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -80,6 +81,11 @@ def test_each_published_model_stands_in_the_gallery(made):
     assert sorted(entries) == sorted(path.name for path in made_pages.CARDS.iterdir() if path.is_dir())
 
 
+def test_the_index_says_what_is_taken_from_each_paper_that_is_cited(made):
+    assert papers.cited().keys() == papers.taken().keys()
+    assert "| [Kingma & Welling 2013](https://arxiv.org/abs/1312.6114) | the evidence lower bound" in made["papers.md"]
+
+
 def test_links_on_the_site_lead_where_those_of_the_clone_do():
     text = "[a](../model_cards/gan/README.md#use) [b](claims.md) [c](../scripts/study.py)\n[d]: ../README.md\n"
 
@@ -131,4 +137,6 @@ def test_the_site_is_built_strictly_and_asks_no_other_host(tmp_path):
         loaded = re.findall(r"<(?:script|img|source)[^>]* src=\"?([^\" >]+)", text)
         loaded += re.findall(r"<link[^>]* rel=\"?stylesheet[^>]* href=\"?([^\" >]+)", text)
         local = [target for target in loaded if not target.startswith("data:")]
-        assert [target for target in local if "//" in target or not (page.parent / target).exists()] == [], page
+        files = [tmp_path / target[1:] if target[0] == "/" else page.parent / target for target in local]
+        assert [target for target in local if "//" in target] == [], page
+        assert [file for file in files if not file.exists()] == [], page

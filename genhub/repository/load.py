@@ -43,6 +43,8 @@ class AutoPipeline:
         name = pipeline_class_name(index)
         pipeline = loader_of(find_class(name, DiffusionPipeline)).from_pretrained(folder, **kwargs)
         pipeline.default_arguments = index.get("_genhub", {}).get("call", {})
+        if os.environ.get("TQDM_DISABLE"):  # tqdm's own variable, which diffusers overrules
+            pipeline.set_progress_bar_config(disable=True)
         return pipeline
 
 
@@ -119,7 +121,7 @@ def find_class(name: str, kind: type | tuple[type, ...]) -> type:
     import genhub
 
     cls = getattr(genhub, name) if name in genhub.__all__ else getattr(diffusers, name, None)
-    if isinstance(cls, DummyObject) and "transformers" in cls._backends:
+    if isinstance(cls, DummyObject) and "transformers" in (cls._backends or ()):
         raise RepositoryError(f"{name} needs transformers: {how_to_install('text')}.")
     if not (inspect.isclass(cls) and issubclass(cls, kind)):
         versions = f"genhub {genhub.__version__} nor diffusers {diffusers.__version__}"

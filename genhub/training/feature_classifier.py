@@ -2,6 +2,7 @@
 classification accuracy score."""
 
 import dataclasses
+import sys
 from pathlib import Path
 
 import torch
@@ -97,7 +98,8 @@ def train_classifier(images: Images, overrides: dict[str, object], processes: in
                 "A feature net must be trained first, on one process: run `genhub evaluate` once without "
                 "`accelerate launch`, or give `feature_net`."
             )
-        print(f"Training a classifier on {len(images):,} images of {overrides['data.source']}, once, into {folder}.")
+        told = f"Training a classifier on {len(images):,} images of {overrides['data.source']}, once, into {folder}."
+        print(told, file=sys.stderr)
         train(RECIPE, folder, auto_resume=True, overrides=overrides)
     return folder
 

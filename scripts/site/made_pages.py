@@ -1,4 +1,4 @@
-"""Pages made from stored files: the API reference, the gallery, the list of studies."""
+"""Pages made from stored files: the API reference, the gallery, the list of studies, the index of papers."""
 
 import ast
 import json
@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import papers
 import yaml
 from links import ROOT
 
@@ -37,7 +38,7 @@ PICTURES = ("classes.png", "samples.png", "plane.png")  # the first that a repos
 
 def all_pages() -> dict[str, str]:
     """Returns the text of each page that is made, by its place in docs/."""
-    return {"gallery.md": gallery(), "studies.md": studies(), **api()}
+    return {"gallery.md": gallery(), "studies.md": studies(), "papers.md": papers.index(), **api()}
 
 
 def api() -> dict[str, str]:

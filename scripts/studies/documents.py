@@ -11,10 +11,10 @@ from stored import CARDS, evaluation_of, find, in_clf, losses_of, metrics_of, ov
 from genhub.evaluation import references
 from genhub.repository.card_evaluation import guidance_of
 from genhub.repository.card_results import to_show
+from genhub.repository.summary import family_of
 
 RECONSTRUCTIONS = "FD-FM of reconstructions"  # by the autoencoder of a model of latents
 ROOT = Path(__file__).parents[2]
-FAMILIES = {"unet": "diffusion", "generator": "GAN", "vae": "VAE", "machine": "RBM", "autoencoder": "autoencoder"}
 
 
 def blocks() -> dict[str, str]:
@@ -39,12 +39,9 @@ def blocks() -> dict[str, str]:
 
 
 def _of_family(family: str, models: dict[str, dict]) -> dict[str, dict]:
-    return {name: metrics for name, metrics in models.items() if _family(metrics) == family}
-
-
-def _family(metrics: dict) -> str | None:
-    """Returns the family of a model, by its first component that FAMILIES has."""
-    return next((family for part, family in FAMILIES.items() if part in metrics["training"]["parameters"]), None)
+    return {
+        name: metrics for name, metrics in models.items() if family_of(metrics["training"]["parameters"]) == family
+    }
 
 
 def _leaderboard(models: dict[str, dict]) -> str:
@@ -62,7 +59,7 @@ def _leaderboard(models: dict[str, dict]) -> str:
         rows.append(
             [
                 f"[`{name}`]({folder}/{name}/README.md)",
-                _family(metrics) or "",
+                family_of(training["parameters"]) or "",
                 f"{values['FD-FM']:.3f}",
                 f"{values['MIND']:.4f}" if "MIND" in values else "",
                 f"{values['KID x 1000']:.1f}",

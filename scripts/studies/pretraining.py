@@ -68,7 +68,8 @@ def write_report(source: str, folder: Path, runs: Path = Path("runs/pretraining"
         raise ValueError(f"`draws` must lie in 2..{labels}, the labels of a draw, got {draws}.")
     test, path = load_images(config, "test"), folder / "report.json"
     folder.mkdir(parents=True, exist_ok=True)
-    report: dict[str, Any] = json.loads(path.read_bytes()) if path.is_file() else {"pretraining": {}, "rows": {}}
+    stored = path.read_text(encoding="utf-8") if path.is_file() else '{"pretraining": {}, "rows": {}}'
+    report: dict[str, Any] = json.loads(stored)
     report |= {"labels": labels, "test_images": len(test), "draws": draws, "versions": versions()}
     for row in ROWS:
         entry = report["rows"].setdefault(row, {"accuracy": {}, "steps": None})
