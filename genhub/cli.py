@@ -176,6 +176,14 @@ def _figure(options: argparse.Namespace, overrides: dict[str, object]) -> int:
     return 0
 
 
+def _export(options: argparse.Namespace, overrides: dict[str, object]) -> int:
+    from genhub.commands.export import export
+
+    path = export(options.repo, options.format, options.dtype, options.opset, options.output)
+    print(f"Wrote {path}")
+    return 0
+
+
 def _page(options: argparse.Namespace, overrides: dict[str, object]) -> int:
     from genhub.commands.page import blind, page, serve
 
@@ -229,6 +237,7 @@ RUN = {
     "generate": _generate,
     "evaluate": _evaluate,
     "figure": _figure,
+    "export": _export,
     "page": _page,
     "demo": _demo,
     "push": _push,

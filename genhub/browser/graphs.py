@@ -1,5 +1,6 @@
 """The networks of a pipeline as ONNX graphs that a page calls, each with a dynamic batch, checked against PyTorch."""
 
+import io
 import logging
 import warnings
 from collections.abc import Callable
@@ -45,16 +46,18 @@ class Traced(nn.Module):
         return self.graph.function(*inputs)
 
 
-def write_graph(path: Path, graph: Graph, pipeline: DiffusionPipeline) -> float:
+def write_graph(
+    path: Path, graph: Graph, pipeline: DiffusionPipeline, opset: int = OPSET, dtype: str = "fp32"
+) -> float:
     """Writes a graph to `path` and returns its largest difference from PyTorch.
+
+    Args:
+        dtype: fp32, or fp16 for weights and arithmetic; inputs and outputs stay float32, any difference is returned.
 
     Raises:
         RepositoryError: a network has an operation that ONNX does not, or the graph differs from PyTorch.
     """
-    networks = [part.eval() for part in pipeline.components.values() if isinstance(part, nn.Module)]
-    module = Traced(graph, networks).eval()
-    example = tuple(make(2) for make in graph.inputs.values())
-    axes = tuple({0: torch.export.Dim("batch", min=1, max=4096)} for _ in example)
+    module, example, axes = _traced(graph, pipeline)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns about packages that no network needs
     try:
         with torch.no_grad(), warnings.catch_warnings():
@@ -65,27 +68,67 @@ def write_graph(path: Path, graph: Graph, pipeline: DiffusionPipeline) -> float:
                 input_names=list(graph.inputs),
                 output_names=[graph.output],
                 dynamic_shapes={"inputs": axes},
-                opset_version=OPSET,
+                opset_version=opset,
                 dynamo=True,
                 verbose=False,
             )
     except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
-        raise RepositoryError(f"{path.stem} cannot run on a page: {one_line(error)}.") from error
-    content = program.model_proto.SerializeToString()  # pyright: ignore
+        raise RepositoryError(f"{path.stem} cannot be exported: {one_line(error)}.") from error
+    model = program.model_proto  # pyright: ignore
+    if dtype == "fp16":
+        from onnxruntime.transformers.float16 import convert_float_to_float16  # pyright: ignore
+
+        model = convert_float_to_float16(model, keep_io_types=True)
+    content = model.SerializeToString()
     difference = _difference(content, graph)
-    if not difference <= TOLERANCE:
-        raise RepositoryError(f"{path.stem} cannot run on a page: its graph differs from PyTorch by {difference:.2g}.")
+    if dtype == "fp32" and not difference <= TOLERANCE:
+        raise RepositoryError(f"{path.stem} cannot be exported: its graph differs from PyTorch by {difference:.2g}.")
     atomic_write(path, content)
     return difference
 
 
+def write_program(path: Path, graph: Graph, pipeline: DiffusionPipeline) -> float:
+    """Writes a graph as a program of `torch.export` and returns its largest difference from PyTorch.
+
+    Raises:
+        RepositoryError: a network cannot be exported, or the program differs.
+    """
+    module, example, axes = _traced(graph, pipeline)
+    inputs = tuple(make(BATCH) for make in graph.inputs.values())
+    content = io.BytesIO()
+    try:
+        with torch.no_grad():
+            program = torch.export.export(module, example, dynamic_shapes={"inputs": axes})
+            difference = _distance(program.module()(*inputs).numpy(), graph, inputs)
+            torch.export.save(program, content)
+    except RuntimeError as error:
+        raise RepositoryError(f"{path.stem} cannot be exported: {one_line(error)}.") from error
+    if not difference <= TOLERANCE:
+        raise RepositoryError(f"{path.stem} cannot be exported: it differs from PyTorch by {difference:.2g}.")
+    atomic_write(path, content.getvalue())
+    return difference
+
+
+def _traced(graph: Graph, pipeline: DiffusionPipeline) -> tuple[nn.Module, tuple, tuple]:
+    """Returns a graph as a module, inputs to trace it with, and their dynamic axes."""
+    networks = [part.eval() for part in pipeline.components.values() if isinstance(part, nn.Module)]
+    example = tuple(make(2) for make in graph.inputs.values())
+    axes = tuple({0: torch.export.Dim("batch", min=1, max=4096)} for _ in example)
+    return Traced(graph, networks).eval(), example, axes
+
+
 def _difference(content: bytes, graph: Graph) -> float:
     """Returns the largest difference between a graph and its function, relative to values above 1."""
-    import onnxruntime
+    import onnxruntime  # pyright: ignore
 
     inputs = {name: make(BATCH) for name, make in graph.inputs.items()}
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     (got,) = session.run([graph.output], {name: value.numpy() for name, value in inputs.items()})
+    return _distance(got, graph, tuple(inputs.values()))
+
+
+def _distance(got: np.ndarray, graph: Graph, inputs: tuple[torch.Tensor, ...]) -> float:
+    """Returns the largest difference of a result from that of the graph's function, relative to values above 1."""
     with torch.no_grad():
-        expected = graph.function(*inputs.values()).numpy()
+        expected = graph.function(*inputs).numpy()
     return float(np.abs(got - expected).max() / max(1.0, np.abs(expected).max()))

@@ -77,6 +77,13 @@ def _prediction_of(kind: str, x_0: torch.Tensor, x_t: torch.Tensor, alpha: float
     return (alpha * x_t - x_0) / sigma if kind == "v_prediction" else (x_t - alpha * x_0) / sigma
 
 
+def prediction_to_sample(kind: str, prediction: Any, x_t: Any, alpha: float, sigma: float) -> Any:
+    """Returns the x_0 that a prediction means, the inverse of `_prediction_of`."""
+    if kind == "sample":
+        return prediction
+    return alpha * x_t - sigma * prediction if kind == "v_prediction" else (x_t - sigma * prediction) / alpha
+
+
 def _read(pipeline: Any, count: int) -> list[list[float]]:
     """Steps through samples in one batch: x_t alone, x_0 in even steps, x_0 in odd ones, and noise alone."""
     scheduler, rows = _start(pipeline, count), []

@@ -17,7 +17,7 @@ from genhub.repository.load import resolve
 from genhub.utils.network import connect
 from genhub.utils.reading import one_line, read_text
 
-BINARY = (".gif", ".model", ".png", ".safetensors")
+BINARY = (".gif", ".model", ".onnx", ".png", ".pt2", ".safetensors")
 
 
 def push(
