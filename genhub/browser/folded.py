@@ -19,11 +19,21 @@ def graphs_of(name: str, pipeline: Any) -> dict[str, Graph]:
         RepositoryError: there are none for such a pipeline.
     """
     if "classifier" in pipeline.components:
-        shape = _shape(pipeline.classifier.config)
-        return {"classifier": Graph(lambda sample: pipeline.classifier(sample)[0], {"sample": _pixels(*shape)}, "logits")}
+        config = pipeline.classifier.config
+        shape = _shape({"sample_size": 28} | dict(config))  # without one it takes any size
+        inputs = {"sample": _pixels(*shape)}
+        return {"classifier": Graph(lambda sample: pipeline.classifier(sample)[0], inputs, "logits")}
     about, graphs = describe(name, pipeline)
     if about["family"] == "diffusion" and (default_steps(pipeline) or FEW_STEPS + 1) <= FEW_STEPS:
         graphs["pipeline"] = few_step(name, pipeline)
+    if about["family"] == "vae":
+        is_bernoulli = pipeline.vae.config["likelihood"] == "bernoulli"
+
+        def draw(*inputs: torch.Tensor) -> torch.Tensor:  # N(0, I) is the prior
+            decoded = pipeline.vae.decode(*inputs)
+            return decoded.sigmoid() if is_bernoulli else ((decoded + 1) / 2).clamp(0, 1)
+
+        graphs["pipeline"] = Graph(draw, graphs["decoder"].inputs, "images")
     if about["family"] == "gan" and pipeline.has_styles:
         generator, noise = pipeline.generator, graphs["synthesize"].inputs["noise"]
 

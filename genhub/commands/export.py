@@ -38,7 +38,9 @@ def export(
         raise ValueError(f"`dtype` and `opset` must be left out with the format pt2, got {dtype} and {opset}.")
     if not OLDEST <= opset <= NEWEST:
         raise ValueError(f"`opset` must lie in {OLDEST}..{NEWEST}, got {opset}.")
-    if format == "onnx" and (missing := [name for name in ("onnx", "onnxruntime", "onnxscript") if find_spec(name) is None]):
+    if format == "onnx" and (
+        missing := [name for name in ("onnx", "onnxruntime", "onnxscript") if find_spec(name) is None]
+    ):
         raise ValueError(f"An export needs packages that are not installed: {', '.join(missing)}.")
     from genhub.browser.folded import graphs_of
     from genhub.browser.graphs import write_graph, write_program
