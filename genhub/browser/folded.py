@@ -1,4 +1,4 @@
-"""What a pipeline is exported as: its networks, and where it serves the whole way from noise to images as one graph."""
+"""What a pipeline is exported as: its networks, and where it serves the way from noise to images as one graph."""
 
 from typing import Any
 

@@ -19,7 +19,8 @@ def export(
     opset: int = OLDEST,
     output: str | os.PathLike | None = None,
 ) -> Path:
-    """Writes each network of a repository as a graph with a dynamic batch, after it has been run beside PyTorch, and `export.json` with inputs, outputs and largest differences; returns their folder.
+    """Writes each network of a repository as a graph with a dynamic batch, after it has been run beside PyTorch, and
+    `export.json` with inputs, outputs and largest differences; returns their folder.
 
     Args:
         format: onnx, which onnxruntime runs, or pt2, a program of `torch.export`.
