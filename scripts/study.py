@@ -21,8 +21,9 @@ A study is a YAML file:
     finding: What came out, in words, once the table is there.
 
 A measure is the name of a metric of `genhub evaluate` (with its space, as in "FD-FM (clf)"), of a loss on held-out
-images (`val_...`), or `parameters`, `seconds` or `images` of training. The runs stand in `runs/studies`, the results
-in FOLDER/<name>. A study that was stopped goes on, and what is measured is not measured again.
+images (`val_...`), or `parameters`, `seconds` or `images` of training. A `class` may be FILE.NAME of a file beside the
+study; its code is run, as that of `functions` is. The runs stand in `runs/studies`, the results in FOLDER/<name>. A
+study that was stopped goes on, and what is measured is not measured again.
 """
 
 import argparse
@@ -39,6 +40,7 @@ from study_file import Study, read_study
 from genhub import plotting
 from genhub.commands.evaluate import evaluate
 from genhub.recipes.checks import refuse_unknown
+from genhub.training.guard import NotFinite
 from genhub.training.run import train
 from genhub.utils.cache import content_hash
 from genhub.utils.environment import device_name, versions
@@ -95,11 +97,16 @@ def run(study: Study, name: str, folder: Path, runs: Path) -> Results:
     results = Results(study, folder / name)
     for (labels, overrides), seed in itertools.product([*study.cells()], range(study.seeds)):
         found = results.of(labels, overrides, seed)
-        if found and found[0].keys() >= {*study.measures}:
+        if found and (not found[0] or found[0].keys() >= {*study.measures}):
             continue
         target = runs / name / content_hash(json.dumps([study.recipe, overrides, seed]))[:12]
         everything: dict[str, object] = {**QUIET, **overrides, "training.seed": seed}
-        train(study.recipe, target, overrides=everything, auto_resume=True)
+        try:
+            train(study.recipe, target, overrides=everything, trust_code=True, auto_resume=True)
+        except NotFinite as error:
+            print(name, labels, f"seed {seed}", error, flush=True)
+            results.add(labels, overrides, seed, {})
+            continue
         if study.evaluate is not None and not found:
             evaluate(str(target), **study.evaluate)
         results.add(labels, overrides, seed, measure(target, study))
@@ -136,8 +143,8 @@ def markdown(results: Results, has_chart: bool) -> str:
     for labels, overrides in study.cells():
         found = results.of(labels, overrides)
         if found:
-            values = [_mean([seed[name] for seed in found if name in seed]) for name in study.measures]
-            lines.append(f"| {' | '.join([*labels.values(), *values])} |")
+            means = [mean_of([run.get(name) for run in found if name in run or not run]) for name in study.measures]
+            lines.append(f"| {' | '.join([*labels.values(), *means])} |")
     lines += ["", "![Chart](chart.png)"] if has_chart else []
     given = {**study.overrides, **({"evaluate": study.evaluate} if study.evaluate else {})}
     machine = f"{about['device']}, {about['threads']} thread(s), torch {about['versions']['torch']}"
@@ -146,13 +153,16 @@ def markdown(results: Results, has_chart: bool) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _mean(values: list[float]) -> str:
-    """Formats the mean of some values, with their standard deviation if they differ."""
-    if not values:
-        return ""
-    mean = statistics.fmean(values)
+def mean_of(values: list[float | None]) -> str:
+    """Formats the mean of some values, with their standard deviation if they differ; None is of a run whose loss was
+    not finite."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return "not finite" if values else ""
+    mean = statistics.fmean(known)
     shown = f"{mean:,.0f}" if abs(mean) >= 1000 else f"{mean:.4g}"
-    return shown if len({*values}) == 1 else f"{shown} ± {statistics.stdev(values):.2g}"
+    shown = shown if len({*known}) == 1 else f"{shown} ± {statistics.stdev(known):.2g}"
+    return shown if len(known) == len(values) else f"{shown} ({len(known)} of {len(values)}; the others not finite)"
 
 
 def chart_of(results: Results) -> bytes | None:

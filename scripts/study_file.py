@@ -2,6 +2,7 @@
 
 import importlib.util
 import itertools
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -42,7 +43,7 @@ class Study:
         if not isinstance(self.seeds, int) or self.seeds < 1:
             raise ValueError(f"`seeds` must be a number of at least 1, got {self.seeds}.")
         for _, overrides in self.cells():  # a mistake must not end a study half way
-            recipes.load(self.recipe, overrides)
+            recipes.load(self.recipe, overrides, trust_code=True)
 
     def cells(self) -> Iterator[tuple[dict[str, str], dict[str, Any]]]:
         """Yields the labels and the overrides of each cell of the grid."""
@@ -55,7 +56,7 @@ class Study:
 
 
 def read_study(path: Path) -> Study:
-    """Reads the file of a study.
+    """Reads the file of a study, whose recipes may name classes of files beside it.
 
     Raises:
         ValueError: a key, a recipe or an override is wrong or missing.
@@ -65,6 +66,8 @@ def read_study(path: Path) -> Study:
     refuse_unknown("study", content, known)
     if missing := [name for name in ("question", "recipe", "grid", "measures") if name not in content]:
         raise ValueError(f"{path} must give `{missing[0]}`.")
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))  # for its classes
     functions = as_mapping("functions", content.get("functions", {}))
     content["functions"] = {name: _function(path.parent, place) for name, place in functions.items()}
     return Study(**content)

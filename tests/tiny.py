@@ -287,6 +287,16 @@ MODELS = {
             ({"decoder_channels": [0, 4, 4]}, "`decoder_channels` must be at least 1, got .*0, 4, 4"),
         ),
     ),
+    "DeepBeliefNet": Tiny(
+        arguments=AUTOENCODER,
+        inputs=autoencoder_inputs,
+        shapes=autoencoder_shapes,
+        variants=AUTOENCODER_VARIANTS | {"deep": {"hidden_sizes": [12, 8]}},
+        refused=(
+            ({"latent_channels": 0}, r"`latent_channels` must be at least 1, got \(64, 0\)"),
+            ({"hidden_sizes": [12, 0]}, r"`hidden_sizes` .* must be at least 1, got \(64, 12, 0, 4\)"),
+        ),
+    ),
     "DenseAutoencoder": Tiny(
         arguments=AUTOENCODER | {"hidden_sizes": [12]},
         inputs=autoencoder_inputs,

@@ -65,6 +65,13 @@ def brighter(model):
     return model
 
 
+def heavier(model):
+    """Returns a Boltzmann machine whose units depend on each other."""
+    for layer in model.layers:
+        layer.pairs.weight.data.mul_(50)
+    return model
+
+
 def with_mean_style(model):
     """Returns a style-based generator that has a mean style, and whose noise leaves a trace."""
     model.mean_style.copy_(torch.linspace(-1, 1, 4))
@@ -152,6 +159,11 @@ OF_GENHUB = {
     ),
     "AutoencoderPipeline, colour": TinyPipeline(
         lambda: genhub.AutoencoderPipeline(tiny_model("ConvAutoencoder", "colour")), {"image": (2, 3, 8, 8)}
+    ),
+    "BoltzmannPipeline": TinyPipeline(
+        lambda: genhub.BoltzmannPipeline(
+            heavier(tiny_model("DeepBeliefNet", latent_channels=16)), num_inference_steps=4
+        )
     ),
     "CosineDDPMPipeline": TinyPipeline(
         lambda: diffusion(tiny_model("PatchUNet2DModel", "colour"), genhub.CosineDDPMScheduler())

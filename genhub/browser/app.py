@@ -67,7 +67,7 @@ def interpolate(pipe: Any, first: float, second: float, label: str | None) -> li
     labels = {"class_labels": names.index(label)} if label in names else {}
     if hasattr(pipe, "generator"):
         return [enlarge(i) for i in pipe.interpolate(*ends, generator=seeded(0), **labels).images]
-    between = torch.lerp(*ends, torch.linspace(0, 1, 7)[:, None])
+    between = ends[0] + torch.linspace(0, 1, 7)[:, None] * (ends[1] - ends[0])
     return [enlarge(image) for image in pipe.decode(between, **labels).images]
 
 

@@ -5,12 +5,14 @@ import http.server
 import json
 import os
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 
 from genhub.browser.runtime import runtime as fetch_runtime
 from genhub.browser.write import CARD, copy_static, encode, write_examples, write_models, write_runtime
+from genhub.data import Images
 from genhub.data.config import DataConfig
 from genhub.data.load import load
 from genhub.evaluation.sampling import sample
@@ -68,8 +70,8 @@ def blind(real: str, generated: str, output: str | os.PathLike = "page", seed: i
     """
     folder, data = check_new(output), load(DataConfig(source=real), "test")
     source = torch.Generator().manual_seed(seed)
-    if len(data) < PAIRS:
-        raise ValueError(f"`real` must have at least {PAIRS} images, got {len(data)}.")
+    if not isinstance(data, Images) or len(data) < PAIRS:
+        raise ValueError(f"`real` must have at least {PAIRS} images, and fit in memory, got {len(data)}.")
     shown = torch.randperm(len(data), generator=source)[:PAIRS]
     true = ((data.sample(shown) + 1) * 127.5).round().to(torch.uint8)
     made = (sample(AutoPipeline.from_pretrained(generated), PAIRS, seed) * 255).round().to(torch.uint8)
@@ -101,8 +103,6 @@ def serve(folder: Path, port: int):
 
 
 def _check_packages():
-    try:
-        import onnxruntime  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise ValueError(f"A page needs the packages onnx, onnxscript and onnxruntime: {error}.") from error
+    missing = [name for name in ("onnx", "onnxruntime", "onnxscript") if find_spec(name) is None]
+    if missing:
+        raise ValueError(f"A page needs packages that are not installed: {', '.join(missing)}.")

@@ -38,7 +38,7 @@ def evaluate_diffusion_likelihood(
     """
     check_likelihood(pipeline, images, count)
     images, num_classes = images.choose(count, seed=0).to(pipeline.device), classes_of(pipeline)[0]
-    pixels, labels, dimensions = images.images, None, images.images[0].numel()
+    pixels, labels, dimensions = images.images, None, images.images.shape[1:].numel()
     if num_classes is not None:
         labels = torch.full((count,), num_classes).to(pixels.device) if images.labels is None else images.labels
     denoiser = Denoiser(pipeline.unet, pipeline.scheduler)
@@ -87,7 +87,7 @@ def ode_log_likelihood(
     check_images(images)
     noise = torch.rand(images.shape, generator=generator, device=generator.device) - 0.5
     probes = torch.randint(2, images.shape, generator=generator, device=generator.device) * 2 - 1
-    bins = images[0].numel() * math.log(BIN)
+    bins = images.shape[1:].numel() * math.log(BIN)
     values = []
     for rows, classes in _batches(len(images), labels, batch_size):
         pixels = to_model_range(images[rows]) + BIN * noise[rows].to(images.device)
@@ -124,7 +124,7 @@ def flow_log_density(
             (product,) = torch.autograd.grad(x_0, y, probe)
         return x_0.detach(), (product * probe).flatten(1).sum(1).cpu().double()
 
-    y, dimensions = sample, sample[0].numel()
+    y, dimensions = sample, sample.shape[1:].numel()
     x_0, trace = predict_with_trace(y, timesteps[0])
     log_density = torch.zeros_like(trace)
     for t, after in zip(timesteps[:-1], timesteps[1:], strict=True):
@@ -165,7 +165,7 @@ def variational_bound(
     """
     check_images(images)
     check_at_least("strata", strata, 1)
-    alpha_bar, x_0, dimensions = denoiser.alpha_bars, to_model_range(images), images[0].numel()
+    alpha_bar, x_0, dimensions = denoiser.alpha_bars, to_model_range(images), images.shape[1:].numel()
     snr, gains = alpha_bar / (1 - alpha_bar), -(1 - alpha_bar).log()  # (T,), ln(1 + SNR)
     cumulative = (gains[0] - gains[1:]) / (gains[0] - gains[-1])  # (T - 1,)
 

@@ -188,7 +188,7 @@ def importance_weighted_bound(
         latents, log_ratio = _draw(mean, logvar, generator)
         total = total.logaddexp(_log_likelihoods(log_likelihood, latents, images, labels, batch_size) + log_ratio)
     bound = total - math.log(samples)
-    return ImportanceWeightedBound(mean_of(bound), mean_of(bits_per_dimension(bound, images[0].numel())))
+    return ImportanceWeightedBound(mean_of(bound), mean_of(bits_per_dimension(bound, images.shape[1:].numel())))
 
 
 def _posterior(

@@ -73,5 +73,5 @@ def space_for(train: Images | Lazy, held_out: Images, device: str | torch.device
     """Returns the feature space to monitor a training run in."""
     if isinstance(train, Images) and is_fashion_mnist(train.images):
         return next(pinned_spaces(device))
-    pixels = held_out.images[0].numel()
+    pixels = held_out.images.shape[1:].numel()
     return PixelSpace(held_out.images.cpu(), min(64, len(held_out), pixels))

@@ -64,7 +64,7 @@ def evaluate_reconstructions(
     train, test = splits["train"], splits["test"]
     codes, test_codes = (compute_codes(pipeline, images, padding=padding) for images in (train, test))
     components = codes.shape[1]
-    if components < train.images[0].numel():
+    if components < train.images.shape[1:].numel():
         for split, images in splits.items():
             name = f"MSE of PCA with {components} components{PIXELS[binarise]}, {split}"
             value = pca_error(train.images, images.images, components)

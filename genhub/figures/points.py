@@ -17,7 +17,7 @@ def plane(repo: str) -> bytes:
     """
     subject = load_subject(repo, "encode", "AutoencoderPipeline")
     images = subject.load("train")
-    if not isinstance(images, data.Points) or images.images[0].numel() != 3:
+    if not isinstance(images, data.Points) or images.images.shape[1:].numel() != 3:
         raise ValueError(
             f"`repo` must be trained on points in space, such as linear-ae-pca, got {subject.name}, trained on "
             f"{subject.recipe.data.source}."

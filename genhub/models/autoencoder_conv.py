@@ -11,6 +11,7 @@ many terms as its neighbours are, where a kernel of 3 and a stride of 2 give one
 Departures from the text: none; weights are initialised as in Keras (Glorot & Bengio 2010, Eq. 16, biases zero).
 """
 
+import itertools
 from dataclasses import dataclass
 
 import torch
@@ -74,7 +75,7 @@ class ConvAutoencoder(ModelMixin, ConfigMixin):
 
         widths = (in_channels, *block_out_channels, latent_channels)
         self.encoder = nn.ModuleList(
-            nn.Conv2d(before, after, 3, padding=1) for before, after in zip(widths, widths[1:], strict=False)
+            nn.Conv2d(before, after, 3, padding=1) for before, after in itertools.pairwise(widths)
         )
         height, width = self.sizes[-1]
         self.from_code = nn.Linear(latent_channels, decoder_channels[0] * height * width)
@@ -113,8 +114,8 @@ class ConvAutoencoder(ModelMixin, ConfigMixin):
 def make_decoder(widths: tuple[int, ...], sizes: list[tuple[int, int]], upsampling: str) -> nn.ModuleList:
     """Makes the convolutions between maps of `widths` channels, the first of which ends at the first of `sizes`."""
     layers = nn.ModuleList()
-    for before, after, size in zip(widths, widths[1:], sizes, strict=False):
-        even = tuple(int(length % 2 == 0) for length in size)
+    for (before, after), (height, width) in zip(itertools.pairwise(widths), sizes, strict=True):
+        even = (int(height % 2 == 0), int(width % 2 == 0))
         layers.append(
             nn.ConvTranspose2d(before, after, 3, stride=2, padding=even, output_padding=even)
             if upsampling == "transposed"

@@ -12,6 +12,7 @@ arXiv 1411.1784): the class is concatenated with the latents and, as maps, with 
 Sec. 3.2).
 """
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -81,7 +82,7 @@ class DCGANGenerator(ModelMixin, ConfigMixin):
         widths = (*block_out_channels, out_channels)
         self.layers = nn.ModuleList(
             nn.ConvTranspose2d(before, after, 5, stride=2, padding=2, output_padding=1)
-            for before, after in zip(widths, widths[1:], strict=False)
+            for before, after in itertools.pairwise(widths)
         )
         init_like_keras(self.from_latents, *self.layers)
 
@@ -138,10 +139,9 @@ class DCGANDiscriminator(ModelMixin, ConfigMixin):
         if has_projection and num_class_embeds is None:
             raise ValueError("`has_projection` must be false without `num_class_embeds`: there is nothing to project.")
         check_kernels(num_minibatch_kernels, minibatch_kernel_size)
-        maps = 0 if has_projection else (num_class_embeds or 0)
-        widths = (in_channels + maps, *block_out_channels)
+        widths = (in_channels + (0 if has_projection else num_class_embeds or 0), *block_out_channels)
         self.layers = nn.ModuleList(
-            nn.Conv2d(before, after, 5, stride=2, padding=2) for before, after in zip(widths, widths[1:], strict=False)
+            nn.Conv2d(before, after, 5, stride=2, padding=2) for before, after in itertools.pairwise(widths)
         )
         counts = [c * (height >> depth) * (width >> depth) for depth, c in enumerate(block_out_channels, 1)]
         self.noise_size = sum(counts) if dropout else 0  # one value per activation that may be dropped
@@ -179,7 +179,7 @@ class DCGANDiscriminator(ModelMixin, ConfigMixin):
             sample = layer(sample)  # (B, C, H / 2, W / 2)
             sample = F.leaky_relu(self.norms[depth - 1](sample) if depth and self.norms else sample, 0.2)
             if noise is not None:
-                chance, noise = noise.split([sample[0].numel(), noise.shape[1] - sample[0].numel()], 1)
+                chance, noise = noise.tensor_split([sample.shape[1:].numel()], 1)
                 sample = sample * (chance.view(sample.shape) >= rate) / (1 - rate)
         features = sample.flatten(1)
         if self.similarity is not None:

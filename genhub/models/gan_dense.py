@@ -6,6 +6,7 @@ with a ReLU are initialised by He et al. 2015 (arXiv 1502.01852, Eq. 10), trunca
 Keras; the last ones by Glorot & Bengio 2010, Eq. 16; biases are zero.
 """
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -111,7 +112,7 @@ class DenseDiscriminator(ModelMixin, ConfigMixin):
 
 def dense(*sizes: int) -> nn.Sequential:
     """Returns linear layers of `sizes` with ReLUs in between."""
-    *hidden, last = (nn.Linear(*pair) for pair in zip(sizes, sizes[1:], strict=False))
+    *hidden, last = (nn.Linear(*pair) for pair in itertools.pairwise(sizes))
     for layer in hidden:
         std = math.sqrt(2 / layer.in_features) / TRUNCATED_STD
         nn.init.trunc_normal_(layer.weight, std=std, a=-2 * std, b=2 * std)

@@ -4,6 +4,7 @@ from genhub.objectives.autoencoder import LayerwiseReconstruction, Reconstructio
 from genhub.objectives.classification import Classification
 from genhub.objectives.compression import PerceptualCompression
 from genhub.objectives.consistency import ConsistencyTuning
+from genhub.objectives.contrastive_divergence import ContrastiveDivergence
 from genhub.objectives.diffusion import NoisePrediction
 from genhub.objectives.gan import AdversarialGame
 from genhub.objectives.gan_fresh import FreshFakesGame
@@ -17,6 +18,7 @@ __all__ = [
     "Batch",
     "Classification",
     "ConsistencyTuning",
+    "ContrastiveDivergence",
     "EvidenceLowerBound",
     "FreshFakesGame",
     "GrowingGame",

@@ -35,7 +35,7 @@ class Compression(nn.Module):
         posterior = self.vae.encode(sample).latent_dist
         latents = posterior.mean + posterior.std * noise
         small = self.vae.decode(F.avg_pool2d(latents, self.factor)).sample if self.factor > 1 else None
-        return self.vae.decode(latents).sample, small, posterior.kl() / latents[0].numel()
+        return self.vae.decode(latents).sample, small, posterior.kl() / latents.shape[1:].numel()
 
 
 class PerceptualCompression(Objective):

@@ -77,7 +77,7 @@ class EvidenceLowerBound(Objective):
         error = F.mse_loss(sample.float(), target) / 4
         losses = {"loss": reconstruction + kl, "reconstruction": reconstruction, "kl": kl, "mse": error}
         if self.sigma is not None:
-            losses["mse_plus_kl"] = error + kl / target[0].numel()
+            losses["mse_plus_kl"] = error + kl / target.shape[1:].numel()
         return losses
 
     def terms(self, batch: Batch, step: Step) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -3,6 +3,7 @@
 adjustText does the same job, but lets labels overlap in a crowd, and not the same way every time.
 """
 
+import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -87,8 +88,7 @@ def trace_line(axes: "Axes", line: Line) -> np.ndarray:
 def trace_path(corners: np.ndarray) -> np.ndarray:
     """Returns pixels (N, 2) on the path through `corners`, at most 4 apart."""
     segments = [
-        np.linspace(start, end, 2 + int(np.hypot(*(end - start)) / 4))
-        for start, end in zip(corners, corners[1:], strict=False)
+        np.linspace(start, end, 2 + int(np.hypot(*(end - start)) / 4)) for start, end in itertools.pairwise(corners)
     ]
     return np.concatenate([corners[:1], *segments])
 

@@ -55,7 +55,7 @@ def _save(folder: Path, step: int, state: dict, random_states: list[dict], keep:
             (scratch / RECIPE).write_text(recipe, encoding="utf-8")
             files = {p.name: {"bytes": p.stat().st_size, "sha256": sha256(p)} for p in sorted(scratch.iterdir())}
             manifest = {"step": step, "world_size": len(random_states), "files": files}
-            (scratch / MANIFEST).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
+            (scratch / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
     except (OSError, RuntimeError) as error:  # torch's writer turns a full disk into a RuntimeError
         raise CheckpointError(
             f"The checkpoint of step {step} could not be written to {folder} ({one_line(error)}). The checkpoints "

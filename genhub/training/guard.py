@@ -11,6 +11,10 @@ from genhub.training.distributed import TrainingStopped
 from genhub.training.run_folder import RunFolder
 
 
+class NotFinite(TrainingStopped):
+    """Training ended by a loss or weights that are not finite."""
+
+
 class Guard:
     """Checks the losses and weights of a stage, and says how to go on where they are not finite.
 
@@ -36,7 +40,7 @@ class Guard:
             has_scaler: skips gradient norms, which may be infinite under fp16: its scaler then skips the step.
 
         Raises:
-            TrainingStopped: a value is not finite.
+            NotFinite: a value is not finite.
         """
         losses = {name: value for name, value in values.items() if not (has_scaler and "grad_norm" in name)}
         bad = [name for name, value in losses.items() if not math.isfinite(value)]
@@ -45,17 +49,17 @@ class Guard:
         trained = bad[0].rpartition("/")[0] or next(iter(self.parameters))
         where = f"at step {step}" if count == 1 else f"in the steps {step - count + 1} to {step}"
         shown = ", ".join(f"{name} = {value}" for name, value in values.items())
-        raise TrainingStopped(f"The loss of {trained} is not finite {where} ({shown}). {self._advice()}")
+        raise NotFinite(f"The loss of {trained} is not finite {where} ({shown}). {self._advice()}")
 
     def check_weights(self, step: int):
         """Checks the weights of all phases after `step`: a finite loss may have a gradient that is not.
 
         Raises:
-            TrainingStopped: a weight is not finite.
+            NotFinite: a weight is not finite.
         """
         for name, trained in self.parameters.items():
             if not torch.stack(torch._foreach_norm([*trained])).isfinite().all():
-                raise TrainingStopped(f"The weights of {name} are not finite after step {step}. {self._advice()}")
+                raise NotFinite(f"The weights of {name} are not finite after step {step}. {self._advice()}")
 
     def _advice(self) -> str:
         """Returns how to go on with lower rates."""

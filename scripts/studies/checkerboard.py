@@ -4,9 +4,9 @@ Artifacts): a pattern of period 2 that is the same in all images."""
 from pathlib import Path
 
 import torch
+from codes import test_images
 
 import genhub
-from genhub.data import DataConfig, load
 
 
 def pattern(folder: Path) -> float:
@@ -22,8 +22,7 @@ def pattern_before_training(folder: Path) -> float:
 
 
 def strength_of_copies(pipe) -> float:
-    images = load(DataConfig(source="sample"), "test").images[:1000] / 255
-    return strength(pipe.reconstruct(images, output_type="pt").images)
+    return strength(pipe.reconstruct(test_images(), output_type="pt").images)
 
 
 def strength(images: torch.Tensor) -> float:

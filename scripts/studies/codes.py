@@ -5,13 +5,19 @@ from pathlib import Path
 import torch
 
 import genhub
-from genhub.data import DataConfig, load
+from genhub.data import DataConfig, Images, load
+
+
+def test_images() -> torch.Tensor:
+    """Returns 1,000 test images of the sample, (N, C, H, W) in [0, 1]."""
+    images = load(DataConfig(source="sample"), "test")
+    assert isinstance(images, Images)
+    return images.images[:1000] / 255
 
 
 def codes(folder: Path) -> torch.Tensor:
     """Returns the codes (1000, L) of test images by the autoencoder in `folder`."""
-    pipe = genhub.AutoPipeline.from_pretrained(folder)
-    return pipe.encode(load(DataConfig(source="sample"), "test").images[:1000] / 255)
+    return genhub.AutoPipeline.from_pretrained(folder).encode(test_images())
 
 
 def share_near_zero(folder: Path) -> float:

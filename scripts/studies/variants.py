@@ -1,4 +1,4 @@
-"""Variants of the objective of diffusion that `ablations.py` compares with the one that genhub keeps."""
+"""Variants of the objective of diffusion that studies compare with the one that genhub keeps."""
 
 import math
 
@@ -36,6 +36,13 @@ class LogNormalLevels(NoisePrediction):
         log_sigma = self.mean + self.std * math.sqrt(2) * torch.erfinv((2 * share - 1).clamp(-0.9999, 0.9999))
         levels = ((1 - self.alphas_cumprod) / self.alphas_cumprod).sqrt().log()  # (T,), rising
         return torch.searchsorted(levels, log_sigma).clamp(0, len(levels) - 1)
+
+
+class PositivePixels(NoisePrediction):
+    """Diffuses images in [0, 1] in place of [-1, 1], so that its pipeline makes images in [0, 1], too."""
+
+    def denoising_loss(self, batch: Batch, step: Step) -> Losses:
+        return super().denoising_loss(batch | {"sample": (batch["sample"] + 1) / 2}, step)
 
 
 class WeightedLevels(NoisePrediction):

@@ -327,25 +327,6 @@ def proportion_interval(right, count):
     return binomtest(right, count).proportion_ci(method="wilson")
 
 
-def test_the_keyboard_alone_is_enough(runtime, serve, tmp_path):
-    page = serve(genhub.page([str(PUBLISHED / "gan")], tmp_path / "site", runtime))
-    page.wait("document.querySelector('#panel').dataset.ready === 'gan'")
-    page.wait_until_done()
-    before = page.images()
-
-    order = []
-    for _ in range(20):
-        page.keys("body" if not order else ":focus", "\ue004")
-        order.append(page.run("const e = document.activeElement; return e.textContent || e.ariaLabel"))
-    assert "New" in order
-    while page.run("return document.activeElement.textContent") != "New":
-        page.keys(":focus", "\ue004")
-    page.keys(":focus", "\ue007")
-
-    assert not np.array_equal(page.images(), before)
-    assert page.run("return document.activeElement.textContent") == "New"
-
-
 @pytest.mark.parametrize("width", [320, 390])
 def test_nothing_is_wider_than_a_phone(width, runtime, serve, tmp_path):
     names = ("gan", "conv-vae", "hashing-ae")

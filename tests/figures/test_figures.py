@@ -15,6 +15,7 @@ from genhub import figures as package
 from genhub.figures import ANIMATED, FIGURES
 
 DRAWN = {  # recipe -> figures of its repository
+    "deep-belief-net": ["reconstructions", "codes", "network"],
     "ddpm-quick": ["trajectory", "forward-process", "noise-schedule", "network"],
     "linear-ae-pca": ["plane"],
     "stacked-ae": [

@@ -418,3 +418,10 @@ def test_no_text_of_a_stranger_makes_a_search_quadratic():
     assert with_figure(f"{FIGURES_BEGIN}{'](' * 100_000}{FIGURES_END}", "a.png")
     assert "papers" not in changed_comment("a", f"# ({'A' * 100_000}\n", ["data.size"])
     assert time.monotonic() - begun < 5
+
+
+@pytest.mark.parametrize("name", ["model_index.json", "metrics.json"])
+def test_what_people_read_is_written_a_line_an_entry(tiny_repo, name):
+    text = (tiny_repo / name).read_text()
+
+    assert text == json.dumps(json.loads(text), indent=2) + "\n"

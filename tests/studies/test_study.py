@@ -107,14 +107,15 @@ def test_a_study_that_is_kept_can_be_run(path):
 
     assert 1 < len([*found.cells()]) * found.seeds
     for _, overrides in found.cells():
-        recipe = recipes.load(found.recipe, overrides)
+        recipe = recipes.load(found.recipe, overrides, trust_code=True)
         held_out = 5000 if recipe.data.val_size is None else recipe.data.val_size
         for stage in recipe.stages:  # both limits hold, so there must be epochs for as many steps as are asked for
             images = recipe.data.labelled or 60_000 - held_out
             assert stage.training.max_steps in (None, stage.training.steps(images))
 
 
-PUBLISHED = sorted(path.parent for path in (Path(study.__file__).parents[1] / "docs/studies").glob("*/results.json"))
+STORED = sorted(path.parent for path in (Path(study.__file__).parents[1] / "docs/studies").glob("*/results.json"))
+PUBLISHED = [folder for folder in STORED if (folder / "README.md").is_file()]  # the others go on
 
 
 @pytest.mark.parametrize("folder", PUBLISHED, ids=lambda path: path.name)
@@ -152,3 +153,30 @@ def test_a_checkerboard_is_a_pattern_of_period_two_that_all_images_have():
     assert checkerboard.strength(board) == pytest.approx(1)
     assert checkerboard.strength(noise) < 0.02
     assert checkerboard.strength(noise + 0.5 * board[:1, :1].repeat(1, 1, 2, 2)) > 0.5
+
+
+def test_a_study_may_name_classes_of_files_beside_it_and_goes_on_after_a_loss_that_is_not_finite(
+    write, tmp_path, monkeypatch
+):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "broken_loss.py").write_text(
+        "import genhub.objectives\n\n\n"
+        "class Broken(genhub.objectives.Reconstruction):\n"
+        "    def reconstruction_loss(self, batch, step):\n"
+        "        return {'mse': float('nan') * super().reconstruction_loss(batch, step)['mse']}\n"
+    )
+    grid = {"loss": {"broken": {"objective.class": "broken_loss.Broken"}, "whole": {}}}
+    path = write(grid=grid, seeds=1, measures=["val_loss"], chart={})
+
+    results = study.run(study.read_study(path), "losses", tmp_path / "studies", tmp_path / "runs")
+    monkeypatch.setattr(study, "train", None)  # neither is run again
+    study.run(study.read_study(path), "losses", tmp_path / "studies", tmp_path / "runs")
+
+    (loss,) = [cell["values"]["val_loss"] for cell in results.cells if cell["values"]]
+    text = (tmp_path / "studies/losses/README.md").read_text()
+    assert "| broken | not finite |" in text
+    assert f"| whole | {loss:.4g} |" in text
+
+
+def test_a_mean_says_over_how_many_runs_it_is():
+    assert study.mean_of([1.0, 3.0, None]) == "2 ± 1.4 (2 of 3; the others not finite)"

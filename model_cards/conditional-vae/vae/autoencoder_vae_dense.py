@@ -9,6 +9,7 @@ Departures from the text: none; weights are initialised as in Keras. Ours: with 
 encoder and decoder are concatenated with the class as a one-hot vector (Sohn et al. 2015, Sec. 4.1).
 """
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -127,7 +128,7 @@ class DenseVAE(ModelMixin, ConfigMixin):
 
 def dense(*sizes: int) -> nn.Sequential:
     """Returns linear layers of `sizes`, each followed by a ReLU."""
-    layers = zip(sizes, sizes[1:], strict=False)
+    layers = itertools.pairwise(sizes)
     return nn.Sequential(*(part for pair in layers for part in (nn.Linear(*pair), nn.ReLU())))
 
 

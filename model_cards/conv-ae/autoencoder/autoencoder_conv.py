@@ -11,6 +11,7 @@ many terms as its neighbours are, where a kernel of 3 and a stride of 2 give one
 Departures from the text: none; weights are initialised as in Keras (Glorot & Bengio 2010, Eq. 16, biases zero).
 """
 
+import itertools
 from dataclasses import dataclass
 
 import torch
@@ -74,7 +75,7 @@ class ConvAutoencoder(ModelMixin, ConfigMixin):
 
         widths = (in_channels, *block_out_channels, latent_channels)
         self.encoder = nn.ModuleList(
-            nn.Conv2d(before, after, 3, padding=1) for before, after in zip(widths, widths[1:], strict=False)
+            nn.Conv2d(before, after, 3, padding=1) for before, after in itertools.pairwise(widths)
         )
         height, width = self.sizes[-1]
         self.from_code = nn.Linear(latent_channels, decoder_channels[0] * height * width)

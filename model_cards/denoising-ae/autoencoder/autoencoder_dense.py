@@ -8,6 +8,7 @@ sparse, or nearly binary (Salakhutdinov & Hinton 2008, semantic hashing).
 Departures from the text: none; weights are initialised as in Keras (Glorot & Bengio 2010, Eq. 16, biases zero).
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -72,7 +73,7 @@ class DenseAutoencoder(ModelMixin, ConfigMixin):
         sizes = (in_channels * height * width, *hidden_sizes, latent_channels)
         if min(sizes) < 1:
             raise ValueError(f"`sample_size`, `hidden_sizes` and `latent_channels` must be at least 1, got {sizes}.")
-        layers = nn.ModuleList(DenseLayer(*pair, is_tied) for pair in zip(sizes, sizes[1:], strict=False))
+        layers = nn.ModuleList(DenseLayer(*pair, is_tied) for pair in itertools.pairwise(sizes))
         self.layers = cast("Sequence[DenseLayer]", layers)
 
     @apply_forward_hook

@@ -7,6 +7,7 @@ initialised from them (Géron, *Hands-On Machine Learning*, 3rd ed., ch. 17, Uns
 Autoencoders).
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -115,8 +116,7 @@ class DenseClassifier(ModelMixin, ConfigMixin):
                 f"`sample_size` and `hidden_sizes` must be at least 1, and one layer or more, got {sizes}."
             )
         layers = nn.ModuleList(
-            nn.ModuleDict({"encoder": nn.Linear(before, after)})
-            for before, after in zip(sizes, sizes[1:], strict=False)
+            nn.ModuleDict({"encoder": nn.Linear(before, after)}) for before, after in itertools.pairwise(sizes)
         )
         self.layers = cast("Sequence[nn.ModuleDict]", layers)
         self.head = nn.Linear(sizes[-1], num_classes)

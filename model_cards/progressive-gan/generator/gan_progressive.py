@@ -10,6 +10,7 @@ channel and pixel before it is averaged (Sec. 3).
 Departures from the paper: fewer channels and levels; the margin, for sizes that are not 4 times a power of two.
 """
 
+import itertools
 import math
 from collections.abc import Sequence, Sized
 from dataclasses import dataclass
@@ -79,7 +80,7 @@ class ProgressiveGenerator(ModelMixin, ConfigMixin):
         self.margin = compute_margin(sample_size, block_out_channels, base_size)
         if latent_channels < 1:
             raise ValueError(f"`latent_channels` must be at least 1, got {latent_channels}.")
-        first, pairs = block_out_channels[0], zip(block_out_channels, block_out_channels[1:], strict=False)
+        first, pairs = block_out_channels[0], itertools.pairwise(block_out_channels)
         self.from_latents = EqualizedLinear(latent_channels, first * base_size**2)
         blocks = nn.ModuleList(
             [
@@ -167,7 +168,7 @@ class ProgressiveDiscriminator(ModelMixin, ConfigMixin):
         super().__init__()
         self.margin = compute_margin(sample_size, block_out_channels, base_size)
         self.has_batch_statistics = has_minibatch_deviation
-        first, pairs = block_out_channels[0], zip(block_out_channels, block_out_channels[1:], strict=False)
+        first, pairs = block_out_channels[0], itertools.pairwise(block_out_channels)
         self.from_image = nn.ModuleList(EqualizedConv2d(in_channels, c, 1) for c in block_out_channels)
         blocks = nn.ModuleList(
             [
@@ -230,7 +231,7 @@ class EqualizedConv2d(nn.Conv2d):
     """A convolution with padding whose weights are drawn from N(0, 1) and scaled at run time (Sec. 4.1)."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, gain: float = math.sqrt(2)):
-        super().__init__(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
+        super().__init__(in_channels, out_channels, kernel_size, padding="same")
         self.scale = gain / math.sqrt(in_channels * kernel_size**2)
 
     def reset_parameters(self):

@@ -7,6 +7,7 @@ paper: fewer channels and levels, nearest-neighbour upsampling without a blur, a
 normalisation would give black another value in every image.
 """
 
+import itertools
 import math
 from collections.abc import Sized
 from dataclasses import dataclass
@@ -78,7 +79,7 @@ class StyleGANGenerator(ModelMixin, ConfigMixin):
         self.mapping = nn.ModuleList(
             EqualizedLinear(latent_channels, latent_channels, rate=mapping_rate) for _ in range(num_mapping_layers)
         )
-        first, pairs = block_out_channels[0], zip(block_out_channels, block_out_channels[1:], strict=False)
+        first, pairs = block_out_channels[0], itertools.pairwise(block_out_channels)
         self.constant = nn.Parameter(torch.ones(1, first, base_size, base_size))
         convolutions = [[None, (first, first)], *([(a, b), (b, b)] for a, b in pairs)]
         self.blocks = nn.ModuleList(
@@ -208,7 +209,7 @@ class EqualizedConv2d(nn.Conv2d):
     def __init__(
         self, in_channels: int, out_channels: int, kernel_size: int, gain: float = math.sqrt(2), has_bias: bool = True
     ):
-        super().__init__(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=has_bias)
+        super().__init__(in_channels, out_channels, kernel_size, padding="same", bias=has_bias)
         self.scale = gain / math.sqrt(in_channels * kernel_size**2)
 
     def reset_parameters(self):

@@ -94,7 +94,7 @@ class ConvVAE(ModelMixin, ConfigMixin):
         self.from_latents = dense(latent_channels + classes, *hidden_sizes[::-1], math.prod(self.smallest))
         self.decoder = nn.ModuleList(
             nn.ConvTranspose2d(before, after, 3, stride=2, padding=1, output_padding=1)
-            for before, after in zip(decoder_channels, decoder_channels[1:], strict=False)
+            for before, after in itertools.pairwise(decoder_channels)
         )
         self.to_pixels = nn.ConvTranspose2d(decoder_channels[-1], in_channels, 3, padding=1)
         for layer in self.modules():
@@ -168,14 +168,14 @@ def map_sizes(
 
 def convolve(*channels: int) -> list[nn.Module]:
     """Returns convolutions of stride 2 between `channels`, each followed by a ReLU."""
-    pairs = zip(channels, channels[1:], strict=False)
+    pairs = itertools.pairwise(channels)
     return [layer for pair in pairs for layer in (nn.Conv2d(*pair, 3, stride=2), nn.ReLU())]
 
 
 # Same as genhub.models.autoencoder_vae_dense.dense
 def dense(*sizes: int) -> nn.Sequential:
     """Returns linear layers of `sizes`, each followed by a ReLU."""
-    layers = zip(sizes, sizes[1:], strict=False)
+    layers = itertools.pairwise(sizes)
     return nn.Sequential(*(part for pair in layers for part in (nn.Linear(*pair), nn.ReLU())))
 
 
