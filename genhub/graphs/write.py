@@ -20,7 +20,7 @@ from genhub.utils.reading import one_line
 
 TOLERANCE = 1e-4  # of float32, relative to the largest value of the network's output, or to 1 if that is less
 OPSET = 18
-MODEL, HALF, PROGRAM = "model.onnx", "model_fp16.onnx", "model.pt2"  # the first two as transformers.js calls them
+FILES = MODEL, HALF, PROGRAM = "model.onnx", "model_fp16.onnx", "model.pt2"  # the first two as in transformers.js
 BATCHES = (1, 3)  # of the inputs that a file is checked with; a graph is traced with 2
 LARGE = 1e4  # what is above it stays in float32, as float16 ends at 65504
 Example = tuple[tuple[torch.Tensor, ...], np.ndarray]
@@ -45,8 +45,8 @@ def to_files(
 
     Args:
         name: what an error calls it.
-        files: among `MODEL`, of ONNX; `HALF`, the same with weights and arithmetic in float16, but for inputs, outputs and
-            what would overflow; and `PROGRAM`, of `torch.export`. Any difference of `HALF` is returned.
+        files: among `MODEL`, of ONNX; `HALF`, the same with weights and arithmetic in float16, but for inputs,
+            outputs and what would overflow; and `PROGRAM`, of `torch.export`. Any difference of `HALF` is returned.
 
     Raises:
         RepositoryError: an operator has no graph, or a file in float32 differs from PyTorch.
@@ -72,9 +72,19 @@ def to_files(
     except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
         raise _refused(name, error) from error
     for file, (_, difference) in contents.items():
-        if not difference <= (math.inf if file == HALF else TOLERANCE):
+        if not difference < (math.inf if file == HALF else TOLERANCE):
             raise RepositoryError(f"{name} cannot be exported: its {file} differs from PyTorch by {difference:.2g}.")
     return contents
+
+
+def record(graph: Graph, contents: dict[str, tuple[bytes, float]], opset: int = OPSET) -> dict[str, Any]:
+    """Returns what `onnx/export.json` says about a graph and its files."""
+    files: dict[str, dict[str, Any]] = {
+        file: {"bytes": len(content), "difference": difference} for file, (content, difference) in contents.items()
+    }
+    for file in files.keys() - {PROGRAM}:
+        files[file]["opset"] = opset
+    return {"inputs": graph.shapes(), "output": graph.output, "files": files}
 
 
 def _trace(graph: Graph, networks: list[nn.Module], axes: list[dict[int, Any]]) -> ExportedProgram:
@@ -99,13 +109,10 @@ def _of_model(name: str, model: Any, graph: Graph, examples: list[Example], file
     Raises:
         RepositoryError: it has an operator that is not ONNX's own.
     """
-    from onnxruntime.transformers.float16 import convert_float_to_float16  # pyright: ignore
-
     if custom := {f"{node.domain}.{node.op_type}" for node in model.graph.node if node.domain}:
         raise RepositoryError(f"{name} cannot be exported: ONNX has no operator {', '.join(sorted(custom))}.")
     if file == HALF:
-        kept = _large_nodes(model, graph, examples)
-        model = convert_float_to_float16(model, keep_io_types=True, node_block_list=kept)
+        model = _halved(model, _large_nodes(model, graph, examples))
     content = model.SerializeToString()
     run = _runner(content, graph)
     return content, _largest_difference(examples, lambda *inputs: run([graph.output], inputs)[0])
@@ -124,6 +131,21 @@ def _large_nodes(model: Any, graph: Graph, examples: list[Example]) -> list[str]
         values = zip(names, run(names, inputs), strict=True)
         large |= {name for name, value in values if value.dtype == np.float32 and not np.all(np.abs(value) < LARGE)}
     return [node.name for node in model.graph.node if large & {*node.input, *node.output}]
+
+
+def _halved(model: Any, kept: list[str]) -> Any:
+    """Returns a model of ONNX in float16, but for its inputs and outputs and for the nodes `kept` in float32."""
+    from onnx import TensorProto  # pyright: ignore
+    from onnxruntime.transformers.float16 import convert_float_to_float16  # pyright: ignore
+
+    model = convert_float_to_float16(model, keep_io_types=True, node_block_list=kept)
+    casts = {node.output[0]: node for node in model.graph.node if node.op_type == "Cast"}
+    for node in casts.values():  # float32 -> float16 -> float32 between two that are kept
+        before = casts.get(node.input[0])
+        if before and [before.attribute[0].i, node.attribute[0].i] == [TensorProto.FLOAT16, TensorProto.FLOAT]:
+            node.op_type, node.input[0] = "Identity", before.input[0]
+            del node.attribute[:]
+    return model
 
 
 def _runner(content: bytes, graph: Graph) -> Callable[[list[str], Sequence[torch.Tensor]], list[np.ndarray]]:
