@@ -177,10 +177,10 @@ def _figure(options: argparse.Namespace, overrides: dict[str, object]) -> int:
 
 
 def _export(options: argparse.Namespace, overrides: dict[str, object]) -> int:
-    from genhub.commands.export import export
+    from genhub.commands.export import export, lines_of
 
     path = export(options.repo, options.format, options.dtype, options.opset, options.output)
-    print(f"Wrote {path}")
+    print(f"Wrote {path}", *lines_of(path), sep="\n  ")
     return 0
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from genhub.graphs.networks import graphs_of
 from genhub.graphs.write import FILES, OPSET, record, to_files
 from genhub.repository.card_evaluation import table
-from genhub.repository.card_export import differences, with_export
+from genhub.repository.exported import differences, with_export
 from genhub.repository.load import AutoPipeline
 from genhub.utils.files import atomic_write
 
