@@ -36,7 +36,7 @@ def tables_of(name: str, pipeline: Any, counts: list[int]) -> dict[str, list[lis
             reason = str(error)
     if not tables:
         scheduler = type(pipeline.scheduler).__name__
-        raise RepositoryError(f"{name} cannot be sampled without PyTorch: {scheduler} is no table of steps ({reason}).")
+        raise RepositoryError(f"{name} cannot run without PyTorch: {scheduler} is no table of steps ({reason}).")
     return tables
 
 
