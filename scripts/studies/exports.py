@@ -46,5 +46,5 @@ if __name__ == "__main__":
     known = json.loads(STORED.read_text()) if STORED.is_file() else {}
     for model in names if sys.argv[1:] == ["--all"] else sys.argv[1:]:
         known[model] = measure(model)
-        atomic_write(STORED, json.dumps(known, indent=1, sort_keys=True) + "\n")
+        atomic_write(STORED, json.dumps(known, indent=1) + "\n")
     write_documents(known)
