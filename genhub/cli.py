@@ -15,6 +15,7 @@ if __name__ == "__main__" and sys.path[0] in ("", HERE):  # `python -m`: a stran
     sys.path += [folder] if __file__ == os.path.join(folder, "genhub", "cli.py") else []  # a clone, not installed
 
 import argparse  # noqa: E402
+import io  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
@@ -27,6 +28,8 @@ ENOUGH_IMAGES = 1300  # for a tenth of them to be enough for an evaluation
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command and returns its exit code: 0 success, 1 a user's error, 2 wrong usage, 128 + n signal n."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a console of Windows lacks letters that names have
     try:
         words, overrides = split_overrides(sys.argv[1:] if arguments is None else arguments)
         options, unknown = make_parser(words).parse_known_args(words)

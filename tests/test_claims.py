@@ -87,25 +87,6 @@ def test_every_path_that_is_named_exists(page):
 
 
 @every_page
-def test_every_link_leads_somewhere(page):
-    assert [target for _, target in targets(page) if "://" not in target and not leads_somewhere(page, target)] == []
-
-
-def leads_somewhere(page: str, target: str) -> bool:
-    path, _, anchor = target.partition("#")
-    if not (ROOT / "docs" / path).exists():
-        return False
-    if not anchor:
-        return True
-    text = (ROOT / "docs" / path).read_text() if path else page
-    heads = [
-        re.sub(r"[^\w -]", "", head).strip().lower().replace(" ", "-")
-        for head in re.findall(r"^#+ (.*)$", text, re.MULTILINE)
-    ]
-    return anchor in heads or f'id="{anchor}"' in text
-
-
-@every_page
 def test_a_number_that_is_linked_stands_in_the_file_of_the_link(page):
     numbers: dict[str, list[Decimal]] = {}
     missing = []

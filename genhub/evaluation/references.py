@@ -27,7 +27,7 @@ STORED = Path(__file__).parent / "references.json"
 
 def stored() -> dict:
     """Returns the reference rows of protocol fmnist-eval-1, as `compute` returned them."""
-    return json.loads(STORED.read_text())
+    return json.loads(STORED.read_text(encoding="utf-8"))
 
 
 def compute(evaluator: Evaluator, held_out: Images, seed: int = 0, draws: int = 5, count: int = COUNT) -> dict:
@@ -99,7 +99,7 @@ def _mean_and_sd(metrics: Sequence[Metric]) -> dict:
 
 
 def table(computed: dict, space: str) -> str:
-    """Returns the rows of `compute` in one space as a Markdown table, as in the README."""
+    """Returns the rows of `compute` in one space as a Markdown table, as in the documents."""
     spread = {figure["name"]: figure for figure in computed["spread"]["figures"] if figure["space"] == space}
     digits = {"FD-FM": 3, "MIND": 4}
     others = [f"{x} {spread[x]['value']:.{n}f} ± {spread[x]['sd']:.{n}f}" for x, n in digits.items()]

@@ -85,7 +85,10 @@ def train_classifier(images: Images, overrides: dict[str, object], processes: in
         ValueError: it is not trained yet, and there are several processes.
     """
     key = content_hash(
-        images.images, labels_of(images), find_recipe(RECIPE).read_text(), repr(sorted(overrides.items()))
+        images.images,
+        labels_of(images),
+        find_recipe(RECIPE).read_text(encoding="utf-8"),
+        repr(sorted(overrides.items())),
     )
     folder = cache_folder() / "classifiers" / key
     if not (folder / "model_index.json").is_file():

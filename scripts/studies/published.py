@@ -4,11 +4,11 @@ import json
 import math
 import re
 
-import readme
+import stored
 
 from genhub.repository.card_results import to_show
 
-FILE = readme.ROOT / "genhub" / "recipes" / "published.json"
+FILE = stored.CARDS.parent / "genhub" / "recipes" / "published.json"
 QUALITY = {  # the first that a model has
     "FD-FM": "FD-FM",
     "reconstruction MSE, test": "MSE",
@@ -19,9 +19,9 @@ QUALITY = {  # the first that a model has
 def published() -> dict[str, dict]:
     """Returns what `genhub recipes` says of each published model."""
     found = {}
-    for folder in sorted(path for path in readme.CARDS.iterdir() if path.is_dir()):
-        metrics, card = readme.metrics_of(folder), (folder / "README.md").read_text()
-        values = {**readme.overall(metrics), **readme.in_clf(metrics)} if to_show(metrics) else {}
+    for folder in sorted(path for path in stored.CARDS.iterdir() if path.is_dir()):
+        metrics, card = stored.metrics_of(folder), (folder / "README.md").read_text(encoding="utf-8")
+        values = {**stored.overall(metrics), **stored.in_clf(metrics)} if to_show(metrics) else {}
         size = re.search(r"\d+x\d+(?= pixels)", card)
         found[folder.name] = {
             "data": metrics["data"].rpartition("/")[2],
@@ -34,4 +34,4 @@ def published() -> dict[str, dict]:
 
 
 if __name__ == "__main__":
-    FILE.write_text(json.dumps(published(), indent=2) + "\n")
+    FILE.write_text(json.dumps(published(), indent=2) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Renews the tables of README.md from stored metrics: `python scripts/studies/readme.py`."""
+"""Renews the tables of the documents from stored metrics: `python scripts/studies/documents.py`."""
 
 import json
 import math
@@ -6,24 +6,25 @@ import re
 from pathlib import Path
 
 from pretraining import markdown
+from stored import CARDS, evaluation_of, find, in_clf, losses_of, metrics_of, overall
 
 from genhub.evaluation import references
 from genhub.repository.card_evaluation import guidance_of
 from genhub.repository.card_results import to_show
+from genhub.repository.exported import FILES, differences
 
 RECONSTRUCTIONS = "FD-FM of reconstructions"  # by the autoencoder of a model of latents
 ROOT = Path(__file__).parents[2]
-CARDS = ROOT / "model_cards"
-FAMILIES = {"unet": "diffusion", "generator": "GAN", "vae": "VAE", "autoencoder": "autoencoder"}  # by a component
+FAMILIES = {"unet": "diffusion", "generator": "GAN", "vae": "VAE", "machine": "RBM", "autoencoder": "autoencoder"}
 
 
 def blocks() -> dict[str, str]:
-    """Returns the tables by their names: each stands between `<!-- name -->` and `<!-- /name -->`."""
+    """Returns the tables by their names, with links as from the root of the clone."""
     stored = references.stored()
     models = {path.name: metrics_of(path) for path in sorted(CARDS.iterdir()) if path.is_dir()}
     vaes, gans, diffusion = (_of_family(family, models) for family in ("VAE", "GAN", "diffusion"))
     autoencoders = _of_family("autoencoder", models)
-    evaluations = {f"`{name}`": _shown(metrics) for name, metrics in (diffusion | vaes | gans).items()}
+    evaluations = {f"`{name}`": evaluation_of(metrics) for name, metrics in (diffusion | vaes | gans).items()}
     complete = {name: evaluation for name, evaluation in evaluations.items() if evaluation["complete"]}
     return {
         "clf": references.table(stored, "clf"),
@@ -35,6 +36,7 @@ def blocks() -> dict[str, str]:
         "gans": _gans(gans),
         "diffusion": _diffusion(diffusion),
         "pretraining": _pretraining(),
+        "exports": _exports(),
     }
 
 
@@ -54,7 +56,7 @@ def _leaderboard(models: dict[str, dict]) -> str:
     judged = {name: metrics for name, metrics in models.items() if (shown := to_show(metrics)) and shown["samples"]}
     rows = []
     for name, metrics in sorted(judged.items(), key=lambda model: in_clf(model[1]).get("FD-FM", math.inf)):
-        evaluation, training, values = _shown(metrics), metrics["training"], in_clf(metrics)
+        evaluation, training, values = evaluation_of(metrics), metrics["training"], in_clf(metrics)
         if not evaluation["complete"]:
             continue
         speed, folder = evaluation["speed"], "model_cards" if (CARDS / name).is_dir() else "docs"
@@ -87,7 +89,7 @@ def _autoencoders(models: dict[str, dict]) -> str:
     head += ["units that vary", "probe, 500 labels", "minutes"]
     rows = []
     for name, metrics in models.items():
-        losses, values = _losses(metrics), overall(metrics)
+        losses, values = losses_of(metrics), overall(metrics)
         length = next((key.split()[4] for key in values if key.startswith("MSE of PCA")), "")
         rows.append(
             [
@@ -111,10 +113,10 @@ def _vaes(models: dict[str, dict]) -> str:
     head += ["the source's", "bits/dim", "MSE, test", "active units", "probe, 500 labels", "minutes"]
     rows = []
     for name, metrics in models.items():
-        losses, values = _losses(metrics), overall(metrics)
+        losses, values = losses_of(metrics), overall(metrics)
         elbo = next(key for key in values if key.startswith("ELBO") and key.endswith(", test"))
         bits = next((key for key in values if "bits per dimension" in key), None)
-        config = json.loads((CARDS / name / "vae/config.json").read_text())
+        config = json.loads((CARDS / name / "vae/config.json").read_text(encoding="utf-8"))
         rows.append(
             [
                 f"[`{name}`](model_cards/{name}/README.md)",
@@ -125,7 +127,7 @@ def _vaes(models: dict[str, dict]) -> str:
                 f"{values[elbo]:.1f}",
                 f"{metrics['reported'][elbo]:.1f}" if elbo in metrics["reported"] else "",
                 f"{values[bits]:.3f}" if bits else "",
-                _number(_find(values, "reconstruction MSE", ", test")),
+                _number(find(values, "reconstruction MSE", ", test")),
                 f"{values['active units']}",
                 _percent(values.get("linear probe, 500 labels")),
                 f"{metrics['training']['seconds'] / 60:.1f}",
@@ -162,8 +164,10 @@ def _diffusion(models: dict[str, dict]) -> str:
     head += ["label fidelity", "CAS", RECONSTRUCTIONS]
     rows = []
     for name, metrics in sorted(models.items(), key=lambda model: -in_clf(model[1])["FD-FM"]):
-        training, samples, values = metrics["training"], _shown(metrics)["samples"], in_clf(metrics)
-        in_pix = {metric["name"]: metric["value"] for metric in _shown(metrics)["figures"] if metric["space"] == "pix"}
+        training, samples, values = metrics["training"], evaluation_of(metrics)["samples"], in_clf(metrics)
+        in_pix = {
+            metric["name"]: metric["value"] for metric in evaluation_of(metrics)["figures"] if metric["space"] == "pix"
+        }
         rows.append(
             [
                 f"[`{name}`](model_cards/{name}/README.md)",
@@ -186,45 +190,15 @@ def _diffusion(models: dict[str, dict]) -> str:
 
 def _cas(metrics: dict) -> str:
     """Returns the classification accuracy score, with the number of generated images behind it."""
-    for metric in _shown(metrics)["figures"]:
+    for metric in evaluation_of(metrics)["figures"]:
         if metric["name"] == "CAS":
             return f"{_percent(metric['value'])} ({metric['images']:,} images)"
     return ""
 
 
 def _pretraining() -> str:
-    text = markdown(json.loads((ROOT / "docs/pretraining/report.json").read_text()))
+    text = markdown(json.loads((ROOT / "docs/pretraining/report.json").read_text(encoding="utf-8")))
     return "\n".join(line for line in text.splitlines() if line.startswith("|"))
-
-
-def metrics_of(folder: Path) -> dict:
-    return json.loads((folder / "metrics.json").read_text())
-
-
-def _shown(metrics: dict) -> dict:
-    """Returns the evaluation that the card shows."""
-    evaluation = to_show(metrics)
-    if evaluation is None:
-        raise ValueError(f"model_cards/{metrics['recipe']} must be evaluated first.")
-    return evaluation
-
-
-def _losses(metrics: dict) -> dict[str, float]:
-    return {row["name"]: row["value"] for row in metrics["results"]}
-
-
-def overall(metrics: dict) -> dict[str, float]:
-    """Returns the metrics of the evaluation on the card that are of no feature space."""
-    return {metric["name"]: metric["value"] for metric in _shown(metrics)["figures"] if not metric["space"]}
-
-
-def in_clf(metrics: dict) -> dict[str, float]:
-    return {metric["name"]: metric["value"] for metric in _shown(metrics)["figures"] if metric["space"] == "clf"}
-
-
-def _find(values: dict[str, float], start: str, end: str) -> float:
-    """Returns the first value whose name begins and ends so."""
-    return next(value for name, value in values.items() if name.startswith(start) and name.endswith(end))
 
 
 def _number(value: float | None) -> str:
@@ -235,16 +209,38 @@ def _percent(value: float | None) -> str:
     return "" if value is None else f"{value:.1%}"
 
 
+def _exports() -> str:
+    """Returns the sizes of exported graphs, and their differences from PyTorch, as exports.py measures them."""
+    stored = json.loads((ROOT / "docs/export.json").read_text(encoding="utf-8"))
+    graphs = [(name, part, graph) for name, parts in sorted(stored.items()) for part, graph in parts.items()]
+    head = ["model", "graph", "MB", *(f"`{file}`" for file in FILES)]
+    sizes = [f"{graph['files'][FILES[0]]['bytes'] / 1e6:.2f}" for *_, graph in graphs]
+    rows = [
+        [f"[`{name}`](model_cards/{name}/README.md)", f"`{part}`", size, *differences(graph)]
+        for (name, part, graph), size in zip(graphs, sizes, strict=True)
+    ]
+    return _table(head, rows)
+
+
 def _table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join(
         [f"| {' | '.join(head)} |", "|---" * len(head) + "|", *(f"| {' | '.join(row)} |" for row in rows)]
     )
 
 
+def written(page: Path, text: str, name: str, table: str) -> tuple[str, int]:
+    """Returns the text of a page with its table, between `<!-- name -->` and `<!-- /name -->`, and how many it has."""
+    up = "../" * (len(page.relative_to(ROOT).parts) - 1)
+    block = f"<!-- {name} -->\n{table.replace('](', f']({up}')}\n<!-- /{name} -->"
+    return re.subn(rf"<!-- {name} -->.*?<!-- /{name} -->", lambda _: block, text, flags=re.DOTALL)
+
+
 if __name__ == "__main__":
-    text = (ROOT / "README.md").read_text()
+    pages = [ROOT / "README.md", *ROOT.glob("docs/**/*.md")]
     for name, table in blocks().items():
-        block = f"<!-- {name} -->\n{table}\n<!-- /{name} -->"
-        text, count = re.subn(rf"<!-- {name} -->.*?<!-- /{name} -->", lambda _, b=block: b, text, flags=re.DOTALL)
-        assert count == 1, name
-    (ROOT / "README.md").write_text(text)
+        found = 0
+        for page in pages:
+            text, count = written(page, page.read_text(encoding="utf-8"), name, table)
+            found += count
+            page.write_text(text, encoding="utf-8")
+        assert found == 1, name

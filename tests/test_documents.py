@@ -1,4 +1,4 @@
-"""Every code block of the README runs, its links lead somewhere, and its tables are those of the stored metrics."""
+"""Every code block of the README and the site runs, and their tables are those of the stored metrics."""
 
 import contextlib
 import json
@@ -10,57 +10,65 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import documents
 import numpy as np
 import published
 import pytest
-import readme
 from PIL import Image
 
 from genhub.cli import main
 from genhub.training.run import train
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
+README = ROOT / "README.md"
+PAGES = [README, *sorted(ROOT.glob("docs/**/*.md"))]
+RUN = ("README.md", "docs/quickstart.md", "docs/families/", "docs/tutorials/", "docs/concepts/")
 
 
-@pytest.mark.parametrize(("name", "table"), readme.blocks().items())
+@pytest.mark.parametrize(("name", "table"), documents.blocks().items())
 def test_a_table_is_that_of_the_stored_metrics(name, table):
-    (written,) = re.findall(rf"<!-- {name} -->\n(.*)\n<!-- /{name} -->", README, re.DOTALL)
+    found = {
+        page: documents.written(page, text, name, table)
+        for page in PAGES
+        if f"<!-- {name} -->" in (text := page.read_text(encoding="utf-8"))
+    }
 
-    assert written == table
+    assert [(text == page.read_text(encoding="utf-8"), count) for page, (text, count) in found.items()] == [(True, 1)]
+
+
+def test_the_readme_is_short():
+    assert len(README.read_text(encoding="utf-8").splitlines()) <= 150
 
 
 def test_what_the_recipes_say_is_stored_with_the_models():
-    assert json.loads(published.FILE.read_text()) == published.published()
+    assert json.loads(published.FILE.read_text(encoding="utf-8")) == published.published()
 
 
-def test_every_published_model_is_linked_from_the_readme():
+def test_every_published_model_is_linked_from_a_page():
     folders = sorted(path.name for path in (ROOT / "model_cards").iterdir() if path.is_dir())
+    text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
 
-    assert [name for name in folders if f"model_cards/{name}/" not in README] == []
-
-
-def test_every_link_leads_somewhere():
-    targets = {target.partition("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", README) if "://" not in target}
-
-    assert [target for target in targets if not (ROOT / target).exists()] == []
+    assert [name for name in folders if f"model_cards/{name}/" not in text] == []
 
 
 @dataclass(frozen=True)
 class Block:
-    """A block of code: the line of its fence, its language, and why it is not executed, if its author says so."""
+    """A block of code: the line of its fence, its language, and if its author says so, why it is not executed, or the
+    file that it is."""
 
     line: int
     language: str
     text: str
     reason: str | None
+    file: str | None
 
 
 def blocks(markdown: str) -> list[Block]:
-    """Finds fenced code; `<!-- not executed: REASON -->` right above a block keeps it from being executed."""
-    pattern = r"(?:^<!-- not executed: (.+?) -->\n+)?^```(\w*)\n(.*?)^```$"
+    """Finds fenced code. Right above a block, `<!-- not executed: REASON -->` keeps it from being executed, and
+    `<!-- saved as: FILE -->` makes it a file of the reader's."""
+    pattern = r"(?:^<!-- not executed: (.+?) -->\n+|^<!-- saved as: (.+?) -->\n+)?^```(\w*)\n(.*?)^```$"
     return [
-        Block(markdown.count("\n", 0, match.start(2)) + 1, match[2], match[3], match[1])
+        Block(markdown.count("\n", 0, match.start(3)) + 1, match[3], match[4], match[1], match[2])
         for match in re.finditer(pattern, markdown, re.DOTALL | re.MULTILINE)
     ]
 
@@ -71,7 +79,12 @@ def commands(block: Block) -> list[list[str]]:
     return [words for line in lines if (words := shlex.split(line, comments=True))]
 
 
-BLOCKS = blocks(README)
+EXECUTED = {
+    name: found
+    for page in PAGES
+    if (name := str(page.relative_to(ROOT))).startswith(RUN) and (found := blocks(page.read_text(encoding="utf-8")))
+}
+BLOCKS = [block for found in EXECUTED.values() for block in found]
 NOT_EXECUTED = {  # how a command begins -> why it is not executed
     r"bash scripts/|source |python -m venv": "makes an environment, as this one",
     r"git clone|pip install|.* zalando-datasets/": "needs a network",
@@ -85,7 +98,7 @@ def reason_against(words: list[str]) -> str | None:
 
 def omitted() -> dict[str, str]:
     """What no test below executes, and why."""
-    marked = {f"line {block.line}: {block.text.strip()}": block.reason for block in BLOCKS if block.reason}
+    marked = {block.text.strip(): block.reason for block in BLOCKS if block.reason}
     words = [words for block in BLOCKS if block.language == "bash" and not block.reason for words in commands(block)]
     return marked | {shlex.join(command): why for command in words if (why := reason_against(command))}
 
@@ -96,8 +109,10 @@ def test_this_is_not_executed(code, why):
 
 
 def test_a_block_is_one_that_can_be_executed_or_says_why_it_is_not():
-    assert len(BLOCKS) > 3
-    assert [block.line for block in BLOCKS if block.language not in ("python", "bash") and not block.reason] == []
+    bad = [
+        block.text for block in BLOCKS if block.language not in ("python", "bash") and not (block.reason or block.file)
+    ]
+    assert bad == []
 
 
 def test_the_lines_for_a_machine_that_reaches_the_hub_run_up_to_the_download():
@@ -119,7 +134,7 @@ def small(recipe: str, tiny: dict) -> dict:
 
 
 class Reader:
-    """Someone who follows the README, line by line, in an empty folder beside the published models.
+    """Someone who follows a page, line by line, in an empty folder beside the published models.
 
     Args:
         launches: also run what starts processes of its own.
@@ -135,7 +150,7 @@ class Reader:
             Image.fromarray(dice.integers(0, 255, (40, 32), np.uint8)).save(folder / f"my_photos/{number}.png")
 
     def python(self, block: Block):
-        exec(compile("\n" * block.line + block.text, "README.md", "exec"), self.names)
+        exec(compile("\n" * block.line + block.text, "page", "exec"), self.names)
 
     def bash(self, block: Block):
         for words in commands(block):
@@ -167,8 +182,22 @@ class Reader:
         assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("launches", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_every_block_runs_in_the_order_of_the_page(launches, tiny, tmp_path, monkeypatch):
+def launches(page: str) -> bool:
+    """Returns whether a page starts processes of its own."""
+    found = [
+        words for block in EXECUTED[page] if block.language == "bash" and not block.reason for words in commands(block)
+    ]
+    return any(words[0] != "genhub" and not reason_against(words) for words in found)
+
+
+@pytest.mark.parametrize(
+    ("page", "launched"),
+    [
+        *((page, False) for page in EXECUTED),
+        *(pytest.param(page, True, marks=pytest.mark.slow) for page in EXECUTED if launches(page)),
+    ],
+)
+def test_every_block_runs_in_the_order_of_the_page(page, launched, tiny, tmp_path, monkeypatch):
     def train_small(recipe, output_dir=None, resume=False, overrides=None, **options):
         less = small(recipe, tiny)
         if "start_from" in options:  # of a network of its own size
@@ -178,9 +207,11 @@ def test_every_block_runs_in_the_order_of_the_page(launches, tiny, tmp_path, mon
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("genhub.training.run.train", train_small)
-    reader = Reader(tmp_path, tiny, launches)
+    reader = Reader(tmp_path, tiny, launched)
 
-    for block in BLOCKS:
-        if not block.reason:
+    for block in EXECUTED[page]:
+        if block.file:
+            (tmp_path / block.file).write_text(block.text)
+        elif not block.reason:
             with contextlib.redirect_stdout(sys.stderr):
                 getattr(reader, block.language)(block)
