@@ -43,7 +43,12 @@ def normal(*shape: int) -> Callable[[int], torch.Tensor]:
 
 def pixels(*shape: int) -> Callable[[int], torch.Tensor]:
     """Returns what makes numbers in [-1, 1], (B, *shape)."""
-    return lambda count: torch.rand(count, *shape, generator=torch.Generator().manual_seed(count)) * 2 - 1
+    return lambda count: uniforms(*shape)(count) * 2 - 1
+
+
+def uniforms(*shape: int) -> Callable[[int], torch.Tensor]:
+    """Returns what makes numbers in [0, 1), (B, *shape)."""
+    return lambda count: torch.rand(count, *shape, generator=torch.Generator().manual_seed(count))
 
 
 def classes(count: int | None) -> Inputs:

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from genhub.graphs.folded import few_steps, prior_and_decoder
-from genhub.graphs.graph import Graph, classes, image_shape, normal, pixels
+from genhub.graphs.graph import Graph, classes, image_shape, normal, pixels, uniforms
 from genhub.repository.format import RepositoryError
 
 CLASSIFIED_SIZE = 28  # of the images that a classifier of any size is exported for
@@ -137,15 +137,12 @@ def _autoencoder(name: str, pipeline: Any) -> Graphs:
 
 
 def _machine(name: str, pipeline: Any) -> Graphs:
-    network, length = pipeline.machine, pipeline.machine.config["latent_channels"]
+    network, length, part = pipeline.machine, pipeline.machine.config["latent_channels"], ("machine",)
     states = {"latents": lambda batch: (pixels(length)(batch) > 0).float()}
-
-    def noise(count: int) -> Any:
-        return {"noise": lambda batch: (pixels(count)(batch) + 1) / 2}
-
-    visible = pipeline._visible_size()
+    uniform, between = {"noise": uniforms(pipeline._visible_size() + length)}, sum(network.config["hidden_sizes"])
+    drawn = {"noise": uniforms(between)} if between else {}  # the layers between the top one and the image
     return {
-        "encoder": Graph(network.encode, {"sample": pixels(*image_shape(network.config))}, "latents", ("machine",)),
-        "decoder": Graph(network.decode, states | noise(sum(network.config["hidden_sizes"])), "sample", ("machine",)),
-        "gibbs": Graph(network.gibbs, states | noise(visible + length), "latents", ("machine",)),
+        "encoder": Graph(network.encode, {"sample": pixels(*image_shape(network.config))}, "latents", part),
+        "decoder": Graph(network.decode, states | drawn, "sample", part),
+        "gibbs": Graph(network.gibbs, states | uniform, "next_latents", part),
     }

@@ -144,9 +144,10 @@ def _halved(model: Any, kept: list[str]) -> Any:
 
     model = convert_float_to_float16(model, keep_io_types=True, node_block_list=kept)
     casts = {node.output[0]: node for node in model.graph.node if node.op_type == "Cast"}
+    in_float32 = {output for node in model.graph.node if node.name in kept for output in node.output}
     for node in casts.values():  # float32 -> float16 -> float32 between two that are kept
         before = casts.get(node.input[0])
-        if before and [before.attribute[0].i, node.attribute[0].i] == [TensorProto.FLOAT16, TensorProto.FLOAT]:
+        if before and before.input[0] in in_float32 and node.attribute[0].i == TensorProto.FLOAT:
             node.op_type, node.input[0] = "Identity", before.input[0]
             del node.attribute[:]
     return model

@@ -129,7 +129,7 @@ def test_every_published_network_equals_pytorch(name, tmp_path):
     for part, graph in graphs.items():
         files = to_files(part, graph, pipeline, FILES)
         assert max(files[file][1] for file in (MODEL, PROGRAM)) < TOLERANCE
-        assert files[HALF][1] < 0.2
+        assert files[HALF][1] <= 1
         if part == "pipeline":
             inputs = {name: make(2) for name, make in graph.inputs.items()}
             path = tmp_path / MODEL
