@@ -11,6 +11,7 @@ from stored import CARDS, evaluation_of, in_clf, losses_of, metrics_of, overall
 from genhub.evaluation import references
 from genhub.repository.card_evaluation import guidance_of
 from genhub.repository.card_results import to_show
+from genhub.repository.exported import FILES, differences
 from genhub.repository.summary import family_of
 
 RECONSTRUCTIONS = "FD-FM of reconstructions"  # by the autoencoder of a model of latents
@@ -35,6 +36,7 @@ def blocks() -> dict[str, str]:
         "gans": _gans(gans),
         "diffusion": _diffusion(diffusion),
         "pretraining": _pretraining(),
+        "exports": _exports(),
     }
 
 
@@ -201,6 +203,19 @@ def _number(value: float | None) -> str:
 
 def _percent(value: float | None) -> str:
     return "" if value is None else f"{value:.1%}"
+
+
+def _exports() -> str:
+    """Returns the sizes of exported graphs, and their differences from PyTorch, as exports.py measures them."""
+    stored = json.loads((ROOT / "docs/export.json").read_text(encoding="utf-8"))
+    graphs = [(name, part, graph) for name, parts in sorted(stored.items()) for part, graph in parts.items()]
+    head = ["model", "graph", "MB", *(f"`{file}`" for file in FILES)]
+    sizes = [f"{graph['files'][FILES[0]]['bytes'] / 1e6:.2f}" for *_, graph in graphs]
+    rows = [
+        [f"[`{name}`](model_cards/{name}/README.md)", f"`{part}`", size, *differences(graph)]
+        for (name, part, graph), size in zip(graphs, sizes, strict=True)
+    ]
+    return _table(head, rows)
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
