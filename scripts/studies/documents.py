@@ -210,7 +210,7 @@ def _exports() -> str:
     stored = json.loads((ROOT / "docs/export.json").read_text(encoding="utf-8"))
     graphs = [(name, part, graph) for name, parts in sorted(stored.items()) for part, graph in parts.items()]
     head = ["model", "graph", "MB", *(f"`{file}`" for file in FILES)]
-    sizes = [f"{graph['files'][FILES[0]]['bytes'] / 1e6:.2f}" for *_, graph in graphs]
+    sizes = [f"{graph['files'][FILES[0]]['bytes'] / 1e6:.3g}" for *_, graph in graphs]
     rows = [
         [f"[`{name}`](model_cards/{name}/README.md)", f"`{part}`", size, *differences(graph)]
         for (name, part, graph), size in zip(graphs, sizes, strict=True)
