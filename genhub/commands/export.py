@@ -13,6 +13,7 @@ from genhub.repository.exported import read_export, weight_digests, with_export
 from genhub.repository.format import component_entries
 from genhub.repository.index import read_index
 from genhub.repository.load import AutoPipeline
+from genhub.utils.extras import how_to_install
 from genhub.utils.files import atomic_write, expanded, make_folder
 from genhub.utils.reading import read_text
 
@@ -91,7 +92,7 @@ def _check(format: str, dtype: str, opset: int) -> None:
     if not OLDEST <= opset <= NEWEST:
         raise ValueError(f"`opset` must lie in {OLDEST}..{NEWEST}, got {opset}.")
     if format == "onnx" and (missing := [name for name in PACKAGES if find_spec(name) is None]):
-        raise ValueError(f"An export needs packages that are not installed: {', '.join(missing)}.")
+        raise ValueError(f"An export needs {', '.join(missing)}: {how_to_install('export')}.")
 
 
 def _copy_configs(source: Path, folder: Path, pipeline: DiffusionPipeline, graphs: dict[str, Any]) -> None:
