@@ -178,7 +178,10 @@ def _figure(options: argparse.Namespace, overrides: dict[str, object]) -> int:
 
 def _page(options: argparse.Namespace, overrides: dict[str, object]) -> int:
     from genhub.commands.page import blind, page, serve
+    from genhub.utils.port import check_port
 
+    if options.serve is not None:
+        check_port(options.serve)  # before minutes of work
     if options.blind and options.repos:
         raise ValueError(f"`blind` must be given without other repositories, got {options.repos}.")
     if options.blind:

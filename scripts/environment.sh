@@ -34,7 +34,9 @@ pip_install() {
 install() {
     local wanted
     wanted=$( (echo "$root"; cat constraints.txt pyproject.toml genhub/version.py scripts/environment.sh) | cksum)
-    case $(cat .venv/installed 2>/dev/null) in "$wanted $1" | "$wanted [test]") return ;; esac
+    case "$(cat .venv/installed 2>/dev/null) for $1" in
+        "$wanted $1 for $1" | "$wanted [test,browsers] for "* | "$wanted [test] for ") return ;;
+    esac
     echo "Installing genhub and what it needs into $root/.venv (a few minutes the first time) ..."
     local torch
     torch=$(grep '^torch==' constraints.txt)

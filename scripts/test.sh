@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
 # Installs what the tests need into .venv and runs ruff, pyright and the tests. Safe to run twice.
 #   bash scripts/test.sh           all tests but those marked slow
-#   bash scripts/test.sh --slow    all tests
+#   bash scripts/test.sh --slow    all tests; those of pages and demos need Chromium and its driver, from the system
 #   bash scripts/test.sh -m gpu    those that need an NVIDIA GPU
 # Further arguments go to pytest.
 set -uo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
-install "[test]" || exit 1
-
-marks="not slow"
+marks="not slow" extras="[test]"
 if [ "${1:-}" = --slow ]; then
-    marks=""
+    marks="" extras="[test,browsers]"
     shift
+    command -v chromedriver >/dev/null || echo "Tests in a browser are skipped (on Debian: apt install chromium chromium-driver)."
 fi
+install "$extras" || exit 1
 
 .venv/bin/ruff check --output-format concise . && .venv/bin/ruff format --check . || fail "ruff found what is listed above."
 .venv/bin/pyright || fail "pyright found what is listed above."

@@ -11,6 +11,7 @@ import time
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import torch
@@ -18,11 +19,13 @@ from safetensors.torch import save
 
 import genhub
 from genhub.browser import graphs, write
+from genhub.browser.runtime import VERSION
 from genhub.commands.page import page
 
 ROOT = Path(genhub.__file__).parents[1]
 PUBLISHED = ROOT / "model_cards"
 CACHE = ROOT / ".cache"
+RUNTIME = CACHE / f"onnxruntime-web-{VERSION}"
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
 LEVELS = 1 / 255  # a pixel may round otherwise
@@ -87,10 +90,9 @@ def _write_once(path, graph, pipeline, *arguments):
     return float(kept.with_suffix(".json").read_text())
 
 
-def build(monkeypatch, names, folder, runtime):
+def build(names, folder, runtime):
     """Writes the page of published repositories, or of folders."""
-    with monkeypatch.context() as patch:
-        patch.setattr(write, "write_graph", _write_once)
+    with mock.patch.object(write, "write_graph", _write_once):
         return page([str(PUBLISHED / name) for name in names], folder, runtime)  # an absolute path stays itself
 
 
@@ -179,10 +181,15 @@ class Page:
     def check_quiet(self):
         """The console has no error, and every request was one to this page."""
         assert [entry for entry in self.browser.get_log("browser") if entry["level"] == "SEVERE"] == []
-        messages = [json.loads(entry["message"])["message"] for entry in self.browser.get_log("performance")]
-        sent = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+        sent = requests_of(self.browser)
         assert sent
         assert [url for url in sent if not url.startswith((self.address, "data:", "blob:"))] == []
+
+
+def requests_of(browser):
+    """Returns the addresses that were asked for since the last call."""
+    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    return [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
 
 
 def assert_shown(shown, images):

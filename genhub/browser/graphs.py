@@ -1,6 +1,7 @@
 """The networks of a pipeline as ONNX graphs that a page calls, each with a dynamic batch, checked against PyTorch."""
 
 import logging
+import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -70,13 +71,21 @@ def write_graph(path: Path, graph: Graph, pipeline: DiffusionPipeline) -> float:
                 verbose=False,
             )
     except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
-        raise RepositoryError(f"{path.stem} cannot run on a page: {one_line(error)}.") from error
+        raise RepositoryError(f"{path.stem} cannot run on a page: {_reason(error)}.") from error
     content = program.model_proto.SerializeToString()  # pyright: ignore
     difference = _difference(content, graph)
     if not difference <= TOLERANCE:
         raise RepositoryError(f"{path.stem} cannot run on a page: its graph differs from PyTorch by {difference:.2g}.")
     atomic_write(path, content)
     return difference
+
+
+def _reason(error: BaseException) -> str:
+    """Returns what the first of the errors that led to this one says, or the operator that it names."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    operator = re.search(r"op='([^']+)'", str(error))
+    return f"ONNX has no {operator[1]}" if operator else one_line(error)
 
 
 def _difference(content: bytes, graph: Graph) -> float:

@@ -6,7 +6,6 @@ import pages
 import pytest
 from huggingface_hub import constants
 
-from genhub.browser.runtime import VERSION
 from genhub.browser.runtime import runtime as fetch_runtime
 
 
@@ -30,7 +29,7 @@ def runtime():
             fetch_runtime()
         except ValueError as error:
             pytest.skip(f"needs the npm registry once: {error}")
-    return pages.CACHE / f"onnxruntime-web-{VERSION}"
+    return pages.RUNTIME
 
 
 @pytest.fixture
@@ -41,6 +40,6 @@ def serve(browser):
 
 
 @pytest.fixture
-def build(monkeypatch, runtime, tmp_path):
+def build(runtime, tmp_path):
     """Writes the page of published repositories, whose names it takes, and returns its folder."""
-    return lambda *names: pages.build(monkeypatch, names, tmp_path / "site", runtime)
+    return lambda *names: pages.build(names, tmp_path / "site", runtime)
