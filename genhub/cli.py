@@ -145,7 +145,10 @@ def _export(options: argparse.Namespace, overrides: dict[str, object], console: 
 
 def _page(options: argparse.Namespace, overrides: dict[str, object], console: Console) -> int:
     from genhub.commands.page import blind, page, serve
+    from genhub.utils.port import check_port
 
+    if options.serve is not None:
+        check_port(options.serve)  # before minutes of work
     if options.blind and options.repos:
         raise ValueError(f"`blind` must be given without other repositories, got {options.repos}.")
     if options.blind:

@@ -36,7 +36,7 @@ install() {
     fi
     local wanted
     wanted=$( (echo "$root"; cat "$constraints" pyproject.toml genhub/version.py scripts/environment.sh) | cksum)
-    grep -qxF -e "$wanted $1" -e "$wanted [test]" "$venv/installed" 2>/dev/null && return
+    grep -qxF -e "$wanted $1" -e "$wanted [test]" -e "$wanted [test,browsers]" "$venv/installed" 2>/dev/null && return
     echo "Installing genhub and what it needs into $root/$venv (a few minutes the first time) ..."
     local torch
     torch=$(grep '^torch==' "$constraints")

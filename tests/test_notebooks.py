@@ -28,7 +28,7 @@ def test_a_stored_notebook_shows_pictures_of_one_run_and_no_folder_of_a_machine(
     assert sum("image/png" in json.dumps(output) for output in outputs) > 1
     assert not [output for output in outputs if output["output_type"] == "error"]
     source = path.read_text(encoding="utf-8")
-    assert not [place for place in ("/home/", "/root/", "/tmp/", "/work/", "/Users/") if place in source]
+    assert not [place for place in ("home", "root", "tmp", "work", "Users") if f"/{place}/" in source]
 
 
 def test_all_notebooks_begin_alike_install_from_the_repository_and_stand_in_the_list():

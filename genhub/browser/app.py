@@ -3,7 +3,9 @@
 This file is the `app.py` of a Space; it needs gradio, diffusers and what the pipeline itself needs.
 """
 
+import base64
 import functools
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from PIL import Image
 
 MODEL = Path(__file__).parent / "model"
 SCALE = 5  # pixels on the screen for one of an image
+FOUND = 8  # images of a search
 
 
 def enlarge(image: Image.Image) -> Image.Image:
@@ -98,6 +101,25 @@ def reconstruct(pipe: Any, image: Image.Image | None, noise: float, label: str |
     return [enlarge(noisy), enlarge(pipe.reconstruct(noisy, **labels).images[0])]
 
 
+def read_examples(file: Path) -> list[Image.Image]:
+    """Returns the images of a file that holds their shape and, in base64, their pixels."""
+    stored = json.loads(file.read_text(encoding="utf-8"))
+    pixels = np.frombuffer(base64.b64decode(stored["pixels"]), np.uint8).reshape(stored["shape"])
+    return [Image.fromarray(image) for image in pixels]
+
+
+def search(pipe: Any, examples: list[Image.Image], image: Image.Image | None) -> list[tuple[Image.Image, str]]:
+    """Returns the examples whose codes are nearest to an image's, with the distances: of hashes in bits."""
+    if image is None:
+        return []
+    codes, query = pipe.encode([fit(pipe, example) for example in examples]), pipe.encode(fit(pipe, image))
+    is_hash = "hash" in pipe.tasks
+    distances = (codes.round() - query.round() if is_hash else codes - query).square().sum(1)
+    nearest = distances.sort(stable=True).indices[:FOUND].tolist()
+    shown = [f"{int(distances[i])} bits" if is_hash else f"distance {distances[i].sqrt():.2f}" for i in nearest]
+    return [(enlarge(examples[index]), text) for index, text in zip(nearest, shown, strict=True)]
+
+
 def repaint(pipe: Any, edited: dict[str, Any] | None, seed: float, label: str | None) -> list[Image.Image]:
     """Returns an image whose brushed part is made anew."""
     if not edited or edited["background"] is None:
@@ -125,8 +147,8 @@ def sampling_sliders(gr: Any, pipe: Any) -> dict[str, Any]:
     return sliders
 
 
-def tabs(gr: Any, pipe: Any) -> list[tuple[str, Any, list]]:
-    """Returns the name of each tab, its function and its controls."""
+def tabs(gr: Any, pipe: Any, examples: list[Image.Image]) -> list[tuple[str, Any, list]]:
+    """Returns the name of each tab, its function and its controls; `examples` are images to be searched."""
     names, tasks, inputs = class_names(pipe), set(pipe.tasks), set(getattr(pipe, "inputs", ()))
     sliders = sampling_sliders(gr, pipe)
 
@@ -156,23 +178,26 @@ def tabs(gr: Any, pipe: Any) -> list[tuple[str, Any, list]]:
     if "reconstruct" in tasks:
         image = gr.Image(type="pil", label="Image", render=False)
         found.append(("Reconstruct", reconstruct, [image, slider(0, 1, 0, 0.05, "Noise"), classes()]))
+    if "encode" in tasks and "image" in inputs and examples:
+        image = gr.Image(type="pil", label="Image", render=False)
+        found.append(("Search", lambda pipe, image: search(pipe, examples, image), [image]))
     if "mask_image" in inputs and "outpaint" in tasks:
         editor = gr.ImageEditor(type="pil", label="Brush over what is made anew", render=False)
         found.append(("Repaint", repaint, [editor, seed(), classes()]))
     return found
 
 
-def build(pipe: Any, title: str) -> Any:
-    """Returns the demo of a pipeline, with a tab for each of its tasks."""
+def build(pipe: Any, title: str, examples: list[Image.Image]) -> Any:
+    """Returns the demo of a pipeline, with a tab for each of its tasks, and one to search `examples` if it encodes."""
     import gradio as gr  # pyright: ignore
 
-    with gr.Blocks(title=title) as demo:
+    with gr.Blocks(title=title, analytics_enabled=False) as demo:
         gr.Markdown(f"# {title}")
-        for name, function, controls in tabs(gr, pipe):
+        for name, function, controls in tabs(gr, pipe, examples):
             with gr.Tab(name):
                 for control in controls:
                     control.render()
-                gallery = gr.Gallery(label="Images", columns=8, height="auto")
+                gallery = gr.Gallery(label="Images", columns=8, height="auto", format="png")
                 act = functools.partial(function, pipe)
                 address = name.lower().replace(" ", "_")
                 gr.Button(name, variant="primary").click(act, controls, gallery, api_name=address)
@@ -180,4 +205,5 @@ def build(pipe: Any, title: str) -> Any:
 
 
 if __name__ == "__main__":
-    build(DiffusionPipeline.from_pretrained(str(MODEL), trust_remote_code=True), MODEL.parent.name).launch()
+    model = DiffusionPipeline.from_pretrained(str(MODEL), trust_remote_code=True)
+    build(model, MODEL.parent.name, read_examples(MODEL.parent / "examples.json")).launch()

@@ -14,10 +14,12 @@ from genhub.browser.runtime import ABOUT
 from genhub.data.config import DataConfig
 from genhub.data.load import load
 from genhub.graphs.write import to_files
+from genhub.repository.capabilities import call_arguments, capabilities_of
 from genhub.utils.files import atomic_write
 
 STATIC = Path(__file__).parent / "static"
 EXAMPLES = 200  # test images of the bundled sample, to be reconstructed and searched
+PICTURES = 4  # on the card of a model
 MOST_BYTES = 40 * 10**6  # of all graphs of a page
 
 CARD = """---
@@ -65,7 +67,8 @@ def write_models(folder: Path, pipelines: dict[str, DiffusionPipeline]) -> list[
             difference = max(difference, error)
         size = sum((folder / file).stat().st_size for file in files.values())
         text = f"{size / 1e6:.1f} MB; largest difference from PyTorch {difference:.1g}."
-        models.append(about | {"graphs": files, "bytes": size, "difference": difference, "about": text})
+        about |= {"graphs": files, "bytes": size, "difference": difference, "about": text}
+        models.append(about | {"picture": _picture(pipelines[name], about["shape"])})
     if (total := sum(model["bytes"] for model in models)) > MOST_BYTES:
         sizes = ", ".join(f"{model['name']} {model['bytes'] / 1e6:.1f}" for model in models)
         raise ValueError(
@@ -75,12 +78,33 @@ def write_models(folder: Path, pipelines: dict[str, DiffusionPipeline]) -> list[
     return models
 
 
+def _picture(pipeline: Any, shape: list[int]) -> dict[str, Any]:
+    """Returns some images of a pipeline in a row, for its card: generated, or reconstructed from test images or, of
+    another size, from grey."""
+    about = capabilities_of(pipeline)
+    if about.can("generate"):
+        labels = [index % about.num_classes for index in range(PICTURES)] if about.num_classes else None
+        source = [torch.Generator().manual_seed(seed) for seed in range(PICTURES)]
+        call = call_arguments(pipeline, PICTURES, labels) | {"generator": source, "output_type": "pt"}
+        images = pipeline(**call).images
+    else:
+        tests = examples()[:PICTURES, None] / 255
+        fits = list(tests.shape[1:]) == shape
+        images = pipeline.reconstruct(tests if fits else torch.full((PICTURES, *shape), 0.5), output_type="pt").images
+    row = (torch.cat(tuple(images), dim=-1) * 255).round().to(torch.uint8)
+    return {"shape": list(row.shape), "pixels": encode(row)}
+
+
+def examples() -> torch.Tensor:
+    """Returns the test images that a page or a demo offers, uint8 (N, H, W)."""
+    return load(DataConfig(source="sample"), "test").images[:EXAMPLES, 0]  # pyright: ignore
+
+
 def write_examples(folder: Path):
     """Writes the test images that the page offers to autoencoders."""
-    images = load(DataConfig(source="sample"), "test").images[:EXAMPLES, 0]  # pyright: ignore
-    (folder / "examples.json").write_text(
-        json.dumps({"shape": list(images.shape), "pixels": encode(images)}), encoding="utf-8"
-    )
+    images = examples()
+    content = json.dumps({"shape": list(images.shape), "pixels": encode(images)})
+    (folder / "examples.json").write_text(content, encoding="utf-8")
 
 
 def encode(images: torch.Tensor) -> str:

@@ -7,15 +7,19 @@ from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from PIL import Image
+
 from genhub.browser import app
+from genhub.browser.write import examples, write_examples
 from genhub.repository.download import download
 from genhub.repository.format import RepositoryError
 from genhub.repository.load import AutoPipeline
 from genhub.repository.push import files_to_push
 from genhub.utils.extras import how_to_install
 from genhub.utils.files import check_new, new_folder
+from genhub.utils.port import check_port
 
-PACKAGES = ("diffusers", "transformers", "accelerate", "safetensors", "torch", "numpy", "pillow")
+PACKAGES = ("diffusers", "transformers", "accelerate", "safetensors", "torch")  # gradio has bounds for the others
 CARD = """---
 title: {name}
 sdk: gradio
@@ -34,27 +38,27 @@ def demo(repo: str, port: int | None = None) -> None:
         ValueError: there is no such repository, the port is in use, or Gradio is not installed.
         RepositoryError: the pipeline declares no task.
     """
+    if port is not None:
+        check_port(port)
     pipeline = AutoPipeline.from_pretrained(repo)
     if not getattr(pipeline, "tasks", ()):
         raise RepositoryError(f"{repo} has no demo: {type(pipeline).__name__} declares no task.")
     try:
-        built = app.build(pipeline, Path(os.path.abspath(repo)).name)
+        built = app.build(pipeline, Path(os.path.abspath(repo)).name, [Image.fromarray(i.numpy()) for i in examples()])
     except ImportError as error:
         raise ValueError(f"A demo needs gradio: {how_to_install('demo')}.") from error
-    try:
-        built.launch(server_name="127.0.0.1", server_port=port)
-    except OSError as error:
-        raise ValueError(f"`port` must be free, got {port} ({error}).") from error
+    built.launch(server_name="127.0.0.1", server_port=port, share=False)
 
 
 def write_demo(repo: str, output: str | os.PathLike) -> Path:
     """Writes a Gradio Space of a repository into a new folder: `app.py`, `requirements.txt`, and `model/`, which is
-    the repository itself; returns the folder."""
+    the repository itself, and the images that its search finds; returns the folder."""
     source, folder = download(repo), check_new(output)
     if not getattr(AutoPipeline.from_pretrained(repo), "tasks", ()):
         raise RepositoryError(f"{repo} has no demo: its pipeline declares no task.")
     with new_folder(folder) as part:
         shutil.copyfile(app.__file__, part / "app.py")
+        write_examples(part)
         (part / "requirements.txt").write_text("".join(_pinned()), encoding="utf-8")
         (part / "README.md").write_text(CARD.format(name=source.resolve().name), encoding="utf-8")
         for name in files_to_push(source):

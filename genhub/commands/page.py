@@ -19,6 +19,7 @@ from genhub.evaluation.sampling import sample
 from genhub.repository.load import AutoPipeline
 from genhub.utils.extras import how_to_install
 from genhub.utils.files import check_new, expanded, new_folder
+from genhub.utils.port import check_port
 
 PAIRS = 20  # of a real and a generated image
 BLIND_FILES = ("blind.html", "blind.js", "elements.js", "numbers.js", "style.css")
@@ -97,12 +98,9 @@ def serve(folder: Path, port: int):
     Raises:
         ValueError: the port is in use, or is none.
     """
+    check_port(port)
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
-    try:
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
-    except (OSError, OverflowError) as error:
-        raise ValueError(f"`port` must be free, got {port} ({error}).") from error
-    with server:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", port), handler) as server:
         print(f"http://127.0.0.1:{server.server_port}/ (Ctrl-C ends)", flush=True)
         server.serve_forever()
 

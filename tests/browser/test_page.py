@@ -14,8 +14,9 @@ from PIL import Image
 import genhub
 from genhub.browser import app
 from genhub.browser import runtime as registry
+from genhub.browser.write import examples
 from genhub.cli import main
-from genhub.commands.page import BLIND_FILES, blind, serve
+from genhub.commands.page import BLIND_FILES, blind
 from genhub.graphs.samplers import tables_of
 from genhub.repository.format import RepositoryError
 
@@ -104,9 +105,15 @@ def test_an_archive_with_another_hash_is_refused(tmp_path, monkeypatch):
     assert len(base64.b64decode(registry.SHA512)) == hashlib.sha512().digest_size
 
 
-def test_a_port_in_use_is_one_line(tmp_path):
-    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(ValueError, match="`port` must be free, got"):
-        serve(tmp_path, taken.getsockname()[1])
+@pytest.mark.parametrize("words", [["page", "{gan}", "--serve", "{port}"], ["demo", "{gan}", "--port", "{port}"]])
+def test_a_port_in_use_is_one_line_before_any_work(words, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert main([word.format(gan=PUBLISHED / "gan", port=port) for word in words]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"genhub: error: `port` must be free, got {port} (")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_blind_test_shows_test_images_beside_generated_ones(tmp_path):
@@ -120,6 +127,19 @@ def test_a_blind_test_shows_test_images_beside_generated_ones(tmp_path):
     assert all(sum(pair) == 1 for pair in shown)
     assert {*quiz["real"]} == {0, 1}
     assert {path.name for path in folder.iterdir()} == {*BLIND_FILES, "index.html", "pairs.json"} - {"blind.html"}
+
+
+def test_a_demo_searches_by_what_the_pipeline_makes_of_images():
+    pipeline = genhub.AutoPipeline.from_pretrained(str(PUBLISHED / "stacked-ae"))
+    images = [Image.fromarray(image.numpy()) for image in examples()[:20]]
+    codes = pipeline.encode(examples()[:20, None] / 255)
+    distances, indices = (codes - codes[3]).norm(dim=1).sort()
+
+    found = app.search(pipeline, images, images[3])
+
+    assert [text for _, text in found] == [f"distance {distance:.2f}" for distance in distances[: app.FOUND]]
+    shown = [np.asarray(image.resize((28, 28), Image.Resampling.NEAREST)) for image, _ in found]
+    assert np.array_equal(shown, examples()[indices[: app.FOUND]].numpy())
 
 
 def test_a_demo_generates_what_the_pipeline_does():

@@ -11,7 +11,7 @@ export function panel(model, run) {
   const element = make("div", {});
   const noisy = canvas(model.shape, "The drawing with noise", { class: "shown" });
   const output = canvas(model.shape, "Its reconstruction", { class: "shown" });
-  const found = make("div", { class: "images" });
+  const found = make("div", { class: "images found" });
   let source = null, sheet = null, codes = null;
 
   const encode = (samples) => run("encoder", { sample: floats(samples, samples.length / size, ...model.shape) });

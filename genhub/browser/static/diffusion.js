@@ -1,5 +1,5 @@
 // A diffusion model: every step of its sampling, guidance, and inpainting with a brush.
-import { button, canvas, choice, draw, make, onArrows, onDrag, seedInput, slider } from "./elements.js";
+import { button, canvas, choice, draw, make, onCursor, onDrag, seedInput, slider } from "./elements.js";
 import { floats, integers, latest } from "./network.js";
 import { clamp, normals, part, sizeOf } from "./numbers.js";
 
@@ -40,7 +40,8 @@ export function panel(model, run) {
   const hasClasses = model.labels.length > 0, any = model.labels.length;
   const state = { seed: 0, label: 0, guidance: model.guidance, count: model.default_steps, shows: "sample", shown: 0,
     latents: null, draws: [], frames: [], samples: null, mask: null, image: null, done: 0, first: null };
-  const images = make("div", { class: "images" });
+  const tiles = Array.from({ length: COUNT }, (_, index) => canvas(model.shape, `Image ${index + 1}, not yet made`));
+  const images = make("div", { class: "images view" }, ...tiles);
 
   async function predict(sample, t, step) {
     const count = sample.length / size, steps = state.count, [first, last] = model.interval;
@@ -56,7 +57,7 @@ export function panel(model, run) {
     return bad.map((value, index) => value + state.guidance * (good[index] - value));
   }
 
-  const update = latest(async () => {
+  const update = latest(async (isOutdated) => {
     const source = normals(state.seed), table = model.tables[state.count], total = COUNT * size;
     state.latents = source(total);
     state.draws = table.map(([, , , , , , , , , d]) => (d ? source(total) : null));
@@ -69,9 +70,11 @@ export function panel(model, run) {
       const draws = state.draws.map(own);
       let step = 0;
       for await (const frame of sampling(model, predict, table, own(state.latents), draws, known ?? undefined)) {
+        if (isOutdated()) return;
         step += 1;
         if (known && step === table.length) frame.sample = known(frame.sample.map((x) => clamp(x, -1, 1)));
         for (const name of ["sample", "original"]) state.frames[step][name].set(frame[name], offset);
+        if (!model.graphs.decoder) paint(state.done, step, frame[state.shows]);
       }
       state.done += 1;
       setShown(table.length);
@@ -94,6 +97,11 @@ export function panel(model, run) {
     scrubber.querySelector("output").textContent = `${step} of ${state.count}`;
   }
 
+  function paint(index, step, values) {
+    const what = state.label < any ? model.labels[state.label] : "image", kind = state.shows === "sample" ? "" : " as predicted";
+    tiles[index].setAttribute("aria-label", `${what} ${index + 1} after step ${step} of ${state.count}${kind}`);
+    draw(tiles[index], values, model.shape, model.range);
+  }
   const show = latest(async () => {
     const frame = state.frames[state.shown];
     let values = frame[state.shows] ?? frame.sample;
@@ -103,20 +111,14 @@ export function panel(model, run) {
       values = await run("decoder", { latents: floats(values.slice(0, count * size), count, ...model.latent_shape) });
     }
     state.samples = values;
-    const what = state.label < any ? model.labels[state.label] : "image";
-    const kind = state.shows === "sample" ? "" : " as predicted";
-    images.replaceChildren(...Array.from({ length: count }, (_, index) => {
-      const target = canvas(model.shape, `${what} ${index + 1} after step ${state.shown} of ${state.count}${kind}`);
-      draw(target, part(values, index, sizeOf(model.shape)), model.shape, model.range);
-      return target;
-    }));
+    for (let index = 0; index < count; index++) paint(index, state.shown, part(values, index, sizeOf(model.shape)));
   });
 
   const set = (name) => (value) => {
     state[name] = value;
     return update();
   };
-  const controls = make("div", {}, seedInput(0, set("seed")),
+  const controls = make("div", { class: "controls" }, seedInput(0, set("seed")),
     choice("Show", ["Noisy image x_t", "Predicted x_0"], 0, (index) => {
       state.shows = ["sample", "original"][index];
       return show();
@@ -127,7 +129,7 @@ export function panel(model, run) {
   if (model.null) {
     controls.append(slider("Guidance", { min: 1, max: 5, step: 0.25, value: state.guidance, show: (w) => w.toFixed(2) }, set("guidance")));
   }
-  const element = make("div", {}, make("div", { class: "columns" }, controls, images), ...(editor ? [editor.element] : []));
+  const element = make("div", { class: "columns" }, images, controls, ...(editor ? [editor.element] : []));
   return { element, state, update };
 }
 
@@ -136,17 +138,14 @@ function inpainting(model, state, update) {
   const [channels, height, width] = model.shape, area = height * width;
   const target = canvas(model.shape, "The image to repaint. Drag, or use the arrow keys and space, to mark what is made anew.",
     { class: "brush", tabindex: 0 });
-  const place = { x: Math.floor(width / 2), y: Math.floor(height / 2) };
   let image = null, mask = null;
 
   const first = () => part(state.frames.at(-1).sample, 0, channels * area).map((x) => clamp(x, -1, 1));
-  function show(hasCursor = false) {
+  function show() {
     draw(target, image ?? first(), model.shape);
     const context = target.getContext("2d");
     context.fillStyle = "#e5484dcc";
     mask?.forEach((isMarked, index) => isMarked && context.fillRect(index % width, Math.floor(index / width), 1, 1));
-    context.strokeStyle = "#6db8f5";
-    if (hasCursor) context.strokeRect(place.x - 0.5, place.y - 0.5, 2, 2);
   }
   function paint(x, y) {
     if (!image) take();
@@ -163,17 +162,7 @@ function inpainting(model, state, update) {
     paint(x * width - 0.5, y * height - 0.5);
     show();
   });
-  onArrows(target, (dx, dy) => {
-    place.x = clamp(place.x + dx, 0, width - 1);
-    place.y = clamp(place.y + dy, 0, height - 1);
-    show(true);
-  });
-  target.addEventListener("keydown", (event) => {
-    if (event.key !== " ") return;
-    event.preventDefault();
-    paint(place.x, place.y);
-    show(true);
-  });
+  onCursor(target, { show, paint });
   function repaint() {
     if (!image) take();
     state.image = image;
@@ -184,9 +173,8 @@ function inpainting(model, state, update) {
     image = mask = state.image = state.mask = null;
     return update();
   }
-  const element = make("section", { class: "inpainting" }, make("h3", {}, "Repaint a part"),
-    make("p", { class: "hint" }, "Brush over what should be made anew in the first image, and repaint."), target,
-    make("div", { class: "buttons" }, button("Repaint", repaint, { class: "primary" }),
-      button("Start over", stop)));
-  return { element, show };
+  const text = make("div", {}, make("h3", {}, "Repaint a part"),
+    make("p", { class: "hint" }, "Brush over what should be made anew in the first image, and repaint."),
+    make("div", { class: "buttons" }, button("Repaint", repaint, { class: "primary" }), button("Start over", stop)));
+  return { element: make("section", { class: "editor row" }, target, text), show };
 }

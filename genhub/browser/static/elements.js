@@ -48,6 +48,9 @@ export function canvas([, height, width], alt, attributes = {}) {
   return make("canvas", { width, height, role: "img", "aria-label": alt, ...attributes });
 }
 
+/** Returns the bytes of base64 as numbers. */
+export const bytesOf = (text) => Float32Array.from(atob(text), (letter) => letter.charCodeAt(0));
+
 /** Draws samples (C, H, W) on a canvas. `range`: "tanh" for [-1, 1], "sigmoid" for what a sigmoid maps to [0, 1]. */
 export function draw(target, values, [channels, height, width], range = "tanh") {
   const context = target.getContext("2d"), image = context.createImageData(width, height), area = height * width;
@@ -73,6 +76,31 @@ export function onDrag(target, act) {
     send(event);
   });
   target.addEventListener("pointermove", (event) => event.buttons && send(event));
+}
+
+/** Moves a place on a canvas by the arrow keys, and marks it while the canvas has the focus. `show` draws without the mark,
+ * `paint` marks what is at the place when space is pressed. */
+export function onCursor(target, { show, paint }) {
+  const { width, height } = target, place = { x: Math.floor(width / 2), y: Math.floor(height / 2) };
+  function mark() {
+    show();
+    const context = target.getContext("2d");
+    context.strokeStyle = "#6db8f5";
+    context.strokeRect(place.x - 0.5, place.y - 0.5, 2, 2);
+  }
+  onArrows(target, (dx, dy) => {
+    place.x = clamp(place.x + dx, 0, width - 1);
+    place.y = clamp(place.y + dy, 0, height - 1);
+    mark();
+  });
+  target.addEventListener("keydown", (event) => {
+    if (event.key !== " ") return;
+    event.preventDefault();
+    paint(place.x, place.y);
+    mark();
+  });
+  target.addEventListener("focus", () => target.matches(":focus-visible") && mark());
+  target.addEventListener("blur", show);
 }
 
 /** Calls `act` with a step of an arrow key, (dx, dy) in whole steps. */

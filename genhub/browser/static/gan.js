@@ -8,7 +8,7 @@ const COUNT = 12, STEPS = 8, SIDE = 3;
 export function panel(model, run) {
   const hasStyles = "layers" in model, length = model.latents;
   const state = { seed: 0, label: 0, truncation: 1, mode: "samples", group: 0, latents: null, noise: null, samples: null };
-  const images = make("div", { class: "images" });
+  const images = make("div", { class: "images view" });
   const levels = hasStyles ? model.layers_in_use / 2 : 0;
   const groups = hasStyles ? [[0, 2], [2, 4], [4, model.layers_in_use]].filter(([a, b]) => a < b && b <= 2 * levels) : [];
 
@@ -72,7 +72,7 @@ export function panel(model, run) {
     return update();
   };
   const modes = ["samples", "interpolation", ...(groups.length ? ["mix"] : [])];
-  const controls = make("div", {}, seedInput(state.seed, set("seed")),
+  const controls = make("div", { class: "controls" }, seedInput(state.seed, set("seed")),
     choice("Show", ["Samples", "Interpolation", "Style mixing"].slice(0, modes.length), 0, (index) => set("mode")(modes[index])));
   if (model.labels.length) controls.append(choice("Class", model.labels, 0, set("label")));
   if (model.truncates) {

@@ -1,25 +1,39 @@
 // Networks: fetched once, run by ONNX Runtime Web with a dynamic batch.
 
-let runtime = null;
 const networks = new Map();
 
-async function start() {
-  const ort = await import("./runtime/ort.wasm.min.mjs");
+/** Returns a function that does `work` once, and again only if it failed. */
+export function once(work) {
+  let done = null;
+  return () => (done ??= work().catch((error) => {
+    done = null;
+    throw error;
+  }));
+}
+
+const start = once(async () => {
+  const ort = await import("./runtime/ort.wasm.min.mjs").catch(() => {
+    throw new Error("ONNX Runtime Web could not be fetched. Is the network there, and the server?");
+  });
   ort.env.wasm.numThreads = 1;
   ort.env.wasm.wasmPaths = new URL("runtime/", import.meta.url).href;
   return ort;
+});
+
+/** Returns the answer of the server to a request for a file of this page. */
+export async function get(file) {
+  const response = await fetch(file).catch(() => null);
+  if (!response?.ok) throw new Error(`${file} could not be fetched${response ? ` (${response.status})` : ". Is the network there, and the server?"}`);
+  return response;
 }
 
 /** Fetches the graphs of a model; `say` is told how many bytes have arrived. Returns run(name, inputs) -> Float32Array. */
 export async function load(model, say) {
   if (networks.has(model.name)) return networks.get(model.name);
-  runtime ??= start();
-  const ort = await runtime;
-  const sessions = {};
+  const ort = await start(), sessions = {};
   let arrived = 0;
   for (const [name, file] of Object.entries(model.graphs)) {
-    const response = await fetch(file);
-    if (!response.ok) throw new Error(`${file} could not be fetched (${response.status}).`);
+    const response = await get(file);
     const chunks = [];
     for (let reader = response.body.getReader(), next; !(next = await reader.read()).done; ) {
       chunks.push(next.value);
@@ -36,6 +50,7 @@ export async function load(model, say) {
         return [key, new ort.Tensor(type, values, shape)];
       }));
       const outputs = await sessions[name].run(feeds);
+      await new Promise((resolve) => setTimeout(resolve)); // the page is drawn, and hears its reader
       return Float32Array.from(outputs[sessions[name].outputNames[0]].data);
     });
     last = call.catch(() => {});
@@ -56,7 +71,8 @@ const showWork = (change) => {
   document.getElementById("panel").setAttribute("aria-busy", working > 0);
 };
 
-/** Returns a function that runs `work` again if it was called meanwhile, and never twice at a time. */
+/** Returns a function that runs `work` again if it was called meanwhile, and never twice at a time. `work` is given a
+ * function that tells whether it will be. */
 export function latest(work) {
   let isRunning = false, isAsked = false;
   return async () => {
@@ -67,7 +83,7 @@ export function latest(work) {
     try {
       while (isAsked) {
         isAsked = false;
-        await work();
+        await work(() => isAsked);
       }
     } finally {
       isRunning = false;

@@ -79,14 +79,14 @@ export function panel(model, run) {
     await rebuild();
     if (length === 2) await move(state.code[0], state.code[1]);
   });
-  const below = make("div", { class: "row" });
+  const below = make("div", { class: "row editor" });
   async function prepare() {
     sheet = drawing(model.shape, await examplesOf(model.shape), reconstruct);
     below.append(sheet.element, make("div", {}, make("h3", {}, "Reconstruction"), rebuilt));
     await rebuild();
   }
 
-  const controls = make("div", {}, make("h3", {}, "Latents"), pad, place);
+  const controls = make("div", { class: "controls" }, make("div", {}, make("h3", {}, "Latents"), pad, place));
   if (model.labels.length) {
     controls.append(choice("Class", model.labels, 0, (label) => {
       state.label = label;
@@ -102,6 +102,6 @@ export function panel(model, run) {
       }));
     }
   }
-  const shown = make("div", { class: "results" }, make("h3", {}, "Image"), output, below);
-  return { element: make("div", { class: "columns" }, controls, shown), state, update };
+  const view = make("div", { class: "view" }, make("h3", {}, "Image"), output);
+  return { element: make("div", { class: "columns" }, view, controls, below), state, update };
 }
