@@ -63,7 +63,7 @@ def to_files(
             if PROGRAM in files:
                 contents[PROGRAM] = _of_program(program, examples)
             if {MODEL, HALF} & {*files}:
-                names = {"input_names": list(graph.inputs), "output_names": [graph.output]}
+                names: dict[str, Any] = {"input_names": list(graph.inputs), "output_names": [graph.output]}
                 model = torch.onnx.export(
                     program, dynamic_shapes={"inputs": axes}, opset_version=opset, verbose=False, **names
                 ).model_proto  # pyright: ignore
@@ -153,7 +153,7 @@ def _halved(model: Any, kept: list[str]) -> Any:
     return model
 
 
-def _runner(content: bytes, graph: Graph) -> Callable[[list[str], Sequence[torch.Tensor]], list[np.ndarray]]:
+def _runner(content: bytes, graph: Graph) -> Callable[[list[str], Sequence[torch.Tensor]], Any]:
     """Returns what runs a model of ONNX: names of outputs, and inputs -> outputs."""
     import onnxruntime  # pyright: ignore
 
