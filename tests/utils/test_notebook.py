@@ -30,12 +30,13 @@ def test_these_tests_run_in_no_notebook():
 
 
 @pytest.mark.parametrize("has_own", [True, False])
-def test_training_leaves_the_callers_accelerator_as_it_was(has_own, tmp_path):
+def test_training_leaves_the_callers_accelerator_as_it_was(has_own, tmp_path, tiny_always):
     AcceleratorState._reset_state(reset_partial_state=True)
     own = Accelerator(cpu=True, mixed_precision="bf16", gradient_accumulation_steps=3) if has_own else None
     before = [dict(kind._shared_state) for kind in (AcceleratorState, PartialState)]
+    few = {"source": tiny_always["data.source"], "val_size": 16}
 
-    folder = genhub.train("stacked-ae", tmp_path / "run", **TINY)
+    folder = genhub.train("stacked-ae", tmp_path / "run", data=few, training=TINY["training"])
 
     assert folder._repr_html_()
     assert [dict(kind._shared_state) for kind in (AcceleratorState, PartialState)] == before
