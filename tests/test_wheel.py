@@ -110,7 +110,7 @@ def test_an_installed_wheel_trains_and_generates_in_an_empty_folder(installed, t
 
     assert where.startswith(str(installed.parent))
     assert where.split()[-1] == VERSION
-    assert usage.startswith("usage: genhub")
+    assert "genhub train ddpm-quick" in usage
     assert (tmp_path / "two.png").stat().st_size > 0
 
 
