@@ -79,8 +79,8 @@ def attack(options: argparse.Namespace, folder: Path, output: Path, report: Path
     print("\n".join(table(result)))
     if report is not None:
         report.mkdir(parents=True, exist_ok=True)
-        (report / "report.json").write_text(json.dumps(result, indent=1) + "\n")
-        (report / "README.md").write_text(markdown(result))
+        (report / "report.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        (report / "README.md").write_text(markdown(result), encoding="utf-8")
     return int(any(verdict.outcome == "fell" for verdict in verdicts))
 
 
@@ -98,7 +98,7 @@ def save(attacker: Any, case: tuple[str, int], output: Path):
     lines = [what, shlex.join(words)]
     if KINDS[name].commands:
         lines.append(shlex.join(["genhub", *attacker.words(case, target / "input")]))
-    (target / "command.txt").write_text("".join(f"{line}\n" for line in lines))
+    (target / "command.txt").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
 def summary(options: argparse.Namespace, verdicts: list, kinds: list[str], seconds: float) -> dict[str, Any]:

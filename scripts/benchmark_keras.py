@@ -1,5 +1,5 @@
 """How fast the book's autoencoders and GANs train here and in Keras, in turns in one run, with the same batch on the
-same cores: `pip install '.[keras]' && python scripts/benchmark_keras.py --data FASHION_MNIST`.
+same cores: `pip install -e ".[keras]" && python scripts/benchmark_keras.py --data FASHION_MNIST`.
 
 Keras computes in float32; genhub too, unless the line says bf16. Beside both, what an autoencoder's layers take
 without all else: each layer with weights forwards and backwards by itself, and a fused pass of Adam - no activations,
@@ -157,7 +157,7 @@ def by_genhub(recipe: str, steps: int, source: str, changes: dict) -> Callable[[
     def run() -> float:
         with tempfile.TemporaryDirectory() as folder:
             made = genhub.train(recipe, Path(folder) / "run", overrides=overrides)
-            return json.loads((made / "metrics.json").read_text())["training"]["images_per_second"]
+            return json.loads((made / "metrics.json").read_text(encoding="utf-8"))["training"]["images_per_second"]
 
     return run
 

@@ -43,8 +43,8 @@ def main() -> int:
     print("\n".join(table(result)))
     if report is not None:
         report.mkdir(parents=True, exist_ok=True)
-        (report / "report.json").write_text(json.dumps(result, indent=1) + "\n")
-        (report / "README.md").write_text(markdown(result))
+        (report / "report.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        (report / "README.md").write_text(markdown(result), encoding="utf-8")
     return int(any(row["fell"] for row in result["rows"].values()))
 
 

@@ -22,24 +22,25 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS=1 # it would ask PyPI for a newer version
 unset PYTHONPATH PYTHONHOME PYRIGHT_PYTHON_FORCE_VERSION PYRIGHT_PYTHON_PYLANCE_VERSION
 mkdir -p "$root/.cache/tmp" || fail "the clone at $root cannot be written."
 
-if ! "$root/.venv/bin/python" -c 'import sys' 2>/dev/null; then
-    rm -rf "$root/.venv"
-    "$python" -m venv "$root/.venv" || fail "$python could not make a virtual environment (on Debian: apt install python3-venv)."
-fi
 pip_install() {
-    TMPDIR="$root/.cache/tmp" "$root/.venv/bin/python" -m pip install --quiet "$@"
+    TMPDIR="$root/.cache/tmp" "$root/$venv/bin/python" -m pip install --quiet "$@"
 }
 
-# install EXTRAS: genhub from the clone, with the tested versions, unless .venv/installed says that it was ("[test]" has all
-# that "" and "[docs]" have)
+# install EXTRAS [VENV CONSTRAINTS]: genhub from the clone, with the tested versions, unless VENV/installed says that it was
+# ("[test]" has all that "" and "[docs]" have)
 install() {
+    venv=${2:-.venv} constraints=${3:-constraints.txt}
+    if ! "$root/$venv/bin/python" -c 'import sys' 2>/dev/null; then
+        rm -rf "$root/$venv"
+        "$python" -m venv "$root/$venv" || fail "$python could not make a virtual environment (on Debian: apt install python3-venv)."
+    fi
     local wanted
-    wanted=$( (echo "$root"; cat constraints.txt pyproject.toml genhub/version.py scripts/environment.sh) | cksum)
-    grep -qxF -e "$wanted $1" -e "$wanted [test]" .venv/installed 2>/dev/null && return
-    echo "Installing genhub and what it needs into $root/.venv (a few minutes the first time) ..."
+    wanted=$( (echo "$root"; cat "$constraints" pyproject.toml genhub/version.py scripts/environment.sh) | cksum)
+    grep -qxF -e "$wanted $1" -e "$wanted [test]" "$venv/installed" 2>/dev/null && return
+    echo "Installing genhub and what it needs into $root/$venv (a few minutes the first time) ..."
     local torch
-    torch=$(grep '^torch==' constraints.txt)
-    if ! .venv/bin/python -c 'import torch' 2>/dev/null; then
+    torch=$(grep '^torch==' "$constraints")
+    if ! "$venv/bin/python" -c 'import torch' 2>/dev/null; then
         if command -v nvidia-smi >/dev/null && nvidia-smi >/dev/null 2>&1; then
             pip_install "$torch" || fail "PyTorch could not be installed; see the message above."
         else # the plain index first offers a build for CUDA; a CPU build of the same version saves gigabytes
@@ -48,8 +49,9 @@ install() {
                 pip_install "$torch" || fail "PyTorch could not be installed; see the message above."
         fi
     fi
-    pip_install --constraint constraints.txt --editable ".$1" || fail "genhub could not be installed; see the message above."
+    "$venv/bin/python" -m pip uninstall --quiet --yes genhub 2>/dev/null # as version 0.1 called this distribution
+    pip_install --constraint "$constraints" --editable ".$1" || fail "genhub could not be installed; see the message above."
     local before
-    before=$(grep -F "$wanted " .venv/installed 2>/dev/null)
-    printf '%s\n' "$wanted $1" "$before" >.venv/installed
+    before=$(grep -F "$wanted " "$venv/installed" 2>/dev/null)
+    printf '%s\n' "$wanted $1" "$before" >"$venv/installed"
 }

@@ -59,7 +59,7 @@ class Results:
 
     def __init__(self, study: Study, folder: Path):
         self.study, self.folder, self.path = study, folder, folder / "results.json"
-        stored = json.loads(self.path.read_text()) if self.path.is_file() else {}
+        stored = json.loads(self.path.read_text(encoding="utf-8")) if self.path.is_file() else {}
         self.cells: list[dict[str, Any]] = stored.get("cells", [])
         self.about = {"device": device_name(torch.device("cpu")), "threads": torch.get_num_threads()}
         self.about = stored.get("about") or self.about | {"versions": versions()}
@@ -121,7 +121,7 @@ def measure(folder: Path, study: Study) -> dict[str, float]:
     Raises:
         ValueError: one is not there.
     """
-    metrics = json.loads((folder / "metrics.json").read_text())
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     training = metrics["training"]
     known = {"parameters": sum(training["parameters"].values())} | {name: training[name] for name in OF_TRAINING[1:]}
     known |= {row["name"]: row["value"] for row in metrics["results"]}

@@ -61,7 +61,7 @@ def read_study(path: Path) -> Study:
     Raises:
         ValueError: a key, a recipe or an override is wrong or missing.
     """
-    content = as_mapping(str(path), read_yaml(path.read_text()))
+    content = as_mapping(str(path), read_yaml(path.read_text(encoding="utf-8")))
     known = [entry.name for entry in fields(Study)]
     refuse_unknown("study", content, known)
     if missing := [name for name in ("question", "recipe", "grid", "measures") if name not in content]:

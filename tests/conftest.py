@@ -20,7 +20,7 @@ os.environ |= {
     "TOKENIZERS_PARALLELISM": "false",
     "PYTHONPATH": os.pathsep.join([str(TESTS.parent), *filter(None, [os.environ.get("PYTHONPATH")])]),
 }
-for name in ("HF_TOKEN", "HF_ENDPOINT", "HF_DATASETS_CACHE", "WORLD_SIZE", "RANK", "LOCAL_RANK"):
+for name in ("GENHUB_MODELS", "HF_TOKEN", "HF_ENDPOINT", "HF_DATASETS_CACHE", "WORLD_SIZE", "RANK", "LOCAL_RANK"):
     os.environ.pop(name, None)
 sys.path[:0] = [str(TESTS), str(TESTS.parent), str(TESTS.parent / "scripts"), str(TESTS.parent / "scripts/studies")]
 

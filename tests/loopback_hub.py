@@ -207,6 +207,18 @@ class Handler(BaseHTTPRequestHandler):
         reply = {"id": name, "sha": oid, "lastModified": DATE, "siblings": siblings, "tags": [], "private": False}
         return reply | {"gated": False, "downloads": 0, "likes": 0}
 
+    def models(self) -> list[dict]:
+        """The models of an author, of those whose cards have a tag if one is asked for."""
+        (author,), tags = self.query["author"], self.query.get("filter", [])
+        names = [name for kind, name in self.server.repos if kind == "models" and name.startswith(f"{author}/")]
+        return [{"id": name, "private": False} for name in names if all(tag in self.tags(name) for tag in tags)]
+
+    def tags(self, name: str) -> list[str]:
+        repo = self.repo("models", name)
+        file = repo.commits[repo.main].get("README.md")
+        text = "" if file is None else repo.objects[content_oid(file)].decode().partition("\n---\n")[0]
+        return re.findall(r"(?m)^ *- (.+)$", text)
+
     def tree(self, kind: str, name: str, revision: str, path: str) -> list[dict]:
         entries = listing(self.files(kind, name, revision))
         if path and path not in entries:
@@ -281,6 +293,7 @@ ROUTES = [
     ("GET", "/api/whoami-v2", Handler.whoami),
     ("POST", "/api/validate-yaml", Handler.validate_yaml),
     ("POST", "/api/repos/create", Handler.create),
+    ("GET", "/api/models", Handler.models),
     ("GET", f"{API}(?:/revision/{REVISION})?", Handler.info),
     ("GET", f"{API}/tree/{REVISION}(?:/(?P<path>.+))?", Handler.tree),
     ("POST", f"{API}/paths-info/{REVISION}", Handler.paths_info),

@@ -22,6 +22,9 @@ FOLLOWED = {  # a command or an option that the code prints -> the test that fol
     "genhub train {}": "test_the_command_that_makes_weights_makes_them",
     "--{} runs/{}/{}": "test_the_command_that_makes_weights_makes_them",
     "genhub figure reconstructions {}": "test_a_model_that_only_reconstructs_is_answered_with_its_figure",
+    "genhub generate gan-best": "test_the_short_help_begins_with_three_commands_that_work_and_groups_all",
+    "genhub train ddpm-quick": "test_the_short_help_begins_with_three_commands_that_work_and_groups_all",
+    "genhub models": "test_the_models_that_an_error_speaks_of_are_listed",
     "genhub recipes": "test_an_unknown_recipe_is_answered_with_the_list",
     "genhub doctor": "test_doctor_tells_what_a_run_would_get",
     "genhub evaluate": "test_a_figure_of_an_evaluation_names_the_command_that_makes_it",
@@ -80,11 +83,11 @@ def photos(tmp_path):
 
 def test_the_lines_after_a_training_work(tiny_repo, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("genhub.cli.ENOUGH_IMAGES", 1)
+    monkeypatch.setattr("genhub.commands.results.ENOUGH_IMAGES", 1)
     monkeypatch.setattr("genhub.training.run.train", lambda *words, **options: tiny_repo)
     monkeypatch.setattr("genhub.commands.push.push", lambda folder, repo_id, private, dry_run: f"{folder} {repo_id}")
     monkeypatch.setattr("genhub.commands.evaluate.evaluate", lambda repo, **options: tiny_repo)
-    monkeypatch.setattr("genhub.cli._print_evaluation", print)
+    monkeypatch.setattr("genhub.commands.results.of_evaluation", lambda folder: ({}, [str(folder)]))
 
     assert main(["train", "ddpm-quick"]) == 0
     advised = commands(capsys.readouterr().out)
@@ -162,6 +165,15 @@ def test_an_unknown_recipe_is_answered_with_the_list(capsys):
     (advised,) = commands(capsys.readouterr().err)
     assert main(advised) == 0
     assert "ddpm-quick" in capsys.readouterr().out
+
+
+def test_the_models_that_an_error_speaks_of_are_listed(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+
+    assert main(["generate", "gan-bets"]) == 1
+    (advised,) = commands(capsys.readouterr().err)
+    assert main(advised) == 0
+    assert "gan-best" in capsys.readouterr().out
 
 
 def test_the_command_that_makes_weights_makes_them(tiny, tmp_path, monkeypatch, capsys):

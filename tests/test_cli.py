@@ -1,5 +1,6 @@
 """The command line: what it prints, how it leaves, and that a mistake costs one line."""
 
+import contextlib
 import importlib
 import inspect
 import json
@@ -125,7 +126,7 @@ def test_doctor_warns_of_processes_that_do_not_see_each_other(capsys, monkeypatc
     assert "PROBLEM: 2 processes were launched, each sees only itself." in capsys.readouterr().out
 
 
-COMMANDS = ["train", "generate", "evaluate", "figure", "push", "recipes", "doctor"]
+COMMANDS = [*RUN]
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
@@ -135,6 +136,20 @@ def test_help_explains(command, capsys):
 
     assert leave.value.code == 0
     assert len(capsys.readouterr().out) > 100
+
+
+@pytest.mark.parametrize("words", [[], ["-h"]])
+def test_the_short_help_begins_with_three_commands_that_work_and_groups_all(words, capsys):
+    with contextlib.suppress(SystemExit):
+        assert main(words) == 0
+
+    printed = capsys.readouterr().out
+    assert len(printed.splitlines()) < 28
+    begin = re.findall(r"^  genhub (.*?)  ", printed, re.MULTILINE)
+    assert begin == ["models", "generate gan-best", "train ddpm-quick"]
+    assert (ROOT / "model_cards/gan-best").is_dir()
+    assert "ddpm-quick" in names()
+    assert sorted(re.findall(r"^  (?!genhub)(\w+) +[A-Z].*\.$", printed, re.MULTILINE)) == sorted(RUN)
 
 
 def test_help_has_a_line_for_every_figure_with_the_options_that_it_takes(capsys):
@@ -157,7 +172,7 @@ HEAVY += ("torch", "transformers")
 
 @pytest.mark.parametrize("line", ["--help", "recipes", *(f"{command} --help" for command in COMMANDS)])
 def test_help_and_lists_take_half_a_second_and_import_nothing_heavy(line):
-    """Seconds of CPU time of the process, the best of three."""
+    """Seconds of CPU time of the process, the best of up to three."""
     code = f"""
 import atexit, sys
 from genhub.cli import main
@@ -170,6 +185,8 @@ sys.exit(main({line.split()}))
         done = script("-c", code)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+        if seconds[-1] < 0.5:
+            break
 
     assert (done.returncode, done.stderr.strip()) == (0, "")
     assert min(seconds) < 0.5
@@ -180,7 +197,7 @@ def test_any_argument_of_scheduler_and_call_reaches_the_function(monkeypatch):
     for name in ("generate", "evaluate"):
         module = importlib.import_module(f"genhub.commands.{name}")
         monkeypatch.setattr(module, name, lambda repo, name=name, **options: calls.update({name: options}) or ROOT)
-    monkeypatch.setattr("genhub.cli._print_evaluation", lambda folder: None)
+    monkeypatch.setattr("genhub.commands.results.of_evaluation", lambda folder: ({}, []))
     words = ["--steps", "5", "--scheduler", "DDIMScheduler", "--scheduler.eta", "0.5", "--pipeline.timesteps=[9, 1]"]
     words += ["--guidance_scale", "2", "--truncation", "0.7"]
 
@@ -201,6 +218,7 @@ def test_any_argument_of_scheduler_and_call_reaches_the_function(monkeypatch):
 def test_a_recipe_is_trusted_only_if_the_command_line_says_so(monkeypatch, tmp_path):
     calls = []
     monkeypatch.setattr("genhub.training.run.train", lambda *_, **options: calls.append(options) or tmp_path)
+    monkeypatch.setattr("genhub.commands.results.of_training", lambda folder: ({}, []))
 
     for words in ([], ["--trust_code"], ["--auto_resume"]):
         assert main(["train", "ddpm", *words]) == 0

@@ -30,23 +30,23 @@ def test_a_table_is_that_of_the_stored_metrics(name, table):
     found = {
         page: documents.written(page, text, name, table)
         for page in PAGES
-        if f"<!-- {name} -->" in (text := page.read_text())
+        if f"<!-- {name} -->" in (text := page.read_text(encoding="utf-8"))
     }
 
-    assert [(text == page.read_text(), count) for page, (text, count) in found.items()] == [(True, 1)]
+    assert [(text == page.read_text(encoding="utf-8"), count) for page, (text, count) in found.items()] == [(True, 1)]
 
 
 def test_the_readme_is_short():
-    assert len(README.read_text().splitlines()) <= 150
+    assert len(README.read_text(encoding="utf-8").splitlines()) <= 150
 
 
 def test_what_the_recipes_say_is_stored_with_the_models():
-    assert json.loads(published.FILE.read_text()) == published.published()
+    assert json.loads(published.FILE.read_text(encoding="utf-8")) == published.published()
 
 
 def test_every_published_model_is_linked_from_a_page():
     folders = sorted(path.name for path in (ROOT / "model_cards").iterdir() if path.is_dir())
-    text = "".join(page.read_text() for page in PAGES)
+    text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
 
     assert [name for name in folders if f"model_cards/{name}/" not in text] == []
 
@@ -82,7 +82,7 @@ def commands(block: Block) -> list[list[str]]:
 EXECUTED = {
     name: found
     for page in PAGES
-    if (name := str(page.relative_to(ROOT))).startswith(RUN) and (found := blocks(page.read_text()))
+    if (name := str(page.relative_to(ROOT))).startswith(RUN) and (found := blocks(page.read_text(encoding="utf-8")))
 }
 BLOCKS = [block for found in EXECUTED.values() for block in found]
 NOT_EXECUTED = {  # how a command begins -> why it is not executed

@@ -44,7 +44,7 @@ ROOMS = {  # from the top: each room, and the rooms below it that its files may 
     "pipelines": set(),
     "models": set(),
     "schedulers": set(),
-    "plotting": set(),
+    "plotting": {"utils"},
     "utils": {"version"},
     "version": set(),
 }

@@ -30,7 +30,7 @@ PACKAGE = Path(genhub.__file__).parent
 FOLDERS = sorted(path for path in CARDS.iterdir() if path.is_dir())
 every_card = pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 UNPUBLISHED = (  # nor evaluated
-    *("conv-ae-cifar10", "conv-vae-cifar10", "ddpm", "deep-belief-net", "feature-classifier", "rbm"),
+    *("conv-ae-cifar10", "conv-vae-cifar10", "ddpm", "feature-classifier"),
 )
 
 MADE = """

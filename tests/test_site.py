@@ -19,7 +19,7 @@ import links  # noqa: E402
 import made_pages  # noqa: E402
 import papers  # noqa: E402
 
-CONFIG = yaml.safe_load((ROOT / "mkdocs.yml").read_text())
+CONFIG = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 every_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 
@@ -52,7 +52,10 @@ def test_the_course_and_the_studies_stand_in_the_first_row():
 
 def test_each_study_and_report_is_on_the_page_of_studies(made):
     reports = [links.place(str(path.relative_to(ROOT))) for path in DOCUMENTS]
-    studies = [yaml.safe_load(path.read_text())["question"] for path in (ROOT / "scripts/studies").glob("*.yaml")]
+    studies = [
+        yaml.safe_load(path.read_text(encoding="utf-8"))["question"]
+        for path in (ROOT / "scripts/studies").glob("*.yaml")
+    ]
 
     assert [uri for uri in reports if unlisted(uri) and f"({uri})" not in made["studies.md"]] == []
     assert [question for question in studies if question not in made["studies.md"]] == []
@@ -95,7 +98,7 @@ def test_links_on_the_site_lead_where_those_of_the_clone_do():
 
 @every_document
 def test_each_link_leads_somewhere(document):
-    text = without_code(document.read_text())
+    text = without_code(document.read_text(encoding="utf-8"))
     found = re.findall(r"\]\(([^)\s]+)\)|^\[[^\]\n]+\]: (\S+)$", text, re.MULTILINE)
 
     names = {*re.findall(r"^\[([^\]\n]+)\]: ", text, re.MULTILINE)}
@@ -113,7 +116,7 @@ def leads_somewhere(document: Path, target: str) -> bool:
     led_to = document.parent / path if path else document
     if not anchor or not led_to.exists():
         return led_to.exists()
-    text = led_to.read_text()
+    text = led_to.read_text(encoding="utf-8")
     heads = [
         re.sub(r"[^\w -]", "", head).strip().lower().replace(" ", "-")
         for head in re.findall(r"^#+ (.*)$", text, re.MULTILINE)
@@ -128,9 +131,9 @@ def test_the_site_is_built_strictly_and_asks_no_other_host(tmp_path):
     assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
 
     for name, (room, path) in made_pages.entries().items():
-        assert f'id="{path}"' in (tmp_path / f"api/{room}/index.html").read_text(), name
+        assert f'id="{path}"' in (tmp_path / f"api/{room}/index.html").read_text(encoding="utf-8"), name
     for page in tmp_path.rglob("*.html"):
-        text = page.read_text()
+        text = page.read_text(encoding="utf-8")
         loaded = re.findall(r"<(?:script|img|source)[^>]* src=\"?([^\" >]+)", text)
         loaded += re.findall(r"<link[^>]* rel=\"?stylesheet[^>]* href=\"?([^\" >]+)", text)
         local = [target for target in loaded if not target.startswith("data:")]

@@ -43,7 +43,7 @@ def write_runtime(folder: Path, files: dict[str, bytes]):
     (folder / "runtime").mkdir()
     for name, content in files.items():
         (folder / "runtime" / name).write_bytes(content)
-    (folder / "runtime/ABOUT.txt").write_text(ABOUT)
+    (folder / "runtime/ABOUT.txt").write_text(ABOUT, encoding="utf-8")
 
 
 def write_models(folder: Path, pipelines: dict[str, DiffusionPipeline]) -> list[dict[str, Any]]:
@@ -68,14 +68,16 @@ def write_models(folder: Path, pipelines: dict[str, DiffusionPipeline]) -> list[
         raise ValueError(
             f"`repos` must have at most {MOST_BYTES / 1e6:.0f} MB of graphs, got {total / 1e6:.1f} ({sizes})."
         )
-    (folder / "models.json").write_text(json.dumps(models))
+    (folder / "models.json").write_text(json.dumps(models), encoding="utf-8")
     return models
 
 
 def write_examples(folder: Path):
     """Writes the test images that the page offers to autoencoders."""
     images = load(DataConfig(source="sample"), "test").images[:EXAMPLES, 0]  # pyright: ignore
-    (folder / "examples.json").write_text(json.dumps({"shape": list(images.shape), "pixels": encode(images)}))
+    (folder / "examples.json").write_text(
+        json.dumps({"shape": list(images.shape), "pixels": encode(images)}), encoding="utf-8"
+    )
 
 
 def encode(images: torch.Tensor) -> str:

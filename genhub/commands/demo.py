@@ -2,7 +2,9 @@
 
 import os
 import shutil
-from importlib.metadata import version
+from collections.abc import Iterator
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from genhub.browser import app
@@ -10,6 +12,7 @@ from genhub.repository.download import download
 from genhub.repository.format import RepositoryError
 from genhub.repository.load import AutoPipeline
 from genhub.repository.push import files_to_push
+from genhub.utils.extras import how_to_install
 from genhub.utils.files import check_new, new_folder
 
 PACKAGES = ("diffusers", "transformers", "accelerate", "safetensors", "torch", "numpy", "pillow")
@@ -37,7 +40,7 @@ def demo(repo: str, port: int | None = None) -> None:
     try:
         built = app.build(pipeline, Path(os.path.abspath(repo)).name)
     except ImportError as error:
-        raise ValueError(f"A demo needs the package gradio: {error}.") from error
+        raise ValueError(f"A demo needs gradio: {how_to_install('demo')}.") from error
     try:
         built.launch(server_name="127.0.0.1", server_port=port)
     except OSError as error:
@@ -52,10 +55,17 @@ def write_demo(repo: str, output: str | os.PathLike) -> Path:
         raise RepositoryError(f"{repo} has no demo: its pipeline declares no task.")
     with new_folder(folder) as part:
         shutil.copyfile(app.__file__, part / "app.py")
-        (part / "requirements.txt").write_text("".join(f"{p}=={version(p).partition('+')[0]}\n" for p in PACKAGES))
-        (part / "README.md").write_text(CARD.format(name=source.resolve().name))
+        (part / "requirements.txt").write_text("".join(_pinned()), encoding="utf-8")
+        (part / "README.md").write_text(CARD.format(name=source.resolve().name), encoding="utf-8")
         for name in files_to_push(source):
             target = part / "model" / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source / name, target)
     return folder
+
+
+def _pinned() -> Iterator[str]:
+    """Yields a line for each package that is installed: without transformers, no pipeline that needs it was loaded."""
+    for name in PACKAGES:
+        with suppress(PackageNotFoundError):
+            yield f"{name}=={version(name).partition('+')[0]}\n"

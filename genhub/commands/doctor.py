@@ -3,48 +3,56 @@
 import os
 import platform
 import time
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 
 from genhub.utils.environment import device_name, versions
 
-
-def report() -> str:
-    """Returns a report to paste into an issue; under `accelerate launch`, of what a training run would get."""
-    accelerator = Accelerator()
-    launched = int(os.environ.get("WORLD_SIZE", 1))
-    device = accelerator.device
-    rows = [
-        ("system", platform.platform()),
-        ("device", f"{device} ({device_name(device)})"),
-        (
-            "processes",
-            f"{accelerator.num_processes} of {launched} launched (accelerate: {accelerator.distributed_type.value})",
-        ),
-        (
-            "threads",
-            f"{torch.get_num_threads()} for {os.cpu_count()} cores, "
-            f"OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'unset')}",
-        ),
-        ("cuda devices", str(torch.cuda.device_count())),
-        *[(f"products, {name}", matmul_rate(dtype, device)) for name, dtype in DTYPES.items()],
-        ("versions", ", ".join(f"{name} {version}" for name, version in versions().items())),
-    ]
-    lines = [f"{name:15} {value}" for name, value in rows]
-    if accelerator.num_processes != launched:
-        lines.append(
-            f"PROBLEM: {launched} processes were launched, each sees only itself. Set ACCELERATE_USE_CPU=true."
-        )
-    return "\n".join(lines)
-
-
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-def matmul_rate(dtype: torch.dtype, device: torch.device) -> str:
-    """Returns the measured rate of matrix products, or "not supported"."""
-    flops = measure_flops(dtype, device)
+def examine() -> dict[str, Any]:
+    """Returns what this machine offers; under `accelerate launch`, what a training run would get."""
+    accelerator = Accelerator()
+    launched, device = int(os.environ.get("WORLD_SIZE", 1)), accelerator.device
+    problem = f"{launched} processes were launched, each sees only itself. Set ACCELERATE_USE_CPU=true."
+    return {
+        "system": platform.platform(),
+        "device": str(device),
+        "device_name": device_name(device),
+        "processes": accelerator.num_processes,
+        "launched": launched,
+        "distributed": accelerator.distributed_type.value,
+        "threads": torch.get_num_threads(),
+        "cores": os.cpu_count(),
+        "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
+        "cuda_devices": torch.cuda.device_count(),
+        "flops": {name: measure_flops(dtype, device) for name, dtype in DTYPES.items()},
+        "versions": versions(),
+        "problems": [problem] if accelerator.num_processes != launched else [],
+    }
+
+
+def lines(found: dict[str, Any]) -> list[str]:
+    """Returns a report to paste into an issue."""
+    threads = found["omp_num_threads"] or "unset"
+    launched = f"{found['launched']} launched (accelerate: {found['distributed']})"
+    rows = [
+        ("system", found["system"]),
+        ("device", f"{found['device']} ({found['device_name']})"),
+        ("processes", f"{found['processes']} of {launched}"),
+        ("threads", f"{found['threads']} for {found['cores']} cores, OMP_NUM_THREADS={threads}"),
+        ("cuda devices", found["cuda_devices"]),
+        *((f"products, {name}", rate(flops)) for name, flops in found["flops"].items()),
+        ("versions", ", ".join(f"{name} {version}" for name, version in found["versions"].items())),
+    ]
+    return [f"{name:15} {value}" for name, value in rows] + [f"PROBLEM: {told}" for told in found["problems"]]
+
+
+def rate(flops: float | None) -> str:
+    """Returns a measured rate of matrix products, or "not supported"."""
     return "not supported" if flops is None else f"{flops / 1e9:,.{0 if flops > 1e10 else 1}f} GFLOP/s"
 
 

@@ -2,7 +2,9 @@
 
 import os
 import sys
+from typing import TextIO
 
+ERROR = "genhub: error:"
 LONGEST = 2000  # letters of an error
 
 
@@ -17,8 +19,8 @@ def reason_of(error: Exception) -> str | None:
     return f"The memory is not enough ({told or 'of Python'})." if is_memory else None
 
 
-def print_once(message: str):
-    """Prints a message as one line, of several processes in one only."""
+def print_once(message: str, stream: TextIO | None = None):
+    """Prints a message as one line on stderr, or another stream, of several processes in one only."""
     if "WORLD_SIZE" in os.environ:
         from genhub.training.distributed import is_first_to_fail
 
@@ -26,5 +28,12 @@ def print_once(message: str):
             return
     if len(message) > LONGEST:  # it shows a name or a value of that length
         message = f"{message[:LONGEST]} ... {message[-LONGEST // 4 :]}"
-    line = " ".join(message.split("\n"))
-    print("".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in line), file=sys.stderr)
+    line = (letter if letter.isprintable() else repr(letter)[1:-1] for letter in " ".join(message.split("\n")))
+    target = stream or sys.stderr
+    print(painted("".join(line), target), file=target)
+
+
+def painted(line: str, stream: TextIO) -> str:
+    """Returns a line with what marks it as an error in red, where `stream` is a terminal that shows colours."""
+    can_paint = stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
+    return line.replace(ERROR, f"\x1b[31m{ERROR}\x1b[0m", 1) if can_paint and line.startswith(ERROR) else line

@@ -4,9 +4,11 @@ import argparse
 from collections.abc import Callable
 
 from genhub.commands.figures import figures
+from genhub.commands.overview import overview
 from genhub.utils.spelling import did_you_mean
 from genhub.version import VERSION
 
+REPO = "a folder, a repository of the Hub, or the short name of a published model, such as gan-best"
 EPILOG = {
     "train": """examples:
   genhub train ddpm-quick                                  the recipe as it is, into runs/ddpm-quick
@@ -19,7 +21,8 @@ EPILOG = {
 
 Any value of a recipe can be given as --section.key VALUE (VALUE is YAML). `genhub recipes` lists the recipes.""",
     "generate": """examples:
-  genhub generate runs/ddpm-quick                          64 images into runs/ddpm-quick/generated.png
+  genhub generate gan-best                                 64 images of a published model into generated.png
+  genhub generate runs/ddpm-quick                          the same of your own, into runs/ddpm-quick/generated.png
   genhub generate user/name --count 16 --seed 7 --steps 100 --output grid.png
   genhub generate runs/ddpm --scheduler DPMSolverMultistepScheduler --scheduler.use_karras_sigmas true --steps 20
   genhub generate runs/mine --count 1000 --folder images   one PNG file per image
@@ -56,22 +59,39 @@ The page needs no network and no other files, only a server: any that serves fil
     "push": """examples:
   genhub push runs/ddpm-quick user/ddpm-quick              needs a token: `hf auth login` or HF_TOKEN
   genhub push runs/ddpm-quick user/ddpm-quick --dry_run    only lists what would be uploaded, with sizes""",
+    "completion": """once, for every new shell:
+  echo 'eval "$(genhub completion bash)"' >> ~/.bashrc
+  genhub completion zsh > ~/.zsh/completions/_genhub       a folder that is in $fpath, before compinit
+  genhub completion tcsh > ~/.genhub.tcsh                  and `source ~/.genhub.tcsh` in ~/.tcshrc
+
+It completes commands, options, figures, and the recipes and published models that are there when it is made.""",
 }
+
+
+class Overview(argparse.ArgumentParser):
+    """A parser whose help is the short one."""
+
+    def format_help(self) -> str:
+        return overview({name: text for name, (text, _) in COMMANDS.items()})
 
 
 def make_parser(words: list[str]) -> argparse.ArgumentParser:
     """Returns the parser for a command line of these `words`; only the help text of `figure` needs them."""
-    parser = argparse.ArgumentParser(
-        "genhub", description="Generative models of small images in the Hugging Face ecosystem."
-    )
+    parser = Overview("genhub")
     parser.add_argument("--version", action="version", version=f"genhub {VERSION}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--json", action="store_true", help="print the result as JSON; all else goes to stderr")
+    common.add_argument("--quiet", action="store_true", help="print the result and errors only")
+    kind = argparse.ArgumentParser
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command", parser_class=kind)
     for name, (text, add_options) in COMMANDS.items():
         epilog = EPILOG.get(name)
         if name == "figure" and name in words:
             epilog = EPILOG[name] + "\n".join(f"  {figure:20} {line}" for figure, line in figures().items())
         formatter = argparse.RawDescriptionHelpFormatter
-        command = commands.add_parser(name, help=text, description=text, epilog=epilog, formatter_class=formatter)
+        command = commands.add_parser(
+            name, help=text, description=text, epilog=epilog, formatter_class=formatter, parents=[common]
+        )
         command.set_defaults(parser=command)
         if add_options is not None:
             add_options(command.add_argument)
@@ -90,7 +110,7 @@ def _train_options(add: Callable) -> None:
 
 
 def _generate_options(add: Callable) -> None:
-    add("repo", help="a folder or a repository of the Hub")
+    add("repo", help=REPO)
     add("--count", type=int, help="number of images (default: that of the labels or prompts if several, else 64)")
     add("--seed", type=int, default=0, help="the same seed gives the same images (default: 0)")
     _sampling_options(add, batch_size=64)
@@ -107,7 +127,7 @@ def _generate_options(add: Callable) -> None:
 
 
 def _evaluate_options(add: Callable) -> None:
-    add("repo", help="a folder or a repository of the Hub, a folder of images, or an .npz archive of them")
+    add("repo", help=f"{REPO}; a folder of images, or an .npz archive of them")
     add("--data", help="data to compare with, as data.source of a recipe (default: the recipe's)")
     add("--count", type=int, help="images to generate (default: 10,000, the protocol's; of a folder of images, all)")
     add("--seed", type=int, help="of sampling (default: 10,000 + the seed of training)")
@@ -133,7 +153,7 @@ def _sampling_options(add: Callable, batch_size: int) -> None:
 
 def _figure_options(add: Callable) -> None:
     add("name", help="one of the figures below")
-    add("repo", help="a folder or a repository of the Hub")
+    add("repo", help=REPO)
     add("--output", help="PNG or GIF file (default: <name>.png or <name>.gif in the folder, or here)")
     add("--steps", type=int, help="sampling steps of a diffusion model (default: the pipeline's)")
     add("--seed", type=int, help="of random draws")
@@ -155,7 +175,7 @@ def _push_options(add: Callable) -> None:
 
 
 def _page_options(add: Callable) -> None:
-    add("repos", nargs="*", metavar="repo", help="a folder or a repository of the Hub")
+    add("repos", nargs="*", metavar="repo", help=REPO)
     add("--output", default="page", help="folder of the page, empty or new (default: page)")
     add("--runtime", help="folder of an unpacked npm package onnxruntime-web (default: the registry's)")
     add("--blind", nargs=2, metavar=("REAL", "REPO"), help="ask which images are real: data and a repository")
@@ -163,20 +183,30 @@ def _page_options(add: Callable) -> None:
 
 
 def _demo_options(add: Callable) -> None:
-    add("repo", help="a folder or a repository of the Hub")
+    add("repo", help=REPO)
     add("--port", type=int, help="of this machine (default: a free one from 7860)")
+
+
+def _recipes_options(add: Callable) -> None:
+    add("name", nargs="?", help="show this one: a recipe's name, a YAML file, or a run's folder")
+
+
+def _completion_options(add: Callable) -> None:
+    add("shell", choices=("bash", "zsh", "tcsh"))
 
 
 COMMANDS = {
     "train": ("Train a recipe and save a repository of the Hub's format.", _train_options),
+    "models": ("List the published models with what was measured of them; their names are short names.", None),
     "generate": ("Generate images with a saved pipeline.", _generate_options),
     "evaluate": ("Measure quality, variety, speed and memorisation of a pipeline, or of images.", _evaluate_options),
     "figure": ("Draw a figure of a repository: classes, codes, trajectories, speed, training.", _figure_options),
     "page": ("Write a static page that runs models in the browser.", _page_options),
     "demo": ("Run a Gradio demo of a repository on this machine.", _demo_options),
     "push": ("Upload a saved repository to the Hub, with its card.", _push_options),
-    "recipes": ("List the recipes.", None),
+    "recipes": ("List the recipes, or show one with its size, its minutes and its card.", _recipes_options),
     "doctor": ("Print devices, processes, arithmetic and versions of this machine.", None),
+    "completion": ("Print a script that completes words on the command line.", _completion_options),
 }
 
 

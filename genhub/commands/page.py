@@ -17,6 +17,7 @@ from genhub.data.config import DataConfig
 from genhub.data.load import load
 from genhub.evaluation.sampling import sample
 from genhub.repository.load import AutoPipeline
+from genhub.utils.extras import how_to_install
 from genhub.utils.files import check_new, expanded, new_folder
 
 PAIRS = 20  # of a real and a generated image
@@ -53,7 +54,9 @@ def page(
         write_examples(part)
         write_runtime(part, files)
         title = names[0] if len(names) == 1 else "Generative models in your browser"
-        (part / "README.md").write_text(CARD.format(title=title, names=", ".join(m["name"] for m in models)))
+        (part / "README.md").write_text(
+            CARD.format(title=title, names=", ".join(m["name"] for m in models)), encoding="utf-8"
+        )
     return folder
 
 
@@ -82,7 +85,9 @@ def blind(real: str, generated: str, output: str | os.PathLike = "page", seed: i
     with new_folder(folder) as part:
         copy_static(part, BLIND_FILES)
         (part / "blind.html").rename(part / "index.html")
-        (part / "pairs.json").write_text(json.dumps({"shape": list(true.shape[1:]), "pairs": pairs, "real": sides}))
+        (part / "pairs.json").write_text(
+            json.dumps({"shape": list(true.shape[1:]), "pairs": pairs, "real": sides}), encoding="utf-8"
+        )
     return folder
 
 
@@ -105,4 +110,4 @@ def serve(folder: Path, port: int):
 def _check_packages():
     missing = [name for name in ("onnx", "onnxruntime", "onnxscript") if find_spec(name) is None]
     if missing:
-        raise ValueError(f"A page needs packages that are not installed: {', '.join(missing)}.")
+        raise ValueError(f"A page needs {', '.join(missing)}: {how_to_install('page')}.")

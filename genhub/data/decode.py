@@ -9,11 +9,11 @@ from functools import cache
 import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
-from tqdm.auto import tqdm
 
 from genhub.data.config import DataConfig
 from genhub.data.strict import lenient, strict_pillow, validated
 from genhub.utils.cache import cached, content_hash
+from genhub.utils.progress import progress_bar
 
 MODES = {1: "L", 3: "RGB"}
 BACKGROUNDS = {"black": (0, 0, 0, 255), "white": (255, 255, 255, 255)}
@@ -93,7 +93,7 @@ def decode(
                 images[index] = array
 
     are_small = sum(map(len, files[:CHUNK])) < SMALL * min(len(files), CHUNK)  # Python's lock makes threads slower
-    bar = tqdm(total=len(files), desc="decoding", unit="image", delay=BAR_DELAY, leave=False)
+    bar = progress_bar(total=len(files), desc="decoding", unit="image", delay=BAR_DELAY, leave=False)
     with strict_pillow(), bar, ThreadPoolExecutor(1 if are_small else torch.get_num_threads()) as pool:
         for _ in pool.map(decode_chunk, range(0, len(files), CHUNK)):
             bar.update(CHUNK)

@@ -19,6 +19,7 @@ from genhub.evaluation.likelihood import PIXELS, binarise_pixels
 from genhub.evaluation.metrics import mean_of
 from genhub.evaluation.result import STANDARD_ERROR, Metric
 from genhub.repository.capabilities import capabilities_of, is_conditional
+from genhub.utils.extras import how_to_install
 
 FEW_LABELS = 500  # of the second linear probe
 DRAWS = 5  # of the labels of a probe that has few
@@ -136,7 +137,7 @@ def can_probe(train: Images, test: Images) -> bool:
     if len(classes) < 2 or not torch.isin(test.labels, classes).all():
         return False
     if importlib.util.find_spec("sklearn") is None:
-        raise ValueError("Linear probes of the codes need scikit-learn: `pip install '.[eval]'` in the clone.")
+        raise ValueError(f"Linear probes of the codes need scikit-learn: {how_to_install('eval')}.")
     return True
 
 
@@ -206,7 +207,7 @@ def linear_probe(
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
     except ImportError as error:
-        raise ImportError("A linear probe needs scikit-learn: `pip install '.[eval]'` in the clone.") from error
+        raise ImportError(f"A linear probe needs scikit-learn: {how_to_install('eval')}.") from error
 
     x, test_x = (values.flatten(1).detach().cpu().double().numpy() for values in (codes, test_codes))
     y, test_y = labels.cpu(), test_labels.cpu()

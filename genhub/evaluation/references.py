@@ -27,7 +27,7 @@ STORED = Path(__file__).parent / "references.json"
 
 def stored() -> dict:
     """Returns the reference rows of protocol fmnist-eval-1, as `compute` returned them."""
-    return json.loads(STORED.read_text())
+    return json.loads(STORED.read_text(encoding="utf-8"))
 
 
 def compute(evaluator: Evaluator, held_out: Images, seed: int = 0, draws: int = 5, count: int = COUNT) -> dict:

@@ -14,13 +14,13 @@ from accelerate import PartialState
 from accelerate.utils import gather
 from diffusers import DiffusionPipeline, SchedulerMixin
 from torch import nn
-from tqdm.auto import tqdm
 
 from genhub.evaluation.protocol import to_bytes
 from genhub.evaluation.speed import count_passes, peak_memory
 from genhub.repository.capabilities import call_arguments, capabilities_of
 from genhub.repository.load import find_class
 from genhub.utils.cache import cached, content_hash, holds
+from genhub.utils.progress import progress_bar
 from genhub.utils.randomness import keyed_generator
 from genhub.utils.schedulers import check_alike, check_range_of_latents, scheduler_from, undeclared_options
 from genhub.utils.spelling import did_you_mean
@@ -186,7 +186,7 @@ class Sampler:
         world, batches = self.state.num_processes, math.ceil(count / self.batch_size)
         is_silent = self.is_quiet or not self.state.is_main_process
         own, seconds = [], []
-        with tqdm(total=count, desc="generating", unit="image", disable=is_silent) as bar:
+        with progress_bar(is_silent, total=count, desc="generating", unit="image") as bar:
             for batch in range(self.state.process_index, batches, world):
                 images, took = self._batch(batch, count)
                 own.append(images)

@@ -8,6 +8,7 @@ from genhub.data import Images, to_model_range
 from genhub.figures.subject import SPLITS, Subject, class_of, label_names, load_subject, pixels, scale_for
 from genhub.objectives.autoencoder import Reconstruction
 from genhub.objectives.objective import Step
+from genhub.utils.extras import how_to_install
 from genhub.utils.randomness import BatchRandom
 
 MAX_UNITS, PER_UNIT = 16, 10  # rows of `units`, and images in each
@@ -49,7 +50,7 @@ def tsne(latents: torch.Tensor, seed: int) -> torch.Tensor:
     try:
         from sklearn.manifold import TSNE
     except ImportError as error:
-        raise ValueError("t-SNE needs scikit-learn: `pip install '.[eval]'` in the clone.") from error
+        raise ValueError(f"t-SNE needs scikit-learn: {how_to_install('eval')}.") from error
     perplexity = min(30.0, (len(latents) - 1) / 3)
     plane = TSNE(init="pca", random_state=seed, perplexity=perplexity).fit_transform(latents.numpy())
     return torch.from_numpy(plane)

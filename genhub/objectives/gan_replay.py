@@ -7,6 +7,7 @@ import os
 import torch
 
 from genhub.objectives.objective import Step
+from genhub.utils.memory import physical_memory
 
 
 class Replay:
@@ -83,4 +84,4 @@ def memory_per_process(device: torch.device) -> int:
     """Returns the bytes of memory on `device` for each process of this machine."""
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    return physical_memory() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from genhub.utils.extras import how_to_install
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -77,7 +79,7 @@ def house_style() -> Iterator[None]:
     try:
         import matplotlib.style
     except ImportError as error:
-        raise ValueError("Charts need matplotlib: `pip install '.[figures]'` in the clone.") from error
+        raise ValueError(f"Charts need matplotlib: {how_to_install('figures')}.") from error
     with matplotlib.style.context(["default", STYLE]):
         yield
 

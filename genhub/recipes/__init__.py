@@ -32,7 +32,7 @@ def describe(name: str) -> str:
 
 
 def published() -> dict[str, dict]:
-    """Returns data, size, minutes of training, threads and quality of each published model."""
+    """Returns data, size, parameters, quality, and minutes and hardware of training of each published model."""
     return json.loads((FOLDER / "published.json").read_text(encoding="utf-8"))
 
 

@@ -2,6 +2,7 @@
 
 import importlib
 import re
+from importlib.util import find_spec
 from typing import NamedTuple
 
 from diffusers import ModelMixin, SchedulerMixin
@@ -66,6 +67,6 @@ def _saved_component(section: str, value: object) -> str:
 def _kinds(entry: object) -> tuple[type, ...]:
     """Returns what a component may be; transformers takes seconds to import, so only its own models need it."""
     dotted = entry.get("class") if isinstance(entry, dict) else None
-    if isinstance(dotted, str) and dotted.startswith("transformers."):
+    if isinstance(dotted, str) and dotted.startswith("transformers.") and find_spec("transformers"):
         return (ModelMixin, SchedulerMixin, importlib.import_module("transformers").PreTrainedModel)
     return (ModelMixin, SchedulerMixin)

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch.optim.lr_scheduler import LRScheduler
 
+from genhub.utils.extras import how_to_install
 from genhub.utils.spelling import did_you_mean
 
 NAMESPACES = (
@@ -61,7 +62,8 @@ def _import(section: str, namespace: str, name: str) -> Any:
     try:
         module = importlib.import_module(namespace)
     except ImportError as error:
-        raise ValueError(f"`{section}.class` is '{namespace}.{name}', and {error}.") from error
+        how = f": {how_to_install('text')}" if namespace == "transformers" else ""
+        raise ValueError(f"`{section}.class` is '{namespace}.{name}', and {error}{how}.") from error
     try:
         return getattr(module, name)
     except (AttributeError, ImportError, RuntimeError) as error:

@@ -12,6 +12,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
+from genhub.repository import names
 from genhub.repository.format import STAGED, RepositoryError
 from genhub.utils.blobs import damaged_files
 from genhub.utils.files import expanded
@@ -24,8 +25,8 @@ NO_CODE = ["*.py", "*.bin", "*.pt", "*.pkl"]
 
 
 def download(name_or_path: str | os.PathLike, required: str = "model_index.json", **kwargs) -> Path:
-    """Returns the folder of a repository: a local one as it is, a Hub repository from the cache or downloaded, without
-    code; a file of the cache that does not fit its hash is downloaded again.
+    """Returns the folder of a repository: a local one or that of a short name (see `names`) as it is, a Hub repository
+    from the cache or downloaded, without code; a file of the cache that does not fit its hash is downloaded again.
 
     Args:
         required: file that the folder must hold.
@@ -34,6 +35,7 @@ def download(name_or_path: str | os.PathLike, required: str = "model_index.json"
     Raises:
         RepositoryError: there is no such repository, it cannot be reached, is damaged, or lacks `required`.
     """
+    name_or_path = names.find(name_or_path)
     path = expanded(name_or_path)
     if path.is_dir():
         if (path / STAGED / required).is_file():
@@ -45,6 +47,8 @@ def download(name_or_path: str | os.PathLike, required: str = "model_index.json"
         remedy = f"; `genhub train --resume {path}` ends its run" if is_run else ""
         raise RepositoryError(f"The folder {path} holds no {required}: it is not a saved repository{remedy}.")
     name = str(name_or_path)
+    if names.NAME.fullmatch(name):
+        raise RepositoryError(names.why_unknown(name))
     if path.exists() or name.startswith((".", "/", "~")) or name.count("/") != 1:
         raise RepositoryError(f"{name!r} is neither an existing folder nor a repository of the Hub (user/name).")
     folder = _snapshot(name, **kwargs)
@@ -64,8 +68,9 @@ def _snapshot(name: str, **kwargs) -> Path:
         problem = "does not exist or is private" if is_missing else "could not be reached"
         if hub.failure is None and isinstance(error, EntryNotFoundError | RevisionNotFoundError):
             problem = "could not be found"
+        hint = names.nearest_of_hub(name) if is_missing and hub.failure is None else ""
         raise RepositoryError(
-            f"There is no folder {name} here, and the repository {name} of the Hub {problem} "
+            f"There is no folder {name} here, and the repository {name} of the Hub {problem}{hint} "
             f"({one_line(hub.failure or error)}). Check the name, the network and `HF_TOKEN`."
         ) from error
     if hub.failure is not None:

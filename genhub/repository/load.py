@@ -10,11 +10,13 @@ from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline, ModelMixin, SchedulerMixin
+from diffusers.utils import DummyObject
 
 from genhub.repository.download import DOWNLOAD_ARGUMENTS, download
 from genhub.repository.format import RepositoryError, component_entries, pipeline_class_name
 from genhub.repository.index import check_files, read_index
 from genhub.repository.weights import check_component, check_finite
+from genhub.utils.extras import how_to_install
 from genhub.utils.reading import one_line
 from genhub.utils.spelling import did_you_mean
 
@@ -41,6 +43,8 @@ class AutoPipeline:
         name = pipeline_class_name(index)
         pipeline = loader_of(find_class(name, DiffusionPipeline)).from_pretrained(folder, **kwargs)
         pipeline.default_arguments = index.get("_genhub", {}).get("call", {})
+        if os.environ.get("TQDM_DISABLE"):  # tqdm's own variable, which diffusers overrules
+            pipeline.set_progress_bar_config(disable=True)
         return pipeline
 
 
@@ -110,13 +114,15 @@ def find_class(name: str, kind: type | tuple[type, ...]) -> type:
     """Returns the class `name` of genhub or diffusers.
 
     Raises:
-        RepositoryError: neither has it, or it is no subclass of `kind`.
+        RepositoryError: neither has it, it needs transformers, or it is no subclass of `kind`.
     """
     import diffusers
 
     import genhub
 
     cls = getattr(genhub, name) if name in genhub.__all__ else getattr(diffusers, name, None)
+    if isinstance(cls, DummyObject) and "transformers" in (cls._backends or ()):
+        raise RepositoryError(f"{name} needs transformers: {how_to_install('text')}.")
     if not (inspect.isclass(cls) and issubclass(cls, kind)):
         versions = f"genhub {genhub.__version__} nor diffusers {diffusers.__version__}"
         hint = did_you_mean(name, [*genhub.__all__, *dir(diffusers)])
@@ -133,7 +139,7 @@ def find_transformers_class(name: str) -> type:
     try:
         import transformers
     except ImportError as error:
-        raise RepositoryError(f"{name} is a class of transformers: `pip install transformers`.") from error
+        raise RepositoryError(f"{name} is a class of transformers: {how_to_install('text')}.") from error
     kinds = (
         transformers.PreTrainedModel,
         transformers.PreTrainedTokenizerBase,

@@ -88,6 +88,9 @@ class Result(Record):
 class Training(Record):
     steps: int
     train_images: int
+    seconds: float = 0.0
+    parameters: dict[str, int] = {}
+    steps_on: dict[str, int] | None = None
 
 
 class Seed(Record):
@@ -100,6 +103,7 @@ class Metrics(Record):
     reported: dict[str, float] = {}
     results: list[Result] = []
     training: Training | None = None
+    hardware: Hardware | None = None
     evaluations: list[Evaluation] = []
     seeds: list[Seed] = []
 

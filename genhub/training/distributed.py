@@ -24,6 +24,7 @@ from torch import nn
 
 from genhub.recipes.configs import TrainingConfig
 from genhub.training.arithmetic import best_precision
+from genhub.utils.extras import how_to_install
 
 Result = TypeVar("Result")
 LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "gloo")  # in errors of PyTorch
@@ -89,10 +90,8 @@ def check_trackers(names: Sequence[str]):
     available = [str(name) for name in get_available_trackers()]
     missing = [name for name in names if name in LOGGER_TYPE_TO_CLASS and name not in available]
     if missing:
-        extra = f", or genhub's extra `{missing[0]}`" if missing[0] in EXTRAS else ""
-        raise ValueError(
-            f"`training.trackers` must be installed, got {missing[0]}: `pip install {missing[0]}`{extra}."
-        )
+        how = how_to_install(missing[0]) if missing[0] in EXTRAS else f"`pip install {missing[0]}`"
+        raise ValueError(f"`training.trackers` must be installed, got {missing[0]}: {how}.")
     if "all" in names and not available:
         raise ValueError("`training.trackers` must be installed: `all` finds none.")
 

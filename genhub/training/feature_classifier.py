@@ -2,6 +2,7 @@
 classification accuracy score."""
 
 import dataclasses
+import sys
 from pathlib import Path
 
 import torch
@@ -85,7 +86,10 @@ def train_classifier(images: Images, overrides: dict[str, object], processes: in
         ValueError: it is not trained yet, and there are several processes.
     """
     key = content_hash(
-        images.images, labels_of(images), find_recipe(RECIPE).read_text(), repr(sorted(overrides.items()))
+        images.images,
+        labels_of(images),
+        find_recipe(RECIPE).read_text(encoding="utf-8"),
+        repr(sorted(overrides.items())),
     )
     folder = cache_folder() / "classifiers" / key
     if not (folder / "model_index.json").is_file():
@@ -94,7 +98,8 @@ def train_classifier(images: Images, overrides: dict[str, object], processes: in
                 "A feature net must be trained first, on one process: run `genhub evaluate` once without "
                 "`accelerate launch`, or give `feature_net`."
             )
-        print(f"Training a classifier on {len(images):,} images of {overrides['data.source']}, once, into {folder}.")
+        told = f"Training a classifier on {len(images):,} images of {overrides['data.source']}, once, into {folder}."
+        print(told, file=sys.stderr)
         train(RECIPE, folder, auto_resume=True, overrides=overrides)
     return folder
 

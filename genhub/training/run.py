@@ -51,6 +51,7 @@ from genhub.training.run_folder import RunFolder
 from genhub.training.stage_optimizers import StageOptimizers
 from genhub.training.state import FrozenState, ObjectiveState, Progress, State, training_state
 from genhub.training.trainable import trainable_module
+from genhub.utils.progress import EVERY, progress_bar
 from genhub.utils.randomness import seed_of
 from genhub.utils.reading import one_line
 
@@ -213,13 +214,13 @@ class Run:
             self._say(f"The run in {self.folder.path} is done, with all {self.progress.total_steps:,} steps.")
             return self.folder.path
         self._say_how_many()
-        bar = tqdm(
+        bar = progress_bar(
+            is_hidden=not self.accelerator.is_main_process,
             total=None if self.config.max_minutes else sum(self.lengths),
             initial=self.progress.total_steps,
             desc=self.recipe.name,
             unit="step",
-            disable=not self.accelerator.is_main_process,
-            mininterval=0.5 if sys.stderr.isatty() else 15,
+            mininterval=0.5 if sys.stderr.isatty() else EVERY,
         )
         with bar, self.stop.handle():
             for number in range(self.progress.stage, len(self.recipe.stages)):
@@ -228,7 +229,8 @@ class Run:
                 loop = self._train_stage(number, saved, bar)
                 saved = None
                 if loop.is_out_of_time:
-                    bar.write(f"The {self.config.max_minutes} minutes of `training.max_minutes` are over: saving.")
+                    told = f"The {self.config.max_minutes} minutes of `training.max_minutes` are over: saving."
+                    bar.write(told, file=sys.stderr)
                     break
         return self._finish(loop)
 

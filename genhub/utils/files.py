@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 LEFTOVER = re.compile(r"\.[0-9a-f]{16}\.part")
+WINDOWS = os.name == "nt"
 STALE = 3600  # seconds after which a writer has ended, however large its file
 
 
@@ -62,6 +63,8 @@ def new_folder(path: Path) -> Iterator[Path]:
         OSError: `path` is a folder that holds something.
     """
     make_folder(path.parent)
+    if WINDOWS and path.is_dir():
+        path.rmdir()  # a rename replaces an empty folder elsewhere only
     part = scratch_name(path.parent)
     part.mkdir()
     try:
@@ -133,13 +136,15 @@ def remove_leftovers(folder: Path, age: float = STALE):
 
 def sync_file(path: Path):
     """Waits until the content of a file is on the disk."""
-    with open(path, "rb") as file:
+    with open(path, "r+b" if WINDOWS else "rb") as file:  # Windows flushes only what may be written
         os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path):
     """Waits until the names in a folder are on the disk, so that a rename in it survives a power cut; some network
-    file systems cannot say that of a folder."""
+    file systems cannot say that of a folder. Windows opens no folders; NTFS has a journal of its names."""
+    if WINDOWS:
+        return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 from filelock import FileLock, Timeout
 
 from genhub.utils.files import make_folder
@@ -75,7 +76,7 @@ def check_unlocked(folder: Path):
 def _say_who(folder: Path):
     with suppress(OSError):
         descriptor = os.open(folder / LOCK, os.O_WRONLY | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0))
-        with open(descriptor, "w") as file:
+        with open(descriptor, "w", encoding="utf-8") as file:
             file.write(f"{os.getpid()} {socket.gethostname()}\n")
 
 
@@ -84,10 +85,10 @@ def _owner(folder: Path) -> str:
     host, end = socket.gethostname(), time.monotonic() + PATIENCE
     while time.monotonic() < end:
         with suppress(OSError, ValueError):
-            number, where = (folder / LOCK).read_text().split()
+            number, where = (folder / LOCK).read_text(encoding="utf-8").split()
             if where != host:
                 return f"process {int(number)} of {where}"
-            os.kill(int(number), 0)  # raises if there is no such process
-            return f"process {int(number)} of this machine"
+            if psutil.pid_exists(int(number)):
+                return f"process {int(number)} of this machine"
         time.sleep(0.02)
     return "another process"

@@ -22,6 +22,8 @@ LARGEST_LOG = 2**30
 LARGEST_HEADER = 16 * 2**20  # bytes of the list of tensors in a safetensors file
 DEEPEST = 64  # lists and mappings within each other
 MOST_VALUES = 10**6
+FLAGS = ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY")  # a pipe is not waited for; Windows changes no line ends
+READ = os.O_RDONLY | sum(getattr(os, flag, 0) for flag in FLAGS)
 SURROGATE = re.compile("[\ud800-\udfff]")
 LONGEST_LINE = 400  # characters of a reason
 KINDS = {dict: "an object", list: "a list"}
@@ -48,7 +50,7 @@ def read_bytes(path: Path, limit: int = LARGEST) -> bytes:
         FileError: it is not there, no regular file, or larger.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(path, READ)
         with open(descriptor, "rb") as file:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):

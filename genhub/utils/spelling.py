@@ -6,12 +6,13 @@ from collections.abc import Iterable, Sequence
 SHOWN = 5  # names of a list
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Returns " (did you mean 'x'?)" for the known word nearest to `word`, whatever its case, an empty string if none
-    is near."""
+def did_you_mean(word: str, known: Iterable[str], count: int = 1) -> str:
+    """Returns " (did you mean 'x'?)" for the known word nearest to `word`, whatever its case, or for up to `count` of
+    them; an empty string if none is near."""
     lower_case = {word.lower(): word for word in known}
-    close = difflib.get_close_matches(word.lower(), lower_case, n=1, cutoff=0.5)
-    return f" (did you mean {lower_case[close[0]]!r}?)" if close else ""
+    close = [repr(lower_case[key]) for key in difflib.get_close_matches(word.lower(), lower_case, count, cutoff=0.5)]
+    *others, last = close or [""]
+    return f" (did you mean {', '.join(others)}{' or ' * bool(others)}{last}?)" if close else ""
 
 
 def shorten(names: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 LINK = re.compile(r"(?P<before>\]\(|^\[[^\]\n]+\]: )(?P<target>[^)\s#]+)(?P<rest>#[^)\s]*)?", re.MULTILINE)
 PLACES = {"README.md": "index.md", "model_cards": "gallery.md", "docs/studies": "studies.md"}
-PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "model_cards/*/README.md")  # beside docs/
+PAGES = ("[A-Z]*.md", "model_cards/*/README.md")  # beside docs/
 
 
 def pages() -> list[str]:

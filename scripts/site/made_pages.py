@@ -73,7 +73,11 @@ def entries() -> dict[str, tuple[str, str]]:
     for room in TRAVELLING:
         for path in (ROOT / "genhub" / room).glob("[!_]*.py"):
             module = f"genhub.{room}.{path.stem}"
-            classes = [node.name for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef)]
+            classes = [
+                node.name
+                for node in ast.parse(path.read_text(encoding="utf-8")).body
+                if isinstance(node, ast.ClassDef)
+            ]
             paths = (f"{module}.{name}" for name in classes if not name.startswith("_"))
             found |= {path: (room, path) for path in paths if path not in known}
     return found
@@ -82,7 +86,7 @@ def entries() -> dict[str, tuple[str, str]]:
 def _exported(room: str) -> Iterator[tuple[str, str]]:
     """Yields what a room exports, and the module that defines it."""
     where = {}
-    for node in ast.parse((ROOT / "genhub" / room / "__init__.py").read_text()).body:
+    for node in ast.parse((ROOT / "genhub" / room / "__init__.py").read_text(encoding="utf-8")).body:
         if isinstance(node, ast.ImportFrom):
             where |= {alias.asname or alias.name: f"{node.module}" for alias in node.names}
         elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
@@ -121,7 +125,7 @@ def pictures() -> set[str]:
 
 def _pipeline(repository: Path) -> str:
     """Returns the class of a repository's pipeline: a list names the file that it travels in first."""
-    recorded = json.loads((repository / "model_index.json").read_text())["_class_name"]
+    recorded = json.loads((repository / "model_index.json").read_text(encoding="utf-8"))["_class_name"]
     return recorded if isinstance(recorded, str) else recorded[-1]
 
 
@@ -133,7 +137,7 @@ def studies() -> str:
     ]
     waiting = []
     for path in sorted((ROOT / "scripts/studies").glob("*.yaml")):
-        study, folder = yaml.safe_load(path.read_text()), f"studies/{path.stem}"
+        study, folder = yaml.safe_load(path.read_text(encoding="utf-8")), f"studies/{path.stem}"
         if not (ROOT / "docs" / folder / "README.md").is_file():
             waiting.append(f"- {study['question']} (`python scripts/study.py scripts/studies/{path.name}`)")
             continue
@@ -152,6 +156,6 @@ def _reports() -> list[str]:
     for path in sorted([*docs.glob("*/**/README.md"), *docs.glob("samplers/*/*.md")]):
         uri = path.relative_to(docs)
         if uri.parts[0] != "studies" or not (ROOT / f"scripts/studies/{uri.parent.name}.yaml").is_file():
-            title = re.search(r"^# (.+)$", path.read_text(), re.MULTILINE)
+            title = re.search(r"^# (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
             found.append(f"- [{title[1] if title else uri.parent}]({uri})")
     return found

@@ -13,14 +13,14 @@ CITATION = re.compile(
 
 def taken() -> dict[str, str]:
     """Returns what is taken from each paper."""
-    return yaml.safe_load((ROOT / "scripts/site/papers.yaml").read_text())
+    return yaml.safe_load((ROOT / "scripts/site/papers.yaml").read_text(encoding="utf-8"))
 
 
 def cited() -> dict[str, tuple[set[str], list[str]]]:
     """Returns the numbers at arXiv of each paper that a source or a recipe cites, and the files that cite it."""
     found: dict[str, tuple[set[str], list[str]]] = {}
     for path in sorted(path for kind in ("py", "yaml") for path in (ROOT / "genhub").rglob(f"*.{kind}")):
-        text = re.sub(r"\s+(#\s+)?", " ", path.read_text())  # a citation may be broken between lines
+        text = re.sub(r"\s+(#\s+)?", " ", path.read_text(encoding="utf-8"))  # a citation may be broken between lines
         for match in CITATION.finditer(text):
             numbers, files = found.setdefault(f"{match['authors']} {match['year']}", (set(), []))
             numbers |= {match["number"]} - {None}

@@ -32,7 +32,7 @@ def write_repository(run: Path, output: Path) -> Path:
     scheduler = type(pipeline.scheduler).from_config(pipeline.scheduler.config, clip_sample=False)
     pipeline.register_modules(scheduler=scheduler)
     pipeline.register_to_config(num_inference_steps=len(scheduler))
-    return save_repo(pipeline, output, {"recipe.yaml": (run / "recipe.yaml").read_text()})
+    return save_repo(pipeline, output, {"recipe.yaml": (run / "recipe.yaml").read_text(encoding="utf-8")})
 
 
 if __name__ == "__main__":

@@ -37,7 +37,9 @@ class Report:
     def __init__(self, folder: Path, settings: dict[str, Any], markdown: Callable[[dict[str, Any]], str]):
         self.folder, self.markdown, self.path = folder, markdown, folder / "report.json"
         folder.mkdir(parents=True, exist_ok=True)
-        self.content: dict[str, Any] = json.loads(self.path.read_text()) if self.path.is_file() else {"rows": {}}
+        self.content: dict[str, Any] = (
+            json.loads(self.path.read_text(encoding="utf-8")) if self.path.is_file() else {"rows": {}}
+        )
         if self.content["rows"] and {name: self.content.get(name) for name in settings} != settings:
             raise ValueError(f"{self.path} was measured with other settings than {settings}.")
         self.content |= settings | {"device": device_name(torch.device("cpu")), "versions": versions()}
@@ -76,7 +78,7 @@ class Judge:
     def __call__(self, recipe: str, folder: Path, minutes: float, overrides: dict[str, Any]) -> dict[str, Any]:
         """Returns a row: of the repository in `folder`, which is trained first if it is not there."""
         self.train_recipe(recipe, folder, minutes, overrides)
-        metrics = json.loads((folder / "metrics.json").read_text())
+        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
         pipeline: Any = AutoPipeline.from_pretrained(folder)
         guidances = dict.fromkeys((1.0, pipeline.config["guidance_scale"]))
         return {

@@ -6,15 +6,15 @@ import re
 from pathlib import Path
 
 from pretraining import markdown
+from stored import CARDS, evaluation_of, find, in_clf, losses_of, metrics_of, overall
 
 from genhub.evaluation import references
 from genhub.repository.card_evaluation import guidance_of
 from genhub.repository.card_results import to_show
+from genhub.repository.summary import family_of
 
 RECONSTRUCTIONS = "FD-FM of reconstructions"  # by the autoencoder of a model of latents
 ROOT = Path(__file__).parents[2]
-CARDS = ROOT / "model_cards"
-FAMILIES = {"unet": "diffusion", "generator": "GAN", "vae": "VAE", "autoencoder": "autoencoder"}  # by a component
 
 
 def blocks() -> dict[str, str]:
@@ -23,7 +23,7 @@ def blocks() -> dict[str, str]:
     models = {path.name: metrics_of(path) for path in sorted(CARDS.iterdir()) if path.is_dir()}
     vaes, gans, diffusion = (_of_family(family, models) for family in ("VAE", "GAN", "diffusion"))
     autoencoders = _of_family("autoencoder", models)
-    evaluations = {f"`{name}`": _shown(metrics) for name, metrics in (diffusion | vaes | gans).items()}
+    evaluations = {f"`{name}`": evaluation_of(metrics) for name, metrics in (diffusion | vaes | gans).items()}
     complete = {name: evaluation for name, evaluation in evaluations.items() if evaluation["complete"]}
     return {
         "clf": references.table(stored, "clf"),
@@ -39,29 +39,27 @@ def blocks() -> dict[str, str]:
 
 
 def _of_family(family: str, models: dict[str, dict]) -> dict[str, dict]:
-    return {name: metrics for name, metrics in models.items() if _family(metrics) == family}
-
-
-def _family(metrics: dict) -> str | None:
-    """Returns the family of a model, by its first component that FAMILIES has."""
-    return next((family for part, family in FAMILIES.items() if part in metrics["training"]["parameters"]), None)
+    return {
+        name: metrics for name, metrics in models.items() if family_of(metrics["training"]["parameters"]) == family
+    }
 
 
 def _leaderboard(models: dict[str, dict]) -> str:
     """Returns all generative models that were judged by the whole protocol, the nearest to the test images first."""
     head = ["model", "family", "FD-FM", "MIND", "KID x 1000", "recall", "parameters", "network calls per image"]
     head += ["images/s", "on", "minutes of training", "on"]
-    shown = {name: to_show(metrics) or {"samples": None} for name, metrics in models.items()}
-    judged = {name: models[name] for name, one in shown.items() if one["samples"] and one["complete"]}
+    judged = {name: metrics for name, metrics in models.items() if (shown := to_show(metrics)) and shown["samples"]}
     rows = []
     for name, metrics in sorted(judged.items(), key=lambda model: in_clf(model[1]).get("FD-FM", math.inf)):
-        evaluation, training, values = _shown(metrics), metrics["training"], in_clf(metrics)
-        speed = evaluation["speed"]
+        evaluation, training, values = evaluation_of(metrics), metrics["training"], in_clf(metrics)
+        if not evaluation["complete"]:
+            continue
+        speed, folder = evaluation["speed"], "model_cards" if (CARDS / name).is_dir() else "docs"
         rate = speed[f"images_per_second_batch_{evaluation['samples']['batch_size']}"]
         rows.append(
             [
-                f"[`{name}`](model_cards/{name}/README.md)",
-                _family(metrics) or "",
+                f"[`{name}`]({folder}/{name}/README.md)",
+                family_of(training["parameters"]) or "",
                 f"{values['FD-FM']:.3f}",
                 f"{values['MIND']:.4f}" if "MIND" in values else "",
                 f"{values['KID x 1000']:.1f}",
@@ -86,7 +84,7 @@ def _autoencoders(models: dict[str, dict]) -> str:
     head += ["units that vary", "probe, 500 labels", "minutes"]
     rows = []
     for name, metrics in models.items():
-        losses, values = _losses(metrics), overall(metrics)
+        losses, values = losses_of(metrics), overall(metrics)
         length = next((key.split()[4] for key in values if key.startswith("MSE of PCA")), "")
         rows.append(
             [
@@ -110,10 +108,10 @@ def _vaes(models: dict[str, dict]) -> str:
     head += ["the source's", "bits/dim", "MSE, test", "active units", "probe, 500 labels", "minutes"]
     rows = []
     for name, metrics in models.items():
-        losses, values = _losses(metrics), overall(metrics)
+        losses, values = losses_of(metrics), overall(metrics)
         elbo = next(key for key in values if key.startswith("ELBO") and key.endswith(", test"))
         bits = next((key for key in values if "bits per dimension" in key), None)
-        config = json.loads((CARDS / name / "vae/config.json").read_text())
+        config = json.loads((CARDS / name / "vae/config.json").read_text(encoding="utf-8"))
         rows.append(
             [
                 f"[`{name}`](model_cards/{name}/README.md)",
@@ -124,7 +122,7 @@ def _vaes(models: dict[str, dict]) -> str:
                 f"{values[elbo]:.1f}",
                 f"{metrics['reported'][elbo]:.1f}" if elbo in metrics["reported"] else "",
                 f"{values[bits]:.3f}" if bits else "",
-                _number(next(values[name] for name in values if re.fullmatch("reconstruction MSE.*, test", name))),
+                _number(find(values, "reconstruction MSE", ", test")),
                 f"{values['active units']}",
                 _percent(values.get("linear probe, 500 labels")),
                 f"{metrics['training']['seconds'] / 60:.1f}",
@@ -161,8 +159,10 @@ def _diffusion(models: dict[str, dict]) -> str:
     head += ["label fidelity", "CAS", RECONSTRUCTIONS]
     rows = []
     for name, metrics in sorted(models.items(), key=lambda model: -in_clf(model[1])["FD-FM"]):
-        training, samples, values = metrics["training"], _shown(metrics)["samples"], in_clf(metrics)
-        in_pix = {metric["name"]: metric["value"] for metric in _shown(metrics)["figures"] if metric["space"] == "pix"}
+        training, samples, values = metrics["training"], evaluation_of(metrics)["samples"], in_clf(metrics)
+        in_pix = {
+            metric["name"]: metric["value"] for metric in evaluation_of(metrics)["figures"] if metric["space"] == "pix"
+        }
         rows.append(
             [
                 f"[`{name}`](model_cards/{name}/README.md)",
@@ -185,40 +185,15 @@ def _diffusion(models: dict[str, dict]) -> str:
 
 def _cas(metrics: dict) -> str:
     """Returns the classification accuracy score, with the number of generated images behind it."""
-    for metric in _shown(metrics)["figures"]:
+    for metric in evaluation_of(metrics)["figures"]:
         if metric["name"] == "CAS":
             return f"{_percent(metric['value'])} ({metric['images']:,} images)"
     return ""
 
 
 def _pretraining() -> str:
-    text = markdown(json.loads((ROOT / "docs/pretraining/report.json").read_text()))
+    text = markdown(json.loads((ROOT / "docs/pretraining/report.json").read_text(encoding="utf-8")))
     return "\n".join(line for line in text.splitlines() if line.startswith("|"))
-
-
-def metrics_of(folder: Path) -> dict:
-    return json.loads((folder / "metrics.json").read_text())
-
-
-def _shown(metrics: dict) -> dict:
-    """Returns the evaluation that the card shows."""
-    evaluation = to_show(metrics)
-    if evaluation is None:
-        raise ValueError(f"model_cards/{metrics['recipe']} must be evaluated first.")
-    return evaluation
-
-
-def _losses(metrics: dict) -> dict[str, float]:
-    return {row["name"]: row["value"] for row in metrics["results"]}
-
-
-def overall(metrics: dict) -> dict[str, float]:
-    """Returns the metrics of the evaluation on the card that are of no feature space."""
-    return {metric["name"]: metric["value"] for metric in _shown(metrics)["figures"] if not metric["space"]}
-
-
-def in_clf(metrics: dict) -> dict[str, float]:
-    return {metric["name"]: metric["value"] for metric in _shown(metrics)["figures"] if metric["space"] == "clf"}
 
 
 def _number(value: float | None) -> str:
@@ -243,6 +218,11 @@ def written(page: Path, text: str, name: str, table: str) -> tuple[str, int]:
 
 
 if __name__ == "__main__":
+    pages = [ROOT / "README.md", *ROOT.glob("docs/**/*.md")]
     for name, table in blocks().items():
-        for page in ROOT.glob("docs/**/*.md"):
-            page.write_text(written(page, page.read_text(), name, table)[0])
+        found = 0
+        for page in pages:
+            text, count = written(page, page.read_text(encoding="utf-8"), name, table)
+            found += count
+            page.write_text(text, encoding="utf-8")
+        assert found == 1, name

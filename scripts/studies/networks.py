@@ -5,9 +5,22 @@ import functools
 import torch
 from torch import nn
 
+from genhub.models.autoencoder_dense import DenseAutoencoder
 from genhub.models.autoencoder_vae_conv import ConvVAE
 from genhub.models.autoencoder_vae_dense import DenseVAE
 from genhub.models.gan_dcgan import DCGANDiscriminator
+
+
+class OldDenseAutoencoder(DenseAutoencoder):
+    """Its weights start as was common before Glorot & Bengio (2010, Eq. 1), uniform within 1/sqrt(inputs)."""
+
+    @functools.wraps(DenseAutoencoder.__init__)
+    def __init__(self, *args, **arguments):
+        super().__init__(*args, **arguments)
+        for layer in self.modules():
+            if isinstance(layer, nn.Linear):
+                layer.reset_parameters()  # PyTorch's default is that start
+                nn.init.zeros_(layer.bias)
 
 
 class DeviationVAE(DenseVAE):

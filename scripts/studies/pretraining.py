@@ -68,7 +68,8 @@ def write_report(source: str, folder: Path, runs: Path = Path("runs/pretraining"
         raise ValueError(f"`draws` must lie in 2..{labels}, the labels of a draw, got {draws}.")
     test, path = load_images(config, "test"), folder / "report.json"
     folder.mkdir(parents=True, exist_ok=True)
-    report: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {"pretraining": {}, "rows": {}}
+    stored = path.read_text(encoding="utf-8") if path.is_file() else '{"pretraining": {}, "rows": {}}'
+    report: dict[str, Any] = json.loads(stored)
     report |= {"labels": labels, "test_images": len(test), "draws": draws, "versions": versions()}
     for row in ROWS:
         entry = report["rows"].setdefault(row, {"accuracy": {}, "steps": None})
@@ -139,7 +140,7 @@ def train_once(recipe: str, folder: Path, overrides: dict[str, Any]) -> Path:
 
 def training_length(folder: Path) -> dict[str, int]:
     """Returns the steps and the images that a repository was trained for."""
-    training = json.loads((folder / "metrics.json").read_text())["training"]
+    training = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["training"]
     return {name: training[name] for name in ("steps", "images")}
 
 
@@ -207,7 +208,7 @@ def markdown(report: dict) -> str:
         table.append([row, entries[row]["steps"] or "", mean_and_sd(values), *cells])
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True)
     rates = compare_rates(report["learning_rates"]) if "learning_rates" in report else None
-    template = environment.from_string(TEMPLATE.read_text())
+    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     return template.render(report | {"table": table, "answers": answers(rows), "rates": rates})
 
 

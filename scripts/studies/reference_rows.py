@@ -22,10 +22,10 @@ def load_split(split: str) -> Images:
 
 if __name__ == "__main__":
     path = Path(sys.argv[2])
-    known = json.loads(path.read_text()) if path.is_file() else None
+    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
     names = {figure["name"].replace("FD-FM", "FD") for figure in known["rows"][0]["figures"]} if known else set()
     metrics = [metric for metric in METRICS if not metric.needs_labels and not names.issuperset(metric.names)]
     evaluator = Evaluator(load_split("train"), load_split("test"), list(pinned_spaces()), print, metrics)
     held_out = load_split("val")
     computed = add_metrics(known, evaluator, held_out) if known else compute(evaluator, held_out)
-    path.write_text(json.dumps(computed, indent=1) + "\n")
+    path.write_text(json.dumps(computed, indent=1) + "\n", encoding="utf-8")

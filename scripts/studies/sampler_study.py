@@ -122,7 +122,7 @@ def _stored(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
     """
     if not path.is_file():
         return settings | {"cells": []}
-    report = json.loads(path.read_text())
+    report = json.loads(path.read_text(encoding="utf-8"))
     for name, value in settings.items():
         if report[name] != value:
             raise ValueError(f"`{name}` must be {report[name]!r}, as in {path}, got {value!r}; or change `output`.")

@@ -32,17 +32,17 @@ def compare(recipe: str, source: str, folder: Path, seeds: list[int]) -> Path:
         repository = folder / f"{recipe}-{seed}"
         if not (repository / "model_index.json").is_file():
             train(recipe, repository, (repository / "recipe.yaml").is_file(), {"training.seed": seed})
-        shown = to_show(json.loads((repository / "metrics.json").read_text()))
+        shown = to_show(json.loads((repository / "metrics.json").read_text(encoding="utf-8")))
         if shown is None:
             evaluate(str(repository), source)
-            shown = to_show(json.loads((repository / "metrics.json").read_text()))
+            shown = to_show(json.loads((repository / "metrics.json").read_text(encoding="utf-8")))
         assert shown is not None
         values = {f"{metric['name']} ({metric['space']})": metric["value"] for metric in shown["figures"]}
         runs.append({"seed": seed, "figures": {name: values[name] for name in FIGURES if name in values}})
     first = folder / f"{recipe}-{seeds[0]}"
-    metrics = json.loads((first / "metrics.json").read_text()) | {"seeds": runs}
+    metrics = json.loads((first / "metrics.json").read_text(encoding="utf-8")) | {"seeds": runs}
     atomic_write(first / "metrics.json", json.dumps(metrics, indent=2) + "\n")
-    card = (first / "README.md").read_text().replace(f" {ONE_RUN}", "")
+    card = (first / "README.md").read_text(encoding="utf-8").replace(f" {ONE_RUN}", "")
     atomic_write(first / "README.md", with_results(card, metrics))
     return first
 

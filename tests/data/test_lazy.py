@@ -64,7 +64,7 @@ def test_where_no_image_can_be_read_the_first_is_named(tmp_path, way):
         load(DataConfig(folder, 0, 0, **way))
 
 
-@pytest.mark.parametrize("workers", [1, 2, 3])
+@pytest.mark.parametrize("workers", [2, *(pytest.param(x, marks=pytest.mark.slow) for x in (1, 3))])
 @pytest.mark.parametrize(("start", "stride"), [(0, 4), (13, 4), (70, 12)])
 def test_out_of_memory_means_the_same_batches_as_in_memory(folder, workers, start, stride):
     whole = load(DataConfig(folder, VAL, 0))
@@ -93,7 +93,7 @@ def test_every_epoch_visits_every_image_once_in_an_order_of_its_own(folder, way)
     assert np.array_equal(seen, PIXELS[epochs[0][0][:, 0]].transpose(0, 3, 1, 2))
 
 
-@pytest.mark.parametrize("workers", [1, 2, 3])
+@pytest.mark.parametrize("workers", [2, *(pytest.param(x, marks=pytest.mark.slow) for x in (1, 3))])
 def test_a_stream_has_one_order_wherever_it_starts_and_whoever_decodes(folder, workers):
     stream, _ = take(load(DataConfig(folder, VAL, 0, workers=1, **WAYS["stream"])), 100, batch_size=1)
     data = load(DataConfig(folder, VAL, 0, workers=workers, **WAYS["stream"]))
@@ -103,7 +103,7 @@ def test_a_stream_has_one_order_wherever_it_starts_and_whoever_decodes(folder, w
 
 
 @way
-@pytest.mark.parametrize("ranks", [2, 4])
+@pytest.mark.parametrize("ranks", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_the_batches_of_all_ranks_are_those_of_one_process(folder, ranks, way):
     data = load(DataConfig(folder, VAL, 0, **way))
     share = 8 // ranks

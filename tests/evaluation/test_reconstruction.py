@@ -163,7 +163,7 @@ def test_drawing_every_label_is_using_all_labels():
 def test_a_probe_without_scikit_learn_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
 
-    with pytest.raises(ImportError, match=r"pip install .\.\[eval\]"):
+    with pytest.raises(ImportError, match=r'pip install -e "\.\[eval\]"'):
         linear_probe(codes_of(LABELS, 1), LABELS, codes_of(LABELS, 1), LABELS)
 
 

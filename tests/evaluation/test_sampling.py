@@ -10,7 +10,7 @@ from tiny import tiny_model
 from tiny_pipelines import tiny_stable_diffusion
 from torch.testing import assert_close
 
-from genhub import CosineDDPMPipeline, CosineDDPMScheduler, GANPipeline, VAEPipeline
+from genhub import BoltzmannPipeline, CosineDDPMPipeline, CosineDDPMScheduler, GANPipeline, VAEPipeline
 from genhub.evaluation.sampling import (
     Sampler,
     check_sampling_arguments,
@@ -279,6 +279,11 @@ def test_batches_of_the_protocol_are_cached_by_all_that_decides_them(tmp_path, m
         (lambda: GANPipeline(tiny_model("StyleGANGenerator")), {}, 1),  # which calls other methods than `forward`
         (lambda: VAEPipeline(tiny_model("DenseVAE")), {}, 1),
         (lambda: VAEPipeline(tiny_model("ConvVAE")), {}, 1),
+        (
+            lambda: BoltzmannPipeline(tiny_model("DeepBeliefNet")),
+            {"num_inference_steps": 3},
+            7,
+        ),  # up and down in the upper machine, at last down through both
     ],
 )
 def test_passes_are_counted_whichever_method_a_pipeline_calls(make, arguments, passes):

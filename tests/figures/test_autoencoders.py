@@ -187,7 +187,7 @@ def test_neighbours_are_those_of_the_search_and_the_bits_stand_below_them(repos,
 def test_without_scikit_learn_the_extra_is_named(repos, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.manifold", None)
 
-    with pytest.raises(ValueError, match=r"pip install .\.\[eval\]"):
+    with pytest.raises(ValueError, match=r'pip install -e "\.\[eval\]"'):
         figure("codes", str(repos("stacked-ae")), str(tmp_path / "x.png"))
 
 

@@ -170,5 +170,5 @@ def test_without_matplotlib_the_extra_is_named(repo, monkeypatch):
     (repo / "metrics.json").write_text(json.dumps({"evaluations": [evaluation()]}))
     monkeypatch.setitem(sys.modules, "matplotlib", None)
 
-    with pytest.raises(ValueError, match=r"pip install .\.\[figures\]"):
+    with pytest.raises(ValueError, match=r'pip install -e "\.\[figures\]"'):
         figure("sampling-time", str(repo))

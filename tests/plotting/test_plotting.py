@@ -222,6 +222,16 @@ def test_a_logarithmic_axis_shows_every_point_and_at_least_two_numbers(values):
         assert 2 <= sum(low <= tick <= high for tick in ticks) <= 14
 
 
+def test_numbers_at_a_logarithmic_axis_are_written_as_in_a_table():
+    (axes,) = axes_of(Panel([Line("a", [0.02, 20_000], [0, 1])], "x", "y", log_x=True))
+
+    written = [axes.xaxis.get_major_formatter()(tick) for tick in axes.get_xticks()]
+
+    assert [text for text in written if float(text.replace(",", "")) >= 0.01][
+        :7
+    ] == "0.01 0.1 1 10 100 1,000 10,000".split()
+
+
 def test_panels_share_the_x_axis_which_begins_where_it_is_told():
     upper, lower = axes_of(*(Panel([Line("a", x, [1, 2])], "x", "y", x_start=0) for x in ([3, 4], [5, 9])))
 

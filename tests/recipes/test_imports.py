@@ -27,7 +27,7 @@ CODE = [  # what must be neither imported nor returned, by paths that lead there
     "torch.nn.modules.linear.Linear",
     "genhub.cli.main",
     "genhub.cli.sys.modules",
-    "genhub.commands.doctor.report",
+    "genhub.commands.doctor.examine",
     "genhub.models.gan_dcgan.DCGANGenerator",
     "genhub.objectives.gan.torch",
     "diffusers.commands.diffusers_cli.main",

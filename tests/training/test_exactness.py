@@ -62,7 +62,7 @@ def plain_game(tiny: dict) -> dict:
 @pytest.mark.parametrize(
     ("family", "processes", "kills"),
     [
-        *(("diffusion", 2, 2), ("game", 1, 2), ("stages", 2, 2), ("replay", 1, 2)),
+        *(("stages", 2, 2), ("replay", 1, 2)),
         *(
             pytest.param(family, processes, 8, marks=pytest.mark.slow)  # 32 moments for one process and 32 for two
             for family in ("diffusion", "game", "stages", "replay")
@@ -110,7 +110,9 @@ def test_a_run_killed_at_random_moments_ends_in_the_same_bits(tmp_path, tiny, fa
     assert steps[:STEPS] == list(range(1, STEPS + 1))
 
 
-@pytest.mark.parametrize("family", ["diffusion", "game", "compression", "text"])
+@pytest.mark.parametrize(
+    "family", ["diffusion", "game", *(pytest.param(x, marks=pytest.mark.slow) for x in ("compression", "text"))]
+)
 def test_two_processes_with_half_the_batch_give_the_weights_of_one(tmp_path, tiny, family):
     recipe, overrides = "ddpm-quick", tiny | {"training.ema": {"unet": 0.9}}
     if family == "game":

@@ -93,7 +93,9 @@ def train_on(folder, recipe, overrides, processes, log):
     assert codes == [0] * processes, log.read_text()
 
 
-@pytest.mark.parametrize("name", GAN_LOSSES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(x, marks=() if x == "growing" else pytest.mark.slow) for x in GAN_LOSSES]
+)
 def test_two_processes_resume_in_the_same_bits(tmp_path, data, name):
     recipe, overrides = game(name, data)
     train_on(tmp_path / "whole", recipe, overrides, 2, tmp_path / "log")

@@ -293,7 +293,7 @@ def test_trackers_get_what_the_log_gets(tmp_path, tiny):
 @pytest.mark.parametrize(
     ("tracker", "message"),
     [
-        ("wandb", "got wandb: `pip install wandb`, or genhub's extra `wandb`"),
+        ("wandb", r'got wandb: `pip install -e "\.\[wandb\]"` in the clone'),
         ("comet_ml", "got comet_ml: `pip install comet_ml`"),
         ("all", "`all` finds none"),
     ],

@@ -29,7 +29,7 @@ def command(folder, tiny: dict):
     return action
 
 
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_one_command_starts_goes_on_and_is_done(tmp_path, tiny, processes):
     tiny |= {"training.max_steps": 8}
     whole = genhub.train("ddpm-quick", tmp_path / "whole", overrides=tiny) if processes == 1 else None

@@ -165,6 +165,7 @@ WRITES = re.compile(
 )
 KNOWN = {  # file -> what it writes by itself, and where
     "browser/write.py": "a page, in a new folder",
+    "commands/console.py": "nothing: what a quiet command says goes to the null device",
     "commands/demo.py": "a Space, in a new folder",
     "commands/page.py": "a page, in a new folder",
     "plotting/charts.py": "a picture, into memory",

@@ -114,8 +114,8 @@ class ConvAutoencoder(ModelMixin, ConfigMixin):
 def make_decoder(widths: tuple[int, ...], sizes: list[tuple[int, int]], upsampling: str) -> nn.ModuleList:
     """Makes the convolutions between maps of `widths` channels, the first of which ends at the first of `sizes`."""
     layers = nn.ModuleList()
-    for before, after, size in zip(widths, widths[1:], sizes, strict=False):
-        even = tuple(int(length % 2 == 0) for length in size)
+    for (before, after), (height, width) in zip(itertools.pairwise(widths), sizes, strict=True):
+        even = (int(height % 2 == 0), int(width % 2 == 0))
         layers.append(
             nn.ConvTranspose2d(before, after, 3, stride=2, padding=even, output_padding=even)
             if upsampling == "transposed"

@@ -228,7 +228,8 @@ class ProgressiveDiscriminator(ModelMixin, ConfigMixin):
 
 
 class EqualizedConv2d(nn.Conv2d):
-    """A convolution with padding whose weights are drawn from N(0, 1) and scaled at run time (Sec. 4.1)."""
+    """A convolution with padding whose weights are drawn from N(0, 1) and scaled at run time (Sec. 4.1), so that
+    a step of Adam, as large for each weight, moves wide layers and narrow ones alike."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, gain: float = math.sqrt(2)):
         super().__init__(in_channels, out_channels, kernel_size, padding="same")
@@ -274,6 +275,7 @@ def pixel_norm(sample: torch.Tensor) -> torch.Tensor:
 def append_minibatch_deviation(sample: torch.Tensor) -> torch.Tensor:
     """Appends to maps (B, C, H, W) the standard deviation over the batch, averaged over channels and pixels (Sec.
     3)."""
+    # each channel by itself: over channels and batch at once, equal images with unlike channels would look varied
     variance = sample.float().var(0, correction=0)  # (C, H, W)
     deviation = (variance + 1e-8).sqrt().mean().to(sample.dtype)
     return torch.cat([sample, deviation.expand(sample.shape[0], 1, *sample.shape[2:])], 1)
