@@ -53,6 +53,7 @@ _MODULES = {
     "VAEPipeline": "genhub.pipelines.pipeline_vae",
     "demo": "genhub.commands.demo",
     "evaluate": "genhub.commands.evaluate",
+    "export": "genhub.commands.export",
     "figure": "genhub.commands.figure",
     "generate": "genhub.commands.generate",
     "page": "genhub.commands.page",

@@ -135,6 +135,14 @@ def _figure(options: argparse.Namespace, overrides: dict[str, object], console: 
     return 0
 
 
+def _export(options: argparse.Namespace, overrides: dict[str, object], console: Console) -> int:
+    from genhub.commands.export import export, lines_of
+
+    path = export(options.repo, options.format, options.dtype, options.opset, options.output)
+    console.show({"output": path}, [f"Wrote {path}", *(f"  {line}" for line in lines_of(path))])
+    return 0
+
+
 def _page(options: argparse.Namespace, overrides: dict[str, object], console: Console) -> int:
     from genhub.commands.page import blind, page, serve
 
@@ -212,6 +220,7 @@ RUN = {
     "generate": _generate,
     "evaluate": _evaluate,
     "figure": _figure,
+    "export": _export,
     "page": _page,
     "demo": _demo,
     "push": _push,

@@ -34,6 +34,8 @@ FOLLOWED = {  # a command or an option that the code prints -> the test that fol
     "--data.val_size N": "test_figures_of_a_training_name_the_options_that_record_for_them",
     "--auto_resume": "test_one_command_starts_goes_on_and_is_done",
     "--runtime": "test_the_runtime_option_that_is_advised_takes_an_unpacked_package",
+    "genhub export": "test_an_export_lies_in_its_repository_with_which_it_is_pushed",
+    "genhub export {}": "test_an_export_lies_in_its_repository_with_which_it_is_pushed",
     "--data.{}": "test_the_padding_that_is_advised_fits",
 }
 

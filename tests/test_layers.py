@@ -23,6 +23,7 @@ ROOMS = {  # from the top: each room, and the rooms below it that its files may 
     "cli": {"commands", "training", "repository", "recipes", "utils", "version"},
     "commands": {
         "browser",
+        "graphs",
         "figures",
         "training",
         "evaluation",
@@ -33,7 +34,8 @@ ROOMS = {  # from the top: each room, and the rooms below it that its files may 
         "utils",
         "version",
     },
-    "browser": {"repository", "data", "utils"},
+    "browser": {"graphs", "repository", "data", "utils"},
+    "graphs": {"repository", "utils"},
     "figures": {"evaluation", "repository", "recipes", "data", "objectives", "plotting", "utils"},
     "training": {"evaluation", "repository", "recipes", "data", "objectives", "plotting", "utils"},
     "evaluation": {"data", "models", "objectives", "repository", "utils"},

@@ -1,18 +1,16 @@
 """What a page shows of a pipeline: its graphs, and the numbers that the page's own code needs beside them."""
 
-from collections.abc import Callable
 from typing import Any
 
-import torch
 from diffusers import DiffusionPipeline
 
-from genhub.browser.graphs import Graph
-from genhub.browser.samplers import tables_of
+from genhub.graphs.graph import Graph, image_shape
+from genhub.graphs.networks import graphs_of
+from genhub.graphs.samplers import tables_of
 from genhub.repository.capabilities import capabilities_of, default_steps
 from genhub.repository.format import RepositoryError
 
 STEPS = (*range(1, 11), 15, 20, 30, 50)  # that a reader can choose
-Inputs = dict[str, Callable[[int], torch.Tensor]]
 
 
 def describe(name: str, pipeline: Any) -> tuple[dict[str, Any], dict[str, Graph]]:
@@ -35,89 +33,42 @@ def _labels(pipeline: DiffusionPipeline) -> list[str]:
     return [names.get(str(number), str(number)) for number in range(count)]
 
 
-def _shape(config: Any) -> list[int]:
-    size = config["sample_size"]
-    channels = config.get("in_channels") or config["out_channels"]
-    return [channels, *((size, size) if isinstance(size, int) else size)]
-
-
-def _normal(*shape: int) -> Callable[[int], torch.Tensor]:
-    return lambda count: torch.randn(count, *shape, generator=torch.Generator().manual_seed(count))
-
-
-def _pixels(*shape: int) -> Callable[[int], torch.Tensor]:
-    return lambda count: torch.rand(count, *shape, generator=torch.Generator().manual_seed(count)) * 2 - 1
-
-
-def _class_input(count: int) -> Inputs:
-    return {"class_labels": lambda batch: torch.arange(batch) % count} if count else {}
-
-
 def _gan(name: str, pipeline: Any) -> tuple[dict[str, Any], dict[str, Graph]]:
-    generator = pipeline.generator
-    length = generator.config["latent_channels"]
-    about = {"family": "gan", "latents": length, "shape": _shape(generator.config), "range": "tanh"}
+    generator, graphs = pipeline.generator, graphs_of(name, pipeline)
+    about = {"family": "gan", "latents": generator.config["latent_channels"]}
+    about |= {"shape": image_shape(generator.config), "range": "tanh"}
     if not pipeline.has_styles:
-        about["truncates"] = not generator.has_normalized_latents
-        inputs = {"latents": _normal(length)} | _class_input(generator.config.get("num_class_embeds") or 0)
-        return about, {
-            "generator": Graph(
-                lambda *inputs: pipeline._generate(*inputs, *[None] * (2 - len(inputs))), inputs, "sample"
-            )
-        }
-    styles = {"styles": _normal(generator.num_layers, length), "noise": _normal(generator.noise_size)}
+        return about | {"truncates": not generator.has_normalized_latents}, graphs
     about |= {"truncates": True, "layers": generator.num_layers, "layers_in_use": generator.layers_in_use}
     about |= {"noise": generator.noise_size, "mean_style": generator.mean_style.tolist()}
-    return about, {
-        "map": Graph(generator.map, {"latents": _normal(length)}, "style"),
-        "synthesize": Graph(generator.synthesize, styles, "sample"),
-    }
+    return about, {part: graphs[part] for part in ("map", "synthesize")}
 
 
 def _vae(name: str, pipeline: Any) -> tuple[dict[str, Any], dict[str, Graph]]:
-    config = pipeline.vae.config
-    shape, length = _shape(config), config["latent_channels"]
-    labels = _class_input(config.get("num_class_embeds") or 0)
+    config, graphs = pipeline.vae.config, graphs_of(name, pipeline)
     output = "sigmoid" if config["likelihood"] == "bernoulli" else "tanh"
-    return {"family": "vae", "latents": length, "shape": shape, "range": output}, {
-        "encoder": Graph(
-            lambda *inputs: pipeline.vae.encode(*inputs)[0], {"sample": _pixels(*shape)} | labels, "latents"
-        ),
-        "decoder": Graph(pipeline.vae.decode, {"latents": _normal(length)} | labels, "sample"),
-    }
+    about = {"family": "vae", "latents": config["latent_channels"], "shape": image_shape(config), "range": output}
+    mean = graphs["vae_encoder"]._replace(function=lambda *inputs: pipeline.vae.encode(*inputs)[0], output="latents")
+    return about, {"encoder": mean, "decoder": graphs["vae_decoder"]}
 
 
 def _autoencoder(name: str, pipeline: Any) -> tuple[dict[str, Any], dict[str, Graph]]:
     if pipeline.output != "images":
         raise RepositoryError(f"{name} cannot run on a page: its data are {pipeline.output}, not images.")
-    shape, network = _shape(pipeline.autoencoder.config), pipeline.autoencoder
-    length = pipeline._encode(torch.zeros(1, *shape)).shape[1]
-
-    def decode(latents: torch.Tensor) -> torch.Tensor:
-        sample = network.decode(latents.view(-1, *pipeline._latent_shape()))
-        return sample if isinstance(sample, torch.Tensor) else sample.sample
-
-    bits = "hash" in pipeline.tasks
-    return {"family": "autoencoder", "latents": length, "shape": shape, "range": "tanh", "hashes": bits}, {
-        "encoder": Graph(pipeline._encode, {"sample": _pixels(*shape)}, "latents"),
-        "decoder": Graph(decode, {"latents": _pixels(length)}, "sample"),
-    }
+    graphs, shape = graphs_of(name, pipeline), image_shape(pipeline.autoencoder.config)
+    length = graphs["decoder"].shapes()["latents"][1]
+    about = {"family": "autoencoder", "latents": length, "shape": shape, "range": "tanh"}
+    return about | {"hashes": "hash" in pipeline.tasks}, graphs
 
 
 def _diffusion(name: str, pipeline: Any) -> tuple[dict[str, Any], dict[str, Graph]]:
     if pipeline.guide is not None:
         raise RepositoryError(f"{name} cannot run on a page: it is guided by a second network.")
-    shape, total = _shape(pipeline.unet.config), pipeline.scheduler.config["num_train_timesteps"]
-    times = {"timestep": lambda batch: torch.arange(1, batch + 1) * total // (batch + 2)}
-    labels = _class_input(pipeline.unet.config.get("num_class_embeds") or 0)
-
-    def predict(sample: torch.Tensor, timestep: torch.Tensor, *labels: torch.Tensor) -> torch.Tensor:
-        return pipeline.unet(sample, timestep, *labels).sample
-
-    graphs = {"unet": Graph(predict, {"sample": _normal(*shape)} | times | labels, "prediction")}
-    image = shape
+    shape, graphs = image_shape(pipeline.unet.config), graphs_of(name, pipeline)
+    image, used = shape, {"unet": graphs["unet"]}
     if pipeline.vae is not None:
-        graphs["decoder"] = Graph(pipeline._decode, {"latents": _normal(*shape)}, "sample")
+        inputs = {"latents": graphs["vae_decoder"].inputs["latent_sample"]}
+        used["decoder"] = graphs["vae_decoder"]._replace(function=pipeline._decode, inputs=inputs)
         side = pipeline.vae_scale_factor
         image = [pipeline.image_channels, shape[1] * side, shape[2] * side]
     config = pipeline.config
@@ -126,4 +77,4 @@ def _diffusion(name: str, pipeline: Any) -> tuple[dict[str, Any], dict[str, Grap
     about |= {"interval": list(config["guidance_interval"]), "edits": pipeline.vae is None}
     about |= {"prediction": pipeline.scheduler.config["prediction_type"], "default_steps": default_steps(pipeline)}
     counts = sorted({*STEPS, about["default_steps"]})
-    return about | {"tables": tables_of(name, pipeline, counts)}, graphs
+    return about | {"tables": tables_of(name, pipeline, counts)}, used

@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from diffusers import DiffusionPipeline
 
-from genhub.browser.graphs import write_graph
 from genhub.browser.models import describe
 from genhub.browser.runtime import ABOUT
 from genhub.data.config import DataConfig
 from genhub.data.load import load
+from genhub.graphs.write import to_files
+from genhub.utils.files import atomic_write
 
 STATIC = Path(__file__).parent / "static"
 EXAMPLES = 200  # test images of the bundled sample, to be reconstructed and searched
@@ -59,7 +60,9 @@ def write_models(folder: Path, pipelines: dict[str, DiffusionPipeline]) -> list[
     for name, (about, graphs) in described.items():
         files, difference = {part: f"graphs/{name}-{part}.onnx" for part in graphs}, 0.0
         for part, graph in graphs.items():
-            difference = max(difference, write_graph(folder / files[part], graph, pipelines[name]))
+            ((content, error),) = to_files(f"{name}-{part}", graph, pipelines[name]).values()
+            atomic_write(folder / files[part], content)
+            difference = max(difference, error)
         size = sum((folder / file).stat().st_size for file in files.values())
         text = f"{size / 1e6:.1f} MB; largest difference from PyTorch {difference:.1g}."
         models.append(about | {"graphs": files, "bytes": size, "difference": difference, "about": text})

@@ -15,9 +15,11 @@ from genhub.evaluation.reconstruction import can_probe
 from genhub.evaluation.sampling import check_sampling_arguments, set_scheduler
 from genhub.evaluation.sampling_record import sampling_record
 from genhub.recipes.configs import TrainingConfig
-from genhub.training.distributed import make_accelerator
+from genhub.repository.shown_path import ShownPath
+from genhub.training.distributed import accelerator_aside, make_accelerator
 
 
+@accelerator_aside()
 def evaluate(
     repo: str,
     data_source: str | None = None,
@@ -84,7 +86,7 @@ def evaluate(
     evaluation.write()
     if cas:
         evaluation.evaluate_cas(cas)
-    return evaluation.target
+    return ShownPath(evaluation.target)
 
 
 def _sampling_seed(subject: Subject, seed: int | None) -> int:

@@ -10,12 +10,15 @@ from genhub.commands.arguments import ARGUMENTS, check_arguments
 from genhub.figures import ANIMATED, CAN_ANIMATE, FIGURES
 from genhub.repository.card_results import with_figure
 from genhub.repository.replace import finish_save
+from genhub.repository.shown_path import ShownPath
+from genhub.training.distributed import accelerator_aside
 from genhub.utils.files import atomic_write, expanded
 from genhub.utils.locks import locked
 from genhub.utils.reading import read_text
 from genhub.utils.spelling import did_you_mean
 
 
+@accelerator_aside()
 def figure(
     name: str,
     repo: str,
@@ -56,7 +59,7 @@ def figure(
     if is_of_repo and (path.parent / "model_index.json").is_file() and card.is_file():
         with locked(path.parent):
             atomic_write(card, with_figure(read_text(card), path.name))
-    return path
+    return ShownPath(path)
 
 
 def _output_path(name: str, repo: str, output: str | None) -> Path:

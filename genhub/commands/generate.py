@@ -18,6 +18,8 @@ from genhub.evaluation.sampling import check_sampling_arguments, sample, set_sch
 from genhub.repository.capabilities import capabilities_of
 from genhub.repository.format import RepositoryError
 from genhub.repository.load import AutoPipeline
+from genhub.repository.shown_path import ShownPath
+from genhub.training.distributed import accelerator_aside
 from genhub.utils.environment import best_device
 from genhub.utils.files import atomic_write, make_folder
 from genhub.utils.reading import one_line, read_bytes
@@ -25,6 +27,7 @@ from genhub.utils.reading import one_line, read_bytes
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
+@accelerator_aside()
 def generate(
     repo: str,
     count: int | None = None,
@@ -82,7 +85,7 @@ def generate(
         make_folder(Path(folder))
         for index, pixels in enumerate(images):
             _save(plotting.grid(pixels[None], scale=1, gap=0), Path(folder) / f"{index:05d}.png")
-    return path
+    return ShownPath(path)
 
 
 @contextlib.contextmanager

@@ -174,6 +174,14 @@ def _push_options(add: Callable) -> None:
     add("--dry_run", "--dry-run", action="store_true", help="check and list what would be uploaded, and send nothing")
 
 
+def _export_options(add: Callable) -> None:
+    add("repo", help="a folder or a repository of the Hub")
+    add("--format", default="onnx", help="onnx, or pt2 of torch.export (default: onnx)")
+    add("--dtype", default="fp32", help="of the weights: fp32 or fp16 (default: fp32)")
+    add("--opset", type=int, default=18, help="of ONNX (default: 18)")
+    add("--output", help="folder (default: onnx in the repository, or onnx-<name>)")
+
+
 def _page_options(add: Callable) -> None:
     add("repos", nargs="*", metavar="repo", help=REPO)
     add("--output", default="page", help="folder of the page, empty or new (default: page)")
@@ -201,6 +209,7 @@ COMMANDS = {
     "generate": ("Generate images with a saved pipeline.", _generate_options),
     "evaluate": ("Measure quality, variety, speed and memorisation of a pipeline, or of images.", _evaluate_options),
     "figure": ("Draw a figure of a repository: classes, codes, trajectories, speed, training.", _figure_options),
+    "export": ("Write the networks of a repository as ONNX or torch.export files.", _export_options),
     "page": ("Write a static page that runs models in the browser.", _page_options),
     "demo": ("Run a Gradio demo of a repository on this machine.", _demo_options),
     "push": ("Upload a saved repository to the Hub, with its card.", _push_options),

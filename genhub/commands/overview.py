@@ -6,7 +6,7 @@ BEGIN = {
     "genhub train ddpm-quick": "train a diffusion model on the images that genhub brings along",
 }
 GROUPS = {
-    "Published models": ("models", "generate", "figure", "page", "demo"),
+    "Published models": ("models", "generate", "figure", "page", "demo", "export"),
     "Your own": ("recipes", "train", "evaluate", "push"),
     "This machine": ("doctor", "completion"),
 }

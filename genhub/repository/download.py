@@ -21,7 +21,7 @@ from genhub.utils.reading import one_line
 
 logger = logging.getLogger(__name__)
 DOWNLOAD_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token", "revision")
-NO_CODE = ["*.py", "*.bin", "*.pt", "*.pkl"]
+IGNORED = ["*.py", "*.bin", "*.pt", "*.pkl", "onnx/*"]  # code, pickles, and what other runtimes read
 
 
 def download(name_or_path: str | os.PathLike, required: str = "model_index.json", **kwargs) -> Path:
@@ -62,7 +62,7 @@ def _snapshot(name: str, **kwargs) -> Path:
     """Returns the folder of a Hub repository in the cache, brought up to date if the Hub can be reached."""
     hub = connect()
     try:
-        folder = Path(snapshot_download(name, ignore_patterns=NO_CODE, **kwargs))
+        folder = Path(snapshot_download(name, ignore_patterns=IGNORED, **kwargs))
     except Exception as error:  # the client raises errors of several HTTP libraries, which change with its version
         is_missing = isinstance(error, RepositoryNotFoundError | HFValidationError)
         problem = "does not exist or is private" if is_missing else "could not be reached"

@@ -11,13 +11,20 @@ from huggingface_hub.errors import HFValidationError
 
 from genhub.repository.card_results import parse_card
 from genhub.repository.download import download
-from genhub.repository.format import PARTS, RepositoryError, component_files, member, repo_files
+from genhub.repository.exported import read_export, weight_digests
+from genhub.repository.format import (
+    PARTS,
+    RepositoryError,
+    component_files,
+    member,
+    repo_files,
+)
 from genhub.repository.index import read_index
 from genhub.repository.load import resolve
 from genhub.utils.network import connect
 from genhub.utils.reading import one_line, read_text
 
-BINARY = (".gif", ".model", ".png", ".safetensors")
+BINARY = (".gif", ".model", ".onnx", ".png", ".pt2", ".safetensors")
 
 
 def push(
@@ -44,6 +51,7 @@ def push(
     if not (folder / "README.md").is_file():
         raise RepositoryError(f"The folder {folder} has no README.md: a repository is shared with its card.")
     names = files_to_push(folder)
+    check_export(folder)
     resolve(folder, read_index(folder))
     try:
         parse_card(read_text(folder / "README.md"))
@@ -84,6 +92,19 @@ def files_to_push(folder: Path) -> list[str]:
     for name in names:
         member(folder, name)
     return names
+
+
+def check_export(folder: Path):
+    """Checks that exported files come from the weights beside them.
+
+    Raises:
+        RepositoryError: the weights are others, or export.json is not what `genhub export` writes.
+    """
+    exported = read_export(folder / "onnx")
+    if exported is not None and exported["weights"] != weight_digests(folder):
+        raise RepositoryError(
+            f"{folder / 'onnx'} was exported from other weights: remove it, or repeat `genhub export {folder}`."
+        )
 
 
 def listing(folder: Path, names: list[str]) -> list[str]:

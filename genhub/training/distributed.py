@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState, PartialState
+from accelerate.state import AcceleratorState, GradientState, PartialState
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 from accelerate.utils import (
     DistributedType,
@@ -25,6 +25,7 @@ from torch import nn
 from genhub.recipes.configs import TrainingConfig
 from genhub.training.arithmetic import best_precision
 from genhub.utils.extras import how_to_install
+from genhub.utils.notebook import in_notebook
 
 Result = TypeVar("Result")
 LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "gloo")  # in errors of PyTorch
@@ -74,6 +75,21 @@ def make_accelerator(config: TrainingConfig, logs: Path) -> Accelerator:
     if config.mixed_precision == "fp16" and accelerator.device.type == "cpu":
         raise ValueError("`training.mixed_precision` must be bf16 or no on a CPU, got fp16.")
     return accelerator
+
+
+@contextmanager
+def accelerator_aside() -> Iterator[None]:
+    """Puts the state of the caller's `Accelerator` aside for the block, also that there is none; but processes that
+    were launched together stay so."""
+    shared = [kind._shared_state for kind in (AcceleratorState, PartialState, GradientState)]
+    before = [dict(state) for state in shared]
+    try:
+        yield
+    finally:
+        if any(before) or int(os.environ.get("WORLD_SIZE", 1)) == 1:
+            for state, values in zip(shared, before, strict=True):
+                state.clear()
+                state.update(values)
 
 
 def check_launcher():
@@ -204,8 +220,9 @@ class StopSignal:
                 signal.signal(number, handler)
 
     def _receive(self, number: int, frame):
-        """Asks training to stop; a second signal ends the process at once."""
+        """Asks training to stop; a second signal ends the process at once, in a notebook the cell."""
         if self.number is not None:
-            signal.signal(number, signal.SIG_DFL)
+            is_cell = number == signal.SIGINT and in_notebook()
+            signal.signal(number, signal.default_int_handler if is_cell else signal.SIG_DFL)
             signal.raise_signal(number)
         self.number = number

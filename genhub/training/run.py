@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import signal
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,6 +20,7 @@ from genhub.recipes.sections import as_overrides
 from genhub.recipes.stages import Stage
 from genhub.repository.capabilities import capabilities_of
 from genhub.repository.format import RepositoryError
+from genhub.repository.shown_path import ShownPath
 from genhub.training.arithmetic import flush_denormals
 from genhub.training.callbacks import (
     ENCODED,
@@ -36,6 +38,7 @@ from genhub.training.describe import describe_splits
 from genhub.training.distributed import (
     StopSignal,
     TrainingStopped,
+    accelerator_aside,
     end_with_the_others,
     make_accelerator,
     micro_batch_size,
@@ -51,6 +54,7 @@ from genhub.training.run_folder import RunFolder
 from genhub.training.stage_optimizers import StageOptimizers
 from genhub.training.state import FrozenState, ObjectiveState, Progress, State, training_state
 from genhub.training.trainable import trainable_module
+from genhub.utils.notebook import in_notebook
 from genhub.utils.progress import EVERY, progress_bar
 from genhub.utils.randomness import seed_of
 from genhub.utils.reading import one_line
@@ -85,7 +89,8 @@ def train(
         sections: values over those, by section and key.
 
     Returns:
-        The folder of the repository.
+        The folder of the repository. In a notebook it shows its samples and metrics, and Ctrl-C ends training with a
+        checkpoint and a folder whose `stopped` says so.
 
     Raises:
         ValueError: a mistake in the recipe, the data or the folder, before anything is written.
@@ -105,8 +110,15 @@ def train(
     if start_from is not None:
         checked = recipes.load(recipe, overrides | starting_weights(checked, str(start_from)), trust_code)
     folder = Path(output_dir or Path("runs") / checked.name)
-    with flush_denormals(), end_with_the_others():
-        return Run(checked, folder, None if auto_resume else resume).train()
+    shown = ShownPath(folder)
+    with flush_denormals(), end_with_the_others(), accelerator_aside():
+        try:
+            Run(checked, folder, None if auto_resume else resume).train()
+        except TrainingStopped as stop:
+            if stop.exit_code != 128 + signal.SIGINT or not in_notebook():
+                raise
+            shown.stopped = str(stop)
+    return shown
 
 
 class Run:
@@ -220,7 +232,7 @@ class Run:
             initial=self.progress.total_steps,
             desc=self.recipe.name,
             unit="step",
-            mininterval=0.5 if sys.stderr.isatty() else EVERY,
+            mininterval=0.5 if sys.stderr.isatty() or in_notebook() else EVERY,
         )
         with bar, self.stop.handle():
             for number in range(self.progress.stage, len(self.recipe.stages)):

@@ -6,11 +6,12 @@ import re
 from pathlib import Path
 
 from pretraining import markdown
-from stored import CARDS, evaluation_of, find, in_clf, losses_of, metrics_of, overall
+from stored import CARDS, evaluation_of, in_clf, losses_of, metrics_of, overall
 
 from genhub.evaluation import references
 from genhub.repository.card_evaluation import guidance_of
 from genhub.repository.card_results import to_show
+from genhub.repository.exported import FILES, differences
 from genhub.repository.summary import family_of
 
 RECONSTRUCTIONS = "FD-FM of reconstructions"  # by the autoencoder of a model of latents
@@ -35,6 +36,7 @@ def blocks() -> dict[str, str]:
         "gans": _gans(gans),
         "diffusion": _diffusion(diffusion),
         "pretraining": _pretraining(),
+        "exports": _exports(),
     }
 
 
@@ -48,17 +50,16 @@ def _leaderboard(models: dict[str, dict]) -> str:
     """Returns all generative models that were judged by the whole protocol, the nearest to the test images first."""
     head = ["model", "family", "FD-FM", "MIND", "KID x 1000", "recall", "parameters", "network calls per image"]
     head += ["images/s", "on", "minutes of training", "on"]
-    judged = {name: metrics for name, metrics in models.items() if (shown := to_show(metrics)) and shown["samples"]}
+    shown = {name: to_show(metrics) or {"samples": None} for name, metrics in models.items()}
+    judged = {name: models[name] for name, one in shown.items() if one["samples"] and one["complete"]}
     rows = []
     for name, metrics in sorted(judged.items(), key=lambda model: in_clf(model[1]).get("FD-FM", math.inf)):
         evaluation, training, values = evaluation_of(metrics), metrics["training"], in_clf(metrics)
-        if not evaluation["complete"]:
-            continue
-        speed, folder = evaluation["speed"], "model_cards" if (CARDS / name).is_dir() else "docs"
+        speed = evaluation["speed"]
         rate = speed[f"images_per_second_batch_{evaluation['samples']['batch_size']}"]
         rows.append(
             [
-                f"[`{name}`]({folder}/{name}/README.md)",
+                f"[`{name}`](model_cards/{name}/README.md)",
                 family_of(training["parameters"]) or "",
                 f"{values['FD-FM']:.3f}",
                 f"{values['MIND']:.4f}" if "MIND" in values else "",
@@ -122,7 +123,7 @@ def _vaes(models: dict[str, dict]) -> str:
                 f"{values[elbo]:.1f}",
                 f"{metrics['reported'][elbo]:.1f}" if elbo in metrics["reported"] else "",
                 f"{values[bits]:.3f}" if bits else "",
-                _number(find(values, "reconstruction MSE", ", test")),
+                _number(next(values[name] for name in values if re.fullmatch("reconstruction MSE.*, test", name))),
                 f"{values['active units']}",
                 _percent(values.get("linear probe, 500 labels")),
                 f"{metrics['training']['seconds'] / 60:.1f}",
@@ -204,6 +205,19 @@ def _percent(value: float | None) -> str:
     return "" if value is None else f"{value:.1%}"
 
 
+def _exports() -> str:
+    """Returns the sizes of exported graphs, and their differences from PyTorch, as exports.py measures them."""
+    stored = json.loads((ROOT / "docs/export.json").read_text(encoding="utf-8"))
+    graphs = [(name, part, graph) for name, parts in sorted(stored.items()) for part, graph in parts.items()]
+    head = ["model", "graph", "MB", *(f"`{file}`" for file in FILES)]
+    sizes = [f"{graph['files'][FILES[0]]['bytes'] / 1e6:.3g}" for *_, graph in graphs]
+    rows = [
+        [f"[`{name}`](model_cards/{name}/README.md)", f"`{part}`", size, *differences(graph)]
+        for (name, part, graph), size in zip(graphs, sizes, strict=True)
+    ]
+    return _table(head, rows)
+
+
 def _table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join(
         [f"| {' | '.join(head)} |", "|---" * len(head) + "|", *(f"| {' | '.join(row)} |" for row in rows)]
@@ -218,11 +232,6 @@ def written(page: Path, text: str, name: str, table: str) -> tuple[str, int]:
 
 
 if __name__ == "__main__":
-    pages = [ROOT / "README.md", *ROOT.glob("docs/**/*.md")]
     for name, table in blocks().items():
-        found = 0
-        for page in pages:
-            text, count = written(page, page.read_text(encoding="utf-8"), name, table)
-            found += count
-            page.write_text(text, encoding="utf-8")
-        assert found == 1, name
+        for page in ROOT.glob("docs/**/*.md"):
+            page.write_text(written(page, page.read_text(encoding="utf-8"), name, table)[0], encoding="utf-8")

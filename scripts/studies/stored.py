@@ -33,8 +33,3 @@ def in_clf(metrics: dict) -> dict[str, float]:
     return {
         metric["name"]: metric["value"] for metric in evaluation_of(metrics)["figures"] if metric["space"] == "clf"
     }
-
-
-def find(values: dict[str, float], start: str, end: str) -> float:
-    """Returns the first value whose name begins and ends so."""
-    return next(value for name, value in values.items() if name.startswith(start) and name.endswith(end))

@@ -14,9 +14,9 @@ from PIL import Image
 import genhub
 from genhub.browser import app
 from genhub.browser import runtime as registry
-from genhub.browser.samplers import tables_of
 from genhub.cli import main
 from genhub.commands.page import BLIND_FILES, blind, serve
+from genhub.graphs.samplers import tables_of
 from genhub.repository.format import RepositoryError
 
 PUBLISHED = Path(genhub.__file__).parents[1] / "model_cards"

@@ -36,7 +36,7 @@ def tables_of(name: str, pipeline: Any, counts: list[int]) -> dict[str, list[lis
             reason = str(error)
     if not tables:
         scheduler = type(pipeline.scheduler).__name__
-        raise RepositoryError(f"{name} cannot run on a page: {scheduler} is no table of steps ({reason}).")
+        raise RepositoryError(f"{name} cannot run without PyTorch: {scheduler} is no table of steps ({reason}).")
     return tables
 
 
@@ -75,6 +75,13 @@ def _prediction_of(kind: str, x_0: torch.Tensor, x_t: torch.Tensor, alpha: float
     if kind == "sample":
         return x_0
     return (alpha * x_t - x_0) / sigma if kind == "v_prediction" else (x_t - alpha * x_0) / sigma
+
+
+def prediction_to_sample(kind: str, prediction: Any, x_t: Any, alpha: float, sigma: float) -> Any:
+    """Returns the x_0 that a prediction means, the inverse of `_prediction_of`."""
+    if kind == "sample":
+        return prediction
+    return alpha * x_t - sigma * prediction if kind == "v_prediction" else (x_t - sigma * prediction) / alpha
 
 
 def _read(pipeline: Any, count: int) -> list[list[float]]:
