@@ -1,5 +1,5 @@
 """Writes a page with models of each family, opens each in Chromium, and writes the table of docs/page.md: the bytes of
-its graphs, and how soon after they have arrived the first image is there.
+its graphs, and how soon after ONNX Runtime has loaded them the first image is there.
 
     python scripts/studies/page.py FOLDER
 """

@@ -39,8 +39,19 @@ class Demo:
             assert time.monotonic() < end, path
             time.sleep(0.1)
 
+    def click(self, path):
+        """Clicks what is at a path of XML, once nothing covers it."""
+        from selenium.common.exceptions import ElementClickInterceptedException
+
+        for _ in range(600):
+            try:
+                return self.find(path).click()
+            except ElementClickInterceptedException:
+                time.sleep(0.1)
+        raise AssertionError(f"{path} is covered")
+
     def open(self, tab):
-        self.find(f"//button[@role='tab'][normalize-space()={tab!r}]").click()
+        self.click(f"//button[@role='tab'][normalize-space()={tab!r}]")
 
     def fill(self, label, value):
         from selenium.webdriver import Keys
@@ -65,7 +76,7 @@ class Demo:
 
     def press(self, tab, count):
         """Presses the button of a tab and returns its images, (N, H, W, 3) in [0, 1], as small as they were made."""
-        self.find(f"//button[not(@role='tab')][normalize-space()={tab!r}]").click()
+        self.click(f"//button[not(@role='tab')][normalize-space()={tab!r}]")
         end = time.monotonic() + 120
         while len(sources := list(dict.fromkeys(self.browser.execute_script(SOURCES)))) != count:
             assert time.monotonic() < end, sources
@@ -101,18 +112,6 @@ def show(browser):
 def test_image(tmp_path):
     Image.fromarray(examples()[0].numpy()).save(tmp_path / "image.png")
     return tmp_path / "image.png"
-
-
-def test_images_of_a_gan_are_generated(show):
-    pipeline, demo = show("conditional-dcgan")
-
-    demo.open("Generate")
-    demo.fill("Seed", "3")
-    shown = demo.press("Generate", 8)
-
-    source = torch.Generator().manual_seed(3)
-    assert_shown(shown, pipeline(batch_size=8, class_labels=0, generator=source, output_type="np").images)
-    demo.check_quiet()
 
 
 def test_a_plane_and_a_reconstruction_of_a_vae_are_shown(show, test_image):
