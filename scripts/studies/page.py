@@ -65,13 +65,10 @@ def table(rows: list[tuple[str, int, list[float]]], machine: str) -> str:
         median, worst = statistics.median(times) / 1000, max(times) / 1000
         lines.append(f"| `{name}` | {size / 1e6:.1f} | {median:.2f} | {worst:.2f} |")
     total = sum(size for _, size, _ in rows) / 1e6
-    said = f"\n{len(rows)} models, {total:.1f} MB. Median and slowest of {OPENINGS} openings, from the arrival of the "
-    return (
-        "\n".join(lines)
-        + "\n"
-        + said
-        + f"graphs to the first image, in one thread of headless Chromium ({machine}).\n"
-    )
+    said = f"{len(rows)} models, {total:.1f} MB. Median and slowest of {OPENINGS} openings, from the moment when the "
+    said += "graphs have\narrived and ONNX Runtime has loaded them to the first image, "
+    said += "in one thread of headless Chromium\n"
+    return "\n".join([*lines, "", f"{said}({machine}).", ""])
 
 
 if __name__ == "__main__":
