@@ -74,12 +74,12 @@ def quality_of(metrics: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def training_of(metrics: dict[str, Any]) -> dict[str, Any] | None:
-    """Returns how long training took, in whole minutes, and on what."""
+    """Returns how long training took, in whole minutes, at least one, and on what."""
     training, hardware = metrics.get("training") or {}, metrics.get("hardware")
     if "seconds" not in training or hardware is None:
         return None
     return {
-        "minutes": math.ceil(training["seconds"] / 60),
+        "minutes": max(1, math.ceil(training["seconds"] / 60)),
         "device": " and ".join(training.get("steps_on") or [hardware["device"]]),
         "processes": hardware["processes"],
         "threads": hardware["threads"],
