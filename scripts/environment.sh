@@ -27,7 +27,7 @@ pip_install() {
 }
 
 # install EXTRAS [VENV CONSTRAINTS]: genhub from the clone, with the tested versions, unless VENV/installed says that it was
-# ("[test]" has all that "" and "[docs]" have)
+# ("[test,browsers]" has all that the others have, "[test]" all but browsers)
 install() {
     venv=${2:-.venv} constraints=${3:-constraints.txt}
     if ! "$root/$venv/bin/python" -c 'import sys' 2>/dev/null; then
@@ -36,7 +36,9 @@ install() {
     fi
     local wanted
     wanted=$( (echo "$root"; cat "$constraints" pyproject.toml genhub/version.py scripts/environment.sh) | cksum)
-    grep -qxF -e "$wanted $1" -e "$wanted [test]" -e "$wanted [test,browsers]" "$venv/installed" 2>/dev/null && return
+    local has="[test]"
+    case $1 in *browsers*) has=$1 ;; esac
+    grep -qxF -e "$wanted $1" -e "$wanted $has" -e "$wanted [test,browsers]" "$venv/installed" 2>/dev/null && return
     echo "Installing genhub and what it needs into $root/$venv (a few minutes the first time) ..."
     local torch
     torch=$(grep '^torch==' "$constraints")
