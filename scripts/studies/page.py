@@ -1,5 +1,5 @@
 """Writes a page with models of each family, opens each in Chromium, and writes the table of docs/page.md: the bytes of
-its graphs, and how soon after ONNX Runtime has loaded them the first image is there.
+its graphs, and how soon after they have arrived the first image is there.
 
     python scripts/studies/page.py FOLDER
 """
@@ -66,8 +66,7 @@ def table(rows: list[tuple[str, int, list[float]]], machine: str) -> str:
         lines.append(f"| `{name}` | {size / 1e6:.1f} | {median:.2f} | {worst:.2f} |")
     total = sum(size for _, size, _ in rows) / 1e6
     said = f"{len(rows)} models, {total:.1f} MB. Median and slowest of {OPENINGS} openings, from the moment when the "
-    said += "graphs have\narrived and ONNX Runtime has loaded them to the first image, "
-    said += "in one thread of headless Chromium\n"
+    said += "graphs have\narrived to the first image, in one thread of headless Chromium\n"
     return "\n".join([*lines, "", f"{said}({machine}).", ""])
 
 

@@ -36,14 +36,14 @@ async function open(model) {
     const run = await load(model, (bytes) => ticket === opened && sayProgress(model, bytes));
     if (ticket !== opened) return;
     status.textContent = `Starting ${model.name}`;
-    const arrived = performance.now(), { element, state, update } = FAMILIES[model.family][1](model, run);
+    const { element, state, update } = FAMILIES[model.family][1](model, run);
     const heading = make("h2", { tabindex: -1 }, model.name);
     const back = models.length > 1 ? [make("a", { href: "#", class: "back" }, "← All models")] : [];
     main.replaceChildren(...back, heading, make("p", { class: "note" }, model.about), element);
     if (models.length > 1) heading.focus();
     await update();
     if (ticket !== opened) return;
-    state.milliseconds = (state.first ?? performance.now()) - arrived;
+    state.milliseconds = (state.first ?? performance.now()) - run.arrived;
     main.state = state;
     main.dataset.ready = model.name;
     status.textContent = "";

@@ -27,19 +27,23 @@ export async function get(file) {
   return response;
 }
 
-/** Fetches the graphs of a model; `say` is told how many bytes have arrived. Returns run(name, inputs) -> Float32Array. */
+/** Fetches the graphs of a model; `say` is told how many bytes have arrived. Returns run(name, inputs) -> Float32Array,
+ * which knows when all had `arrived`. */
 export async function load(model, say) {
   if (networks.has(model.name)) return networks.get(model.name);
-  const ort = await start(), sessions = {};
-  let arrived = 0;
+  const ort = await start(), graphs = [], sessions = {};
+  let count = 0;
   for (const [name, file] of Object.entries(model.graphs)) {
     const response = await get(file);
     const chunks = [];
     for (let reader = response.body.getReader(), next; !(next = await reader.read()).done; ) {
       chunks.push(next.value);
-      say((arrived += next.value.length));
+      say((count += next.value.length));
     }
-    const bytes = new Uint8Array(await new Blob(chunks).arrayBuffer());
+    graphs.push([name, new Uint8Array(await new Blob(chunks).arrayBuffer())]);
+  }
+  const arrived = performance.now();
+  for (const [name, bytes] of graphs) {
     sessions[name] = await ort.InferenceSession.create(bytes, { executionProviders: ["wasm"] });
   }
   let last = Promise.resolve(); // a session runs one call at a time
@@ -56,6 +60,7 @@ export async function load(model, say) {
     last = call.catch(() => {});
     return call;
   };
+  run.arrived = arrived;
   networks.set(model.name, run);
   return run;
 }
