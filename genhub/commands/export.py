@@ -1,5 +1,6 @@
 """`genhub export`: the networks of a repository for runtimes without PyTorch."""
 
+import hashlib
 import json
 import os
 from importlib.util import find_spec
@@ -10,11 +11,13 @@ from diffusers import DiffusionPipeline
 
 from genhub.repository.download import download
 from genhub.repository.exported import read_export, weight_digests, with_export
-from genhub.repository.format import component_entries
+from genhub.repository.format import RepositoryError, component_entries
 from genhub.repository.index import read_index
 from genhub.repository.load import AutoPipeline
+from genhub.repository.replace import finish_save
 from genhub.utils.extras import how_to_install
-from genhub.utils.files import atomic_write, expanded, make_folder
+from genhub.utils.files import atomic_write, expanded, make_folder, sha256
+from genhub.utils.locks import locked
 from genhub.utils.reading import read_text
 
 FORMATS, DTYPES = ("onnx", "pt2"), ("fp32", "fp16")
@@ -43,32 +46,58 @@ def export(
         RepositoryError: it is no repository, or a network cannot be exported.
     """
     _check(format, dtype, opset)
-    from genhub.graphs.networks import graphs_of
-    from genhub.graphs.write import HALF, MODEL, PROGRAM, record, to_files
-
-    source, place = download(repo), expanded(repo)
-    name = Path(os.path.abspath(place)).name
+    place = expanded(repo)
+    finish_save(place)
+    source, name = download(repo), Path(os.path.abspath(place)).name
     folder = expanded(output) if output else place / "onnx" if place.is_dir() else Path(f"onnx-{name}")
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"`output` must be a folder, got the file {folder}.")
+    if output is not None or not place.is_dir():
+        _write(source, folder, name, format, dtype, opset)
+        return folder
+    for path in (folder, *folder.rglob("*")):
+        if path.is_symlink():
+            raise RepositoryError(f"{path} must be no link: what it leads to would be written over.")
+    with locked(place):
+        graphs = _write(source, folder, name, format, dtype, opset)
+        if (card := place / "README.md").is_file():
+            atomic_write(card, with_export(read_text(card), graphs))
+    return folder
+
+
+def _write(source: Path, folder: Path, name: str, format: str, dtype: str, opset: int) -> dict[str, dict[str, Any]]:
+    """Writes the files of an export and its export.json, removes those of other weights, and returns the graphs."""
+    from genhub.graphs.networks import graphs_of
+    from genhub.graphs.write import FILES, HALF, MODEL, PROGRAM, record, to_files
+
     weights, earlier = weight_digests(source), read_export(folder)
+    if earlier is None or earlier["weights"] != weights:
+        earlier = {"files": {}, "graphs": {}}
+    kept = {file: digest for file, digest in earlier["files"].items() if _is_same(folder / file, digest)}
     pipeline = AutoPipeline.from_pretrained(source)
     files = (PROGRAM,) if format == "pt2" else (MODEL,) if dtype == "fp32" else (HALF,)
-    graphs = graphs_of(name, pipeline)
+    written, graphs = {}, graphs_of(name, pipeline)
     contents = {part: to_files(f"{part} of {name}", graph, pipeline, files, opset) for part, graph in graphs.items()}
-    known = earlier["graphs"] if earlier and earlier["weights"] == weights else {}
-    for part, graph in graphs.items():
-        make_folder(folder / part)
-        for file, (content, _) in contents[part].items():
-            atomic_write(folder / part / file, content)
-        entry = record(graph, contents[part], opset)
-        known[part] = entry | {"files": known.get(part, {}).get("files", {}) | entry["files"]}
-    _copy_configs(source, folder, pipeline, graphs)
-    atomic_write(folder / "export.json", json.dumps({"weights": weights, "graphs": known}, indent=2) + "\n")
-    card = place / "README.md"
-    if output is None and card.is_file():
-        atomic_write(card, with_export(read_text(card), known))
-    return folder
+    records = {part: record(graph, contents[part], opset) for part, graph in graphs.items()}
+    for part, entry in records.items():
+        before = earlier["graphs"].get(part, {"files": {}})["files"]
+        entry["files"] = {file: about for file, about in before.items() if f"{part}/{file}" in kept} | entry["files"]
+        written |= {f"{part}/{file}": content for file, (content, _) in contents[part].items()}
+    written |= _configs(source, pipeline, graphs)
+    for file, content in written.items():
+        make_folder((folder / file).parent)
+        atomic_write(folder / file, content)
+    digests = kept | {file: hashlib.sha256(content).hexdigest() for file, content in written.items()}
+    for path in folder.glob("*/*"):
+        if path.name in FILES and path.relative_to(folder).as_posix() not in digests:
+            path.unlink()
+    content = {"weights": weights, "files": digests, "graphs": records}
+    atomic_write(folder / "export.json", json.dumps(content, indent=2) + "\n")
+    return records
+
+
+def _is_same(path: Path, digest: str) -> bool:
+    return path.is_file() and sha256(path) == digest
 
 
 def lines_of(folder: Path) -> list[str]:
@@ -95,17 +124,13 @@ def _check(format: str, dtype: str, opset: int) -> None:
         raise ValueError(f"An export needs {', '.join(missing)}: {how_to_install('export')}.")
 
 
-def _copy_configs(source: Path, folder: Path, pipeline: DiffusionPipeline, graphs: dict[str, Any]) -> None:
-    """Copies what optimum reads: the config of a network beside its graph and, for a pipeline of diffusers' own
-    class, the index, the scheduler and the tokenizer."""
-    index = read_index(source)
-    for part, graph in graphs.items():
-        config = source / graph.parts[0] / "config.json"
-        if part != "pipeline" and config.is_file():
-            atomic_write(folder / part / "config.json", config.read_bytes())
+def _configs(source: Path, pipeline: DiffusionPipeline, graphs: dict[str, Any]) -> dict[str, bytes]:
+    """Returns what optimum reads, by its place in the folder: the config of a network beside its graph and, for a
+    pipeline of diffusers' own class, the index, the scheduler and the tokenizer."""
+    found = {f"{part}/config.json": source / graph.parts[0] / "config.json" for part, graph in graphs.items()}
+    found.pop("pipeline/config.json", None)
     if type(pipeline).__module__.startswith("diffusers."):
-        atomic_write(folder / "model_index.json", (source / "model_index.json").read_bytes())
-        for part in component_entries(index).keys() & {"scheduler", "tokenizer"}:
-            make_folder(folder / part)
-            for path in (source / part).glob("*.json"):
-                atomic_write(folder / part / path.name, path.read_bytes())
+        found["model_index.json"] = source / "model_index.json"
+        for part in component_entries(read_index(source)).keys() & {"scheduler", "tokenizer"}:
+            found |= {f"{part}/{path.name}": path for path in (source / part).glob("*.json")}
+    return {name: path.read_bytes() for name, path in sorted(found.items()) if path.is_file()}

@@ -1,4 +1,4 @@
-"""What a pipeline is exported as: each network, or half of one, under the name that optimum gives it."""
+"""What a pipeline is exported as: each network, or half of one, under optimum's name where it has one."""
 
 from typing import Any
 
@@ -27,7 +27,8 @@ def graphs_of(name: str, pipeline: Any) -> Graphs:
         "machine": _machine,
     }
     for part, family in families.items():
-        if pipeline.components.get(part) is not None:
+        network = pipeline.components.get(part)
+        if network is not None and (part != "vae" or "likelihood" in network.config):  # diffusers' has none
             return family(name, pipeline)
     raise RepositoryError(f"{name} cannot be exported: no network of {type(pipeline).__name__} is known.")
 

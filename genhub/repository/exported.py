@@ -2,12 +2,14 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from genhub.repository.card import AUTHOR_END
 from genhub.repository.card_evaluation import table
-from genhub.repository.format import component_files, read_json, validate
+from genhub.repository.format import RepositoryError, component_files, member, read_json, validate
+from genhub.repository.index import read_index
 from genhub.utils.files import sha256
 
 BEGIN, END = "<!-- export -->", "<!-- /export -->"
@@ -15,6 +17,11 @@ FILES = ("model.onnx", "model_fp16.onnx", "model.pt2")
 BEFORE = re.compile(r"(?m)^## (Limits|Sources)$|\Z")  # the section that follows, in a card without the marks
 
 Name = Annotated[str, StringConstraints(pattern=r"^\w{1,100}$")]
+Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Member = Annotated[
+    str,
+    StringConstraints(pattern=r"^(model_index\.json|\w{1,100}/(\w{1,100}\.json|model(_fp16)?\.onnx|model\.pt2))$"),
+]
 
 
 class File(BaseModel):
@@ -32,14 +39,15 @@ class Exported(BaseModel):
     model_config = ConfigDict(strict=True)
     inputs: dict[Name, list[int | Name]]
     output: Name
-    files: dict[str, File]
+    files: dict[Literal["model.onnx", "model_fp16.onnx", "model.pt2"], File]
 
 
 class Export(BaseModel):
-    """The content of export.json: the SHA-256 of each file of weights, and the graphs."""
+    """The content of export.json: the SHA-256 of the weights and of the files in the folder, and the graphs."""
 
     model_config = ConfigDict(strict=True)
-    weights: dict[str, str]
+    weights: dict[str, Digest]
+    files: dict[Member, Digest]
     graphs: dict[Name, Exported]
 
 
@@ -56,10 +64,37 @@ def read_export(folder: Path) -> dict[str, Any] | None:
     return content
 
 
+def exported_files(folder: Path) -> list[str]:
+    """Returns the exported files of a repository, relative to it.
+
+    Raises:
+        RepositoryError: they were made of other weights, or one is not what was written.
+    """
+    exported = read_export(folder / "onnx")
+    if exported is None:
+        return []
+    if exported["weights"] != weight_digests(folder):
+        raise RepositoryError(
+            f"{folder / 'onnx'} was exported from other weights: remove it, or repeat `genhub export {folder}`."
+        )
+    for name, digest in exported["files"].items():
+        if sha256(member(folder, f"onnx/{name}")) != digest:
+            raise RepositoryError(
+                f"{folder / 'onnx' / name} is not what was written: repeat `genhub export {folder}`."
+            )
+    return sorted(f"onnx/{name}" for name in ("export.json", *exported["files"]))
+
+
 def weight_digests(folder: Path) -> dict[str, str]:
-    """Returns the SHA-256 of each file of weights of a repository."""
-    names = component_files(folder, read_json(folder / "model_index.json"))
-    return {name: sha256(folder / name) for name in names if name.endswith(".safetensors")}
+    """Returns the SHA-256 of each file of weights of a repository.
+
+    Raises:
+        RepositoryError: one is no regular file of the repository.
+    """
+    index = read_index(folder)
+    names = [name for name in component_files(folder, index) if name.endswith(".safetensors")]
+    recorded = index["_genhub"]["sha256"] if "_genhub" in index else names
+    return {name: sha256(member(folder, name)) for name in names if name in recorded}
 
 
 def with_export(text: str, graphs: dict[str, dict[str, Any]]) -> str:
@@ -77,11 +112,12 @@ def with_export(text: str, graphs: dict[str, dict[str, Any]]) -> str:
         "",
         END,
     ]
-    before, begin, rest = text.partition(BEGIN)
-    if begin:
-        return before + "\n".join(section) + rest.partition(END)[2]
-    match = BEFORE.search(text)
-    place = len(text) if match is None else match.start()
+    start = max(text.find(AUTHOR_END), 0)  # what stands before it is the author's
+    end = text.find(END, start)
+    begin = text.rfind(BEGIN, start, end) if end >= 0 else -1
+    if begin >= 0:
+        return text[:begin] + "\n".join(section) + text[end + len(END) :]
+    place = next(BEFORE.finditer(text, start)).start()
     return f"{text[:place].rstrip()}\n\n" + "\n".join(section) + "\n" + ("\n" + text[place:] if text[place:] else "")
 
 

@@ -29,7 +29,6 @@ WEIGHTS = "diffusion_pytorch_model.safetensors"
 DOCUMENTS = ("LICENSE", "README.md", "metrics.json", "recipe.yaml")
 AUTO_MAP = re.compile(r'(?m)^ *"auto_map": \{[^{}]*\},\n')  # in model_index.json: where the code of the models is
 TEXTS = re.compile(r',\n *"texts": \{[^{}]*\}')  # in model_index.json: the SHA-256 of configs and sources
-EXPORTED = re.compile(r"onnx/(export\.json|model_index\.json|\w+/(\w+\.json|model(_fp16)?\.onnx|model\.pt2))")
 PICTURE = re.compile(r"\]\(([^][()/\n]+\.(?:png|gif))\)")  # a link in the card to a file beside it
 
 # files of diffusers' and transformers' parts: configs and vocabularies, and those with the weights
@@ -55,8 +54,6 @@ def repo_files(folder: Path) -> list[str]:
     names = ["model_index.json", *DOCUMENTS, *PICTURE.findall(read_text(card) if card.is_file() else "")]
     if (source := source_name(index)) is not None:
         names.append(source)
-    paths = (path.relative_to(folder).as_posix() for path in folder.glob("onnx/**/*"))
-    names += [name for name in paths if EXPORTED.fullmatch(name)]
     files = {name for name in names if (folder / name).is_file() and not is_hidden(name)}
     return sorted({*files, *component_files(folder, index)})
 

@@ -11,7 +11,7 @@ from huggingface_hub.errors import HFValidationError
 
 from genhub.repository.card_results import parse_card
 from genhub.repository.download import download
-from genhub.repository.exported import read_export, weight_digests
+from genhub.repository.exported import exported_files
 from genhub.repository.format import (
     PARTS,
     RepositoryError,
@@ -38,8 +38,8 @@ def push(
     """Uploads a saved repository to the Hub, after listing its files with their sizes, and returns its address.
 
     Args:
-        folder: what `save_repo` wrote there is uploaded, and the pictures that the card shows, nothing else: regular
-            files in it, whose texts do not name your home or working folder.
+        folder: what `save_repo` and `export` wrote there is uploaded, and the pictures that the card shows, nothing
+            else: regular files in it, whose texts do not name your home or working folder.
         token: the one of `hf auth login` or `HF_TOKEN` if not given.
         dry_run: check and list only; nothing is sent.
 
@@ -50,8 +50,7 @@ def push(
     folder = download(folder)
     if not (folder / "README.md").is_file():
         raise RepositoryError(f"The folder {folder} has no README.md: a repository is shared with its card.")
-    names = files_to_push(folder)
-    check_export(folder)
+    names = [*files_to_push(folder), *exported_files(folder)]
     resolve(folder, read_index(folder))
     try:
         parse_card(read_text(folder / "README.md"))
@@ -92,19 +91,6 @@ def files_to_push(folder: Path) -> list[str]:
     for name in names:
         member(folder, name)
     return names
-
-
-def check_export(folder: Path):
-    """Checks that exported files come from the weights beside them.
-
-    Raises:
-        RepositoryError: the weights are others, or export.json is not what `genhub export` writes.
-    """
-    exported = read_export(folder / "onnx")
-    if exported is not None and exported["weights"] != weight_digests(folder):
-        raise RepositoryError(
-            f"{folder / 'onnx'} was exported from other weights: remove it, or repeat `genhub export {folder}`."
-        )
 
 
 def listing(folder: Path, names: list[str]) -> list[str]:

@@ -62,7 +62,7 @@ def plain_game(tiny: dict) -> dict:
 @pytest.mark.parametrize(
     ("family", "processes", "kills"),
     [
-        *(("stages", 2, 2), ("replay", 1, 2)),
+        *(("diffusion", 2, 2), ("game", 1, 2), ("stages", 2, 2), ("replay", 1, 2)),
         *(
             pytest.param(family, processes, 8, marks=pytest.mark.slow)  # 32 moments for one process and 32 for two
             for family in ("diffusion", "game", "stages", "replay")
