@@ -175,7 +175,7 @@ def _push_options(add: Callable) -> None:
 
 
 def _export_options(add: Callable) -> None:
-    add("repo", help="a folder or a repository of the Hub")
+    add("repo", help=REPO)
     add("--format", default="onnx", help="onnx, or pt2 of torch.export (default: onnx)")
     add("--dtype", default="fp32", help="of the weights: fp32 or fp16 (default: fp32)")
     add("--opset", type=int, default=18, help="of ONNX (default: 18)")
