@@ -50,7 +50,7 @@ def completion(parser: argparse.ArgumentParser, shell: str) -> str:
         for kind, words in known.items()
     ]
     preamble = "" if shell == "tcsh" else "\n".join(functions)
-    return shtab.complete(parser, shell, preamble={shell: preamble})
+    return shtab.complete(parser, shell, preamble=preamble)
 
 
 def _commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
