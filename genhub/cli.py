@@ -181,8 +181,7 @@ def _push(options: argparse.Namespace, overrides: dict[str, object], console: Co
 def _models(options: argparse.Namespace, overrides: dict[str, object], console: Console) -> int:
     from genhub.commands.models import lines, models
 
-    found = models()
-    console.show(found, lines(found))
+    console.show(found := models(), lines(found))
     return 0
 
 
@@ -191,21 +190,18 @@ def _recipes(options: argparse.Namespace, overrides: dict[str, object], console:
         from genhub.commands.recipe import lines as lines_of
         from genhub.commands.recipe import recipe
 
-        one = recipe(options.name)
-        console.show(one, lines_of(one))
+        console.show(one := recipe(options.name), lines_of(one))
         return 0
     from genhub.commands.recipes import lines, recipes
 
-    found = recipes()
-    console.show(found, lines(found))
+    console.show(found := recipes(), lines(found))
     return 0
 
 
 def _doctor(options: argparse.Namespace, overrides: dict[str, object], console: Console) -> int:
     from genhub.commands.doctor import examine, lines
 
-    found = examine()
-    console.show(found, lines(found))
+    console.show(found := examine(), lines(found))
     return 0
 
 

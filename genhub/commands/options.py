@@ -20,6 +20,16 @@ EPILOG = {
   accelerate launch scripts/train.py ddpm                  the same on several devices
 
 Any value of a recipe can be given as --section.key VALUE (VALUE is YAML). `genhub recipes` lists the recipes.""",
+    "models": """examples:
+  genhub models                                            those in model_cards of the clone
+  GENHUB_MODELS=~/models genhub models                     those in a folder
+  GENHUB_MODELS=user genhub models --json                  those of a namespace of the Hub, for a script
+
+Every command that takes a repository takes these names. A folder of that name in the working folder comes first.""",
+    "recipes": """examples:
+  genhub recipes                                           a line for each
+  genhub recipes gan-best                                  all of one, with what was measured of the published model
+  genhub recipes runs/mine --json                          that of a run, for a script""",
     "generate": """examples:
   genhub generate gan-best                                 64 images of a published model into generated.png
   genhub generate runs/ddpm-quick                          the same of your own, into runs/ddpm-quick/generated.png

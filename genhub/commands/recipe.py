@@ -4,9 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from genhub.recipes import path, published
-from genhub.recipes.comment import comment_of
 from genhub.recipes.find import find_recipe
-from genhub.recipes.yaml import read_yaml
+from genhub.recipes.yaml import comment_of, read_yaml
 from genhub.repository.names import place
 from genhub.utils.reading import read_text
 

@@ -22,11 +22,6 @@ UNTOLD = (  # keys, or their sections, after a change of which a comment still h
 )
 
 
-def comment_of(text: str) -> str:
-    """Returns the leading comment of a recipe as YAML."""
-    return re.findall(r"\A(?:#.*\n)*", text)[0]
-
-
 def told_changes(overrides: Iterable[str]) -> list[str]:
     """Returns the keys after whose change the comment of a recipe, and what its source reports, no longer hold."""
     return [key for key in overrides if not key.startswith(UNTOLD)]

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from genhub.recipes.checks import as_mapping
-from genhub.recipes.comment import comment_of
-from genhub.recipes.yaml import read_yaml, read_yaml_file, write_yaml
+from genhub.recipes.yaml import comment_of, read_yaml, read_yaml_file, write_yaml
 
 OWN = Path("training", "recipe.yaml")  # in a run's folder: the recipe as it is run
 COMPONENTS = ("from", "weights")  # keys of FOLDER/COMPONENT

@@ -36,7 +36,7 @@ from torch import nn
 from genhub import recipes
 from genhub.data import Shape, token_counts
 from genhub.recipes.checks import as_mapping, refuse_unknown
-from genhub.recipes.comment import changed_comment, comment_of, told_changes
+from genhub.recipes.comment import changed_comment, told_changes
 from genhub.recipes.components import read_components
 from genhub.recipes.configs import read_config
 from genhub.recipes.find import find_recipe
@@ -44,7 +44,7 @@ from genhub.recipes.instantiate import Spec, without
 from genhub.recipes.places import with_paths
 from genhub.recipes.sections import FROM_DATA, SECTIONS, override
 from genhub.recipes.stages import check_stage_overrides, read_stages
-from genhub.recipes.yaml import LARGEST, read_yaml, write_yaml
+from genhub.recipes.yaml import LARGEST, comment_of, read_yaml, write_yaml
 from genhub.utils.ranges import shown
 from genhub.utils.reading import read_text
 from genhub.utils.spelling import did_you_mean

@@ -1,5 +1,6 @@
 """YAML 1.2: `no` is a word and `1e-3` a number, unlike in PyYAML's version 1.1."""
 
+import re
 from pathlib import Path
 
 import yaml
@@ -20,6 +21,11 @@ class _Dumper(CCoreDumper):
 for _first, _resolvers in yaml.SafeDumper.yaml_implicit_resolvers.items():
     for _tag, _pattern in _resolvers:
         _Dumper.add_implicit_resolver(_tag, _pattern, [_first])
+
+
+def comment_of(text: str) -> str:
+    """Returns the leading comment of a recipe as YAML."""
+    return re.findall(r"\A(?:#.*\n)*", text)[0]
 
 
 def read_yaml(text: str, source: object = "the text") -> object:

@@ -72,7 +72,9 @@ def run_in_terminal(words: list[str], **variables: str) -> str:
     terminal, inside = pty.openpty()
     env = {name: value for name, value in os.environ.items() if name != "NO_COLOR"} | {"TERM": "xterm"} | variables
     try:
-        subprocess.run([sys.executable, "-m", "genhub.cli", *words], stdout=inside, stderr=inside, env=env, timeout=60)
+        subprocess.run(
+            [sys.executable, "-m", "genhub.cli", *words], stdout=inside, stderr=inside, env=env, timeout=300
+        )
         return os.read(terminal, 10_000).decode()
     finally:
         os.close(inside)
