@@ -22,17 +22,6 @@ EXAMPLES = 200  # test images of the bundled sample, to be reconstructed and sea
 PICTURES = 4  # on the card of a model
 MOST_BYTES = 40 * 10**6  # of all graphs of a page
 
-CARD = """---
-title: {title}
-emoji: 👕
-sdk: static
-app_file: index.html
-pinned: false
----
-
-Models that run in the browser, made by genhub: {names}.
-"""
-
 
 def copy_static(folder: Path, names: tuple[str, ...] = ()):
     """Copies the files of the page into a folder, under their own names: all, or only those named."""

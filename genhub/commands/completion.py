@@ -1,12 +1,16 @@
 """`genhub completion`: a script by which bash, zsh or tcsh complete commands, options, recipes, models and figures."""
 
 import argparse
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+import shtab
 
 from genhub import recipes
 from genhub.figures import FIGURES
 from genhub.repository import names
+from genhub.repository.format import RepositoryError
 
 WORDS = {  # what a word may be -> the arguments that take it, of a command or of all
     "model": ("repo", "repos", "start_from", "against"),
@@ -25,15 +29,7 @@ PATHS = {  # what else a word of a kind may be, in bash and in zsh
 
 
 def completion(parser: argparse.ArgumentParser, shell: str) -> str:
-    """Returns the script.
-
-    Raises:
-        ValueError: the package shtab is not installed.
-    """
-    try:
-        import shtab
-    except ImportError as error:
-        raise ValueError("Shell completion needs the package shtab: `pip install shtab`.") from error
+    """Returns the script."""
     known = {"model": _models(), "recipe": recipes.names(), "figure": list(FIGURES)}
     complete: dict[str, Any] = {"file": shtab.FILE, "folder": shtab.DIRECTORY}
     for kind in known:
@@ -61,5 +57,7 @@ def _commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentPar
 
 def _models() -> list[str]:
     """Returns the short names that can be known without the network."""
-    where = names.place()
-    return names.models_in(where) if isinstance(where, Path) else []
+    with suppress(RepositoryError):  # the other words are still completed
+        if isinstance(where := names.place(), Path):
+            return names.models_in(where)
+    return []

@@ -31,6 +31,7 @@ class Console:
         """Keeps what others print meanwhile from stdout, where that holds JSON, and from stderr, if it is to be quiet;
         a stderr that is no terminal gets no bars."""
         others, new = self.err, {} if "TQDM_DISABLE" in os.environ else NO_BARS
+        old = {name: os.environ[name] for name in new if name in os.environ}
         if self.is_quiet:
             others = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - never closed, as loggers keep it
         if not others.isatty():
@@ -41,6 +42,7 @@ class Console:
         finally:
             for name in new:
                 os.environ.pop(name, None)
+            os.environ |= old
 
     def show(self, result: Any, lines: Sequence[str]):
         """Prints the result, of which `lines` are what a person reads."""

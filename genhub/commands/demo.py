@@ -14,21 +14,13 @@ from genhub.browser.write import examples, write_examples
 from genhub.repository.download import download
 from genhub.repository.format import RepositoryError
 from genhub.repository.load import AutoPipeline
-from genhub.repository.push import files_to_push
+from genhub.repository.push import check_texts, files_to_push
+from genhub.repository.space import last_name, space_card
 from genhub.utils.extras import how_to_install
 from genhub.utils.files import check_new, new_folder
 from genhub.utils.port import check_port
 
 PACKAGES = ("diffusers", "transformers", "accelerate", "safetensors", "torch")  # gradio has bounds for the others
-CARD = """---
-title: {name}
-sdk: gradio
-app_file: app.py
-pinned: false
----
-
-A demo of the pipeline in `model/`, made by genhub.
-"""
 
 
 def demo(repo: str, port: int | None = None) -> None:
@@ -44,7 +36,7 @@ def demo(repo: str, port: int | None = None) -> None:
     if not getattr(pipeline, "tasks", ()):
         raise RepositoryError(f"{repo} has no demo: {type(pipeline).__name__} declares no task.")
     try:
-        built = app.build(pipeline, Path(os.path.abspath(repo)).name, [Image.fromarray(i.numpy()) for i in examples()])
+        built = app.build(pipeline, last_name(repo), [Image.fromarray(i.numpy()) for i in examples()])
     except ImportError as error:
         raise ValueError(f"A demo needs gradio: {how_to_install('demo')}.") from error
     built.launch(server_name="127.0.0.1", server_port=port, share=False)
@@ -52,16 +44,24 @@ def demo(repo: str, port: int | None = None) -> None:
 
 def write_demo(repo: str, output: str | os.PathLike) -> Path:
     """Writes a Gradio Space of a repository into a new folder: `app.py`, `requirements.txt`, and `model/`, which is
-    the repository itself, and the images that its search finds; returns the folder."""
+    the repository itself without what was exported, and the images that its search finds; returns the folder.
+
+    Raises:
+        RepositoryError: the pipeline declares no task, or a file is not to be shared, as for `push`.
+    """
     source, folder = download(repo), check_new(output)
+    names = [name for name in files_to_push(source) if not name.startswith("onnx/")]
+    check_texts(source, names)
     if not getattr(AutoPipeline.from_pretrained(repo), "tasks", ()):
         raise RepositoryError(f"{repo} has no demo: its pipeline declares no task.")
     with new_folder(folder) as part:
         shutil.copyfile(app.__file__, part / "app.py")
         write_examples(part)
         (part / "requirements.txt").write_text("".join(_pinned()), encoding="utf-8")
-        (part / "README.md").write_text(CARD.format(name=source.resolve().name), encoding="utf-8")
-        for name in files_to_push(source):
+        text = "A demo of the pipeline in `model/`, made by genhub."
+        card = space_card(last_name(repo), text, sdk="gradio", app_file="app.py")
+        (part / "README.md").write_text(card, encoding="utf-8")
+        for name in names:
             target = part / "model" / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source / name, target)

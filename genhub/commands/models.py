@@ -26,7 +26,7 @@ def models() -> list[dict[str, Any]]:
 
     Raises:
         ValueError: there is neither place.
-        RepositoryError: the Hub cannot be asked.
+        RepositoryError: the Hub cannot be asked, or there is no model that can be read.
     """
     where = names.place()
     if where is None:
@@ -41,6 +41,9 @@ def models() -> list[dict[str, Any]]:
             found.append({"name": name, "repository": str(source), **facts})
         except RepositoryError as error:
             print(f"{name} is left out: {error}", file=sys.stderr)
+    if not found:
+        place = f"folder {where}" if isinstance(where, Path) else f"namespace {where} of the Hub does not exist, or"
+        raise RepositoryError(f"The {place} holds no model that genhub can read.")
     return sorted(found, key=_rank)
 
 

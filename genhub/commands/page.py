@@ -11,14 +11,15 @@ from pathlib import Path
 import torch
 
 from genhub.browser.runtime import runtime as fetch_runtime
-from genhub.browser.write import CARD, copy_static, encode, write_examples, write_models, write_runtime
+from genhub.browser.write import copy_static, encode, write_examples, write_models, write_runtime
 from genhub.data import Images
 from genhub.data.config import DataConfig
 from genhub.data.load import load
 from genhub.evaluation.sampling import sample
 from genhub.repository.load import AutoPipeline
+from genhub.repository.space import last_name, space_card
 from genhub.utils.extras import how_to_install
-from genhub.utils.files import check_new, expanded, new_folder
+from genhub.utils.files import check_new, new_folder
 from genhub.utils.port import check_port
 
 PAIRS = 20  # of a real and a generated image
@@ -42,7 +43,7 @@ def page(
         RepositoryError: a model cannot run on a page.
     """
     _check_packages()
-    folder, names = check_new(output), [Path(os.path.abspath(expanded(repo))).name for repo in repos]
+    folder, names = check_new(output), [last_name(repo) for repo in repos]
     if not repos or len({*names}) < len(names):
         raise ValueError(f"`repos` must be at least one repository, each with a name of its own, got {list(repos)}.")
     files = fetch_runtime(runtime)
@@ -55,9 +56,9 @@ def page(
         write_examples(part)
         write_runtime(part, files)
         title = names[0] if len(names) == 1 else "Generative models in your browser"
-        (part / "README.md").write_text(
-            CARD.format(title=title, names=", ".join(m["name"] for m in models)), encoding="utf-8"
-        )
+        text = f"Models that run in the browser, made by genhub: {', '.join(model['name'] for model in models)}."
+        card = space_card(title, text, emoji="👕", sdk="static", app_file="index.html")
+        (part / "README.md").write_text(card, encoding="utf-8")
     return folder
 
 

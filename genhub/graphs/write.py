@@ -5,7 +5,8 @@ import logging
 import math
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -52,13 +53,11 @@ def to_files(
     Raises:
         RepositoryError: an operator has no graph, or a file in float32 differs from PyTorch.
     """
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns about packages that no network needs
     axes = [{i: n for i, n in enumerate(shape) if n == "batch"} for shape in graph.shapes().values()]
     networks = [pipeline.components[part].eval() for part in graph.parts]
     contents: dict[str, tuple[bytes, float]] = {}
     try:
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with torch.no_grad(), _unwarned():
             program, examples = _trace(graph, networks, axes), _reference(graph, networks)
             if PROGRAM in files:
                 contents[PROGRAM] = _of_program(program, examples)
@@ -86,6 +85,20 @@ def record(graph: Graph, contents: dict[str, tuple[bytes, float]], opset: int = 
     for file in files.keys() - {PROGRAM}:
         files[file]["opset"] = opset
     return {"inputs": graph.shapes(), "output": graph.output, "files": files}
+
+
+@contextmanager
+def _unwarned() -> Iterator[None]:
+    """Keeps back PyTorch's warnings, which are about its own code and packages that no network needs."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def _trace(graph: Graph, networks: list[nn.Module], axes: list[dict[int, Any]]) -> ExportedProgram:

@@ -10,6 +10,7 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
+from genhub.repository.format import RepositoryError
 from genhub.utils.files import expanded
 from genhub.utils.spelling import did_you_mean
 
@@ -22,7 +23,7 @@ def place() -> Path | str | None:
     """Returns where short names are looked up: a folder, or a namespace of the Hub; None if there is neither.
 
     Raises:
-        ValueError: `GENHUB_MODELS` is neither.
+        RepositoryError: `GENHUB_MODELS` is neither.
     """
     named = os.environ.get("GENHUB_MODELS")
     if not named:
@@ -31,7 +32,7 @@ def place() -> Path | str | None:
     if expanded(named).is_dir():
         return expanded(named)
     if not NAME.fullmatch(named):
-        raise ValueError(f"`GENHUB_MODELS` must be an existing folder or a namespace of the Hub, got {named!r}.")
+        raise RepositoryError(f"`GENHUB_MODELS` must be an existing folder or a namespace of the Hub, got {named!r}.")
     return named
 
 
@@ -52,13 +53,13 @@ def models_in(folder: Path) -> list[str]:
 
 
 def models_of(namespace: str, tag: str | None = None) -> list[str]:
-    """Returns the names of the models of a namespace of the Hub, sorted.
+    """Returns the names of the models of a namespace of the Hub, sorted; none of one that the Hub does not know.
 
     Args:
         tag: that their cards must have.
 
     Raises:
-        Exception: of several HTTP libraries: the Hub cannot be reached, or knows no such namespace.
+        Exception: of several HTTP libraries: the Hub cannot be reached.
     """
     from huggingface_hub import HfApi
 

@@ -2,14 +2,29 @@
 
 import os
 import sys
+from pathlib import Path
 
-from huggingface_hub import HfApi
+from huggingface_hub import HfApi, SpaceCardData
 from huggingface_hub.errors import HFValidationError
 
 from genhub.repository.format import RepositoryError
 from genhub.utils.files import expanded
 from genhub.utils.network import connect
 from genhub.utils.reading import one_line
+
+
+def last_name(repo: str | os.PathLike) -> str:
+    """Returns the last part of a repository's name, which may be a path."""
+    return Path(os.path.abspath(expanded(repo))).name
+
+
+def space_card(title: str, text: str, **options) -> str:
+    """Returns the card of a Space.
+
+    Args:
+        options: of its head, such as `sdk` and `app_file`.
+    """
+    return f"---\n{SpaceCardData(title=title, pinned=False, **options).to_yaml()}\n---\n\n{text}\n"
 
 
 def push_space(

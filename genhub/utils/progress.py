@@ -12,16 +12,17 @@ LINE = "{desc}: {n_fmt} of {total_fmt} {unit}s in {elapsed}{postfix}"
 
 
 class Lines:
-    """A file to which a bar writes lines, one in `EVERY` seconds, without control characters."""
+    """A file to which a bar writes lines, one in `EVERY` seconds and its last, without control characters."""
 
     def __init__(self, stream: TextIO):
-        self.stream, self.written = stream, -EVERY
+        self.stream, self.written, self.when, self.newest = stream, "", -EVERY, ""
 
     def write(self, text: str):
-        line, now = text.strip(), time.monotonic()
-        if line and now - self.written >= EVERY:
-            self.written = now
-            self.stream.write(f"{line}\n")
+        now, is_last = time.monotonic(), text == "\n"  # with which tqdm closes a bar
+        self.newest = text.strip() or self.newest
+        if self.newest != self.written and (is_last or now - self.when >= EVERY):
+            self.written, self.when = self.newest, now
+            self.stream.write(f"{self.newest}\n")
 
     def flush(self):
         self.stream.flush()
@@ -37,5 +38,6 @@ def progress_bar(is_hidden: bool = False, **options) -> tqdm:
     if is_hidden:
         return tqdm(disable=True, **options)
     if os.environ.get("GENHUB_PROGRESS") == "lines":  # set by the command line
-        return tqdm(disable=False, file=Lines(sys.stderr), **options | {"bar_format": LINE, "mininterval": EVERY})
+        lines = {"file": Lines(sys.stderr), "bar_format": LINE, "mininterval": EVERY}
+        return tqdm(disable=False, **options | lines | {"leave": True, "position": 0})
     return tqdm(**options)

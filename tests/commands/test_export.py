@@ -2,6 +2,7 @@
 anything is written."""
 
 import json
+import logging
 import shutil
 from pathlib import Path
 
@@ -58,13 +59,15 @@ def load(path):
 
 
 @pytest.mark.parametrize("file", [PROGRAM, MODEL])
-def test_an_export_lies_in_its_repository_with_which_it_is_pushed(file, tmp_path, capsys):
+def test_an_export_lies_in_its_repository_with_which_it_is_pushed(file, tmp_path, capsys, caplog):
+    caplog.set_level(logging.INFO, "torch.onnx")  # the user's own
     repo = tmp_path / "points"
     shutil.copytree(PUBLISHED / "linear-ae-pca", repo)
     points = torch.rand(5, 1, 1, 3, generator=torch.Generator().manual_seed(0))
 
     assert main(["export", str(repo), "--format", "pt2" if file == PROGRAM else "onnx"]) == 0
 
+    assert logging.getLogger("torch.onnx").level == logging.INFO
     assert f"encoder/{file}" in capsys.readouterr().out
     pipeline = genhub.AutoPipeline.from_pretrained(repo)
     codes = load(repo / "onnx/encoder" / file)(sample=2 * points - 1)

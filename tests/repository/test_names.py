@@ -1,6 +1,7 @@
 """A short name stands for a published model: of the clone, or of `GENHUB_MODELS`."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -70,6 +71,10 @@ def test_a_place_that_is_neither_a_folder_nor_a_namespace_is_refused(monkeypatch
 
     assert main(["generate", "gan-best"]) == 1
     assert "`GENHUB_MODELS` must be an existing folder or a namespace of the Hub" in capsys.readouterr().err
+    with pytest.raises(RepositoryError, match="GENHUB_MODELS"):
+        download("gan-best")
+    assert main(["recipes", "gan-best"]) == 0  # a recipe needs no model
+    assert re.search("card +in model_cards of a clone", capsys.readouterr().out)
 
 
 def test_a_namespace_of_the_hub_has_its_models_by_name(hub, tiny_repo, tmp_path, monkeypatch):
@@ -90,9 +95,14 @@ def test_a_namespace_of_the_hub_is_listed_without_the_models_of_others(hub, tiny
         HfApi().create_repo("user/of-another-kind", exist_ok=True)
         assert main(["models", "--json"]) == 0
         found = {facts["name"]: facts for facts in json.loads(capsys.readouterr().out)}
+        monkeypatch.setenv("GENHUB_MODELS", "nobody")
+        assert main(["models"]) == 1
+        nobody = capsys.readouterr()
         weights = [path.name for path in download("user/listed", allow_patterns="*.json").rglob("*.safetensors")]
 
     assert "of-another-kind" not in found
     assert found["listed"]["bytes"] == sum(path.stat().st_size for path in tiny_repo.glob("unet/*.safetensors"))
     assert found["listed"]["training"]["minutes"] >= 1
+    assert nobody.out == ""
+    assert "The namespace nobody of the Hub does not exist, or holds no model that genhub can read." in nobody.err
     assert weights == []  # nobody needs them for a list
