@@ -22,8 +22,6 @@ FOLLOWED = {  # a command or an option that the code prints -> the test that fol
     "genhub train {}": "test_the_command_that_makes_weights_makes_them",
     "--{} runs/{}/{}": "test_the_command_that_makes_weights_makes_them",
     "genhub figure reconstructions {}": "test_a_model_that_only_reconstructs_is_answered_with_its_figure",
-    "genhub generate gan-best": "test_the_short_help_begins_with_three_commands_that_work_and_groups_all",
-    "genhub train ddpm-quick": "test_the_short_help_begins_with_three_commands_that_work_and_groups_all",
     "genhub models": "test_the_models_that_an_error_speaks_of_are_listed",
     "genhub recipes": "test_an_unknown_recipe_is_answered_with_the_list",
     "genhub doctor": "test_doctor_tells_what_a_run_would_get",
