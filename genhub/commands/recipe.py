@@ -7,7 +7,6 @@ from typing import Any
 from genhub.recipes import path, published
 from genhub.recipes.find import find_recipe
 from genhub.recipes.yaml import comment_of, read_yaml
-from genhub.repository.format import RepositoryError
 from genhub.repository.names import place
 from genhub.utils.reading import read_text
 
@@ -57,7 +56,7 @@ def lines(found: dict[str, Any]) -> list[str]:
 def _card(name: str) -> str | None:
     """Returns where the card of a published model is: a file, or a repository of the Hub."""
     where = None
-    with suppress(RepositoryError):  # only the card is looked up there
+    with suppress(ValueError):  # only the card is looked up there
         where = place()
     if isinstance(where, str):
         return f"{where}/{name}"

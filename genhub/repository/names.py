@@ -10,7 +10,6 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-from genhub.repository.format import RepositoryError
 from genhub.utils.files import expanded
 from genhub.utils.spelling import did_you_mean
 
@@ -32,6 +31,8 @@ def place() -> Path | str | None:
     if expanded(named).is_dir():
         return expanded(named)
     if not NAME.fullmatch(named):
+        from genhub.repository.format import RepositoryError  # imports pydantic, for which a list does not wait
+
         raise RepositoryError(f"`GENHUB_MODELS` must be an existing folder or a namespace of the Hub, got {named!r}.")
     return named
 
