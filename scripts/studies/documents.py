@@ -23,8 +23,11 @@ def blocks() -> dict[str, str]:
     stored = references.stored()
     models = {path.name: metrics_of(path) for path in sorted(CARDS.iterdir()) if path.is_dir()}
     vaes, gans, diffusion = (_of_family(family, models) for family in ("VAE", "GAN", "diffusion"))
+    machines = _of_family("Boltzmann machine", models)
     autoencoders = _of_family("autoencoder", models)
-    evaluations = {f"`{name}`": evaluation_of(metrics) for name, metrics in (diffusion | vaes | gans).items()}
+    evaluations = {
+        f"`{name}`": evaluation_of(metrics) for name, metrics in (diffusion | vaes | gans | machines).items()
+    }
     complete = {name: evaluation for name, evaluation in evaluations.items() if evaluation["complete"]}
     return {
         "clf": references.table(stored, "clf"),
