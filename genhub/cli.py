@@ -1,6 +1,6 @@
-"""The command line: `genhub models | generate | figure | page | demo | recipes | train | evaluate | push | doctor`.
+"""The command line: one function of the package for each `genhub COMMAND`.
 
-A command calls one function of the package and prints lines about its result. Nothing heavy is imported before that.
+A command calls its function and prints the result. Nothing heavy is imported before that.
 """
 
 import os

@@ -31,6 +31,12 @@ def class_names(pipe: Any) -> list[str]:
     return [names.get(str(number), str(number)) for number in range(count)]
 
 
+def labels_of(pipe: Any, label: str | None) -> dict[str, int]:
+    """Returns the argument of a call that asks for a class by its name; none of a pipeline that knows none."""
+    names = class_names(pipe)
+    return {"class_labels": names.index(label)} if label in names else {}
+
+
 def network_of(pipe: Any) -> Any:
     """Returns the network that makes images."""
     return next(getattr(pipe, name) for name in ("generator", "vae", "autoencoder") if getattr(pipe, name, None))
@@ -65,9 +71,8 @@ def generate(pipe: Any, count: float, seed: float, label: str | None, **argument
 
 def interpolate(pipe: Any, first: float, second: float, label: str | None) -> list[Image.Image]:
     """Returns images from one seed's latents to another's."""
-    names, length = class_names(pipe), network_of(pipe).config["latent_channels"]
+    length, labels = network_of(pipe).config["latent_channels"], labels_of(pipe, label)
     ends = [torch.randn(1, length, generator=seeded(seed)) for seed in (first, second)]
-    labels = {"class_labels": names.index(label)} if label in names else {}
     if hasattr(pipe, "generator"):
         return [enlarge(i) for i in pipe.interpolate(*ends, generator=seeded(0), **labels).images]
     between = ends[0] + torch.linspace(0, 1, 7)[:, None] * (ends[1] - ends[0])
@@ -84,17 +89,15 @@ def mix(pipe: Any, seed: float, first: float, last: float) -> list[Image.Image]:
 def decode_at(pipe: Any, x: float, y: float, label: str | None) -> list[Image.Image]:
     """Returns the image at a place in the plane of the first two latents."""
     latents = torch.zeros(1, pipe.vae.config["latent_channels"])
-    latents[0, 0], latents[0, 1], names = x, y, class_names(pipe)
-    labels = {"class_labels": names.index(label)} if label in names else {}
-    return [enlarge(pipe.decode(latents, **labels).images[0])]
+    latents[0, 0], latents[0, 1] = x, y
+    return [enlarge(pipe.decode(latents, **labels_of(pipe, label)).images[0])]
 
 
 def reconstruct(pipe: Any, image: Image.Image | None, noise: float, label: str | None) -> list[Image.Image]:
     """Returns an image with noise, and its reconstruction."""
     if image is None:
         return []
-    names = class_names(pipe)
-    labels = {"class_labels": names.index(label)} if label in names and hasattr(pipe, "vae") else {}
+    labels = labels_of(pipe, label) if hasattr(pipe, "vae") else {}
     pixels = np.asarray(fit(pipe, image), np.float32) / 255
     pixels = (pixels + noise * np.random.default_rng(0).standard_normal(pixels.shape)).clip(0, 1)
     noisy = Image.fromarray((pixels * 255).round().astype(np.uint8))
@@ -124,8 +127,7 @@ def repaint(pipe: Any, edited: dict[str, Any] | None, seed: float, label: str | 
     """Returns an image whose brushed part is made anew."""
     if not edited or edited["background"] is None:
         return []
-    names = class_names(pipe)
-    labels = {"class_labels": names.index(label)} if label in names else {}
+    labels = labels_of(pipe, label)
     image = fit(pipe, edited["background"])
     alphas = [layer.convert("RGBA").getchannel("A").resize(image.size) for layer in edited["layers"]]
     mask = np.max([np.asarray(alpha) > 0 for alpha in alphas], axis=0) if alphas else np.zeros(image.size[::-1], bool)

@@ -50,7 +50,7 @@ def write_demo(repo: str, output: str | os.PathLike) -> Path:
         RepositoryError: the pipeline declares no task, or a file is not to be shared, as for `push`.
     """
     source, folder = download(repo), check_new(output)
-    names = [name for name in files_to_push(source) if not name.startswith("onnx/")]
+    names = files_to_push(source)
     check_texts(source, names)
     if not getattr(AutoPipeline.from_pretrained(repo), "tasks", ()):
         raise RepositoryError(f"{repo} has no demo: its pipeline declares no task.")

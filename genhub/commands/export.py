@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,8 @@ from genhub.repository.format import RepositoryError, component_entries
 from genhub.repository.index import read_index
 from genhub.repository.load import AutoPipeline
 from genhub.repository.replace import finish_save
-from genhub.utils.extras import how_to_install
+from genhub.repository.space import last_name
+from genhub.utils.extras import check_packages, how_to_install
 from genhub.utils.files import atomic_write, expanded, make_folder, sha256
 from genhub.utils.locks import locked
 from genhub.utils.reading import read_text
@@ -48,7 +48,7 @@ def export(
     _check(format, dtype, opset)
     place = expanded(repo)
     finish_save(place)
-    source, name = download(repo), Path(os.path.abspath(place)).name
+    source, name = download(repo), last_name(repo)
     folder = expanded(output) if output else place / "onnx" if place.is_dir() else Path(f"onnx-{name}")
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"`output` must be a folder, got the file {folder}.")
@@ -120,8 +120,8 @@ def _check(format: str, dtype: str, opset: int) -> None:
         raise ValueError(f"`dtype` and `opset` must be left out with the format pt2, got {dtype} and {opset}.")
     if not OLDEST <= opset <= NEWEST:
         raise ValueError(f"`opset` must lie in {OLDEST}..{NEWEST}, got {opset}.")
-    if format == "onnx" and (missing := [name for name in PACKAGES if find_spec(name) is None]):
-        raise ValueError(f"An export needs {', '.join(missing)}: {how_to_install('export')}.")
+    if format == "onnx":
+        check_packages("An export", PACKAGES, how_to_install("export"))
 
 
 def _configs(source: Path, pipeline: DiffusionPipeline, graphs: dict[str, Any]) -> dict[str, bytes]:

@@ -5,20 +5,20 @@ import http.server
 import json
 import os
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 
 from genhub.browser.runtime import runtime as fetch_runtime
 from genhub.browser.write import copy_static, encode, write_examples, write_models, write_runtime
+from genhub.commands.export import PACKAGES
 from genhub.data import Images
 from genhub.data.config import DataConfig
 from genhub.data.load import load
 from genhub.evaluation.sampling import sample
 from genhub.repository.load import AutoPipeline
 from genhub.repository.space import last_name, space_card
-from genhub.utils.extras import how_to_install
+from genhub.utils.extras import check_packages, how_to_install
 from genhub.utils.files import check_new, new_folder
 from genhub.utils.port import check_port
 
@@ -42,7 +42,7 @@ def page(
             large together, or ONNX Runtime Web cannot be had.
         RepositoryError: a model cannot run on a page.
     """
-    _check_packages()
+    check_packages("A page", PACKAGES, how_to_install("page"))
     folder, names = check_new(output), [last_name(repo) for repo in repos]
     if not repos or len({*names}) < len(names):
         raise ValueError(f"`repos` must be at least one repository, each with a name of its own, got {list(repos)}.")
@@ -104,9 +104,3 @@ def serve(folder: Path, port: int):
     with http.server.ThreadingHTTPServer(("127.0.0.1", port), handler) as server:
         print(f"http://127.0.0.1:{server.server_port}/ (Ctrl-C ends)", flush=True)
         server.serve_forever()
-
-
-def _check_packages():
-    missing = [name for name in ("onnx", "onnxruntime", "onnxscript") if find_spec(name) is None]
-    if missing:
-        raise ValueError(f"A page needs {', '.join(missing)}: {how_to_install('page')}.")

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from genhub.repository.card_evaluation import full_name, value_and_spread
 from genhub.repository.card_results import to_show
 from genhub.repository.metrics import read_metrics
 
@@ -29,10 +30,7 @@ def of_evaluation(folder: Path) -> tuple[dict[str, Any], list[str]]:
     metrics = read_metrics(folder / "metrics.json")
     newest = metrics["evaluations"][-1]
     lines = [newest["protocol"] + ("" if newest["complete"] else ", reduced: not comparable with the full protocol")]
-    for metric in newest["figures"]:
-        name = f"{metric['name']} ({metric['space']})" if metric["space"] else metric["name"]
-        spread = "" if metric["spread"] is None else f" ± {metric['spread']:.2g}"
-        lines.append(f"  {name}: {metric['value']:.4g}{spread}")
+    lines += [f"  {full_name(metric)}: {value_and_spread(metric)}" for metric in newest["figures"]]
     lines += [f"Wrote {folder / 'metrics.json'}", f"  card           {folder / 'README.md'}"]
     if to_show(metrics) != newest:
         lines.append("  The card still shows the evaluation that followed the whole protocol.")

@@ -16,12 +16,13 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from genhub.graphs.graph import Graph
+from genhub.repository.exported import FILES
 from genhub.repository.format import RepositoryError
 from genhub.utils.reading import one_line
 
 TOLERANCE = 1e-4  # of float32, relative to the largest value of the network's output, or to 1 if that is less
 OPSET = 18
-FILES = MODEL, HALF, PROGRAM = "model.onnx", "model_fp16.onnx", "model.pt2"  # the first two as in transformers.js
+MODEL, HALF, PROGRAM = FILES
 BATCHES = (1, 3)  # of the inputs that a file is checked with; a graph is traced with 2
 RECURRENT = ("GRU", "LSTM", "RNN")
 LARGE = 1e4  # what is above it stays in float32, as float16 ends at 65504

@@ -147,3 +147,9 @@ def protocol_of(evaluation: dict[str, Any]) -> str:
 
 def full_name(metric: dict[str, Any]) -> str:
     return f"{metric['name']} ({metric['space']})" if metric["space"] else metric["name"]
+
+
+def value_and_spread(metric: dict[str, Any]) -> str:
+    """Returns "value ± spread" of a metric, or its value."""
+    spread = "" if metric["spread"] is None else f" ± {metric['spread']:.2g}"
+    return f"{metric['value']:.4g}{spread}"

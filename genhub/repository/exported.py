@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -13,7 +13,8 @@ from genhub.repository.index import read_index
 from genhub.utils.files import sha256
 
 BEGIN, END = "<!-- export -->", "<!-- /export -->"
-FILES = ("model.onnx", "model_fp16.onnx", "model.pt2")
+FileName = Literal["model.onnx", "model_fp16.onnx", "model.pt2"]  # the first two as in transformers.js
+FILES = get_args(FileName)
 BEFORE = re.compile(r"(?m)^## (Limits|Sources)$|\Z")  # the section that follows, in a card without the marks
 
 Name = Annotated[str, StringConstraints(pattern=r"^\w{1,100}$")]
@@ -39,7 +40,7 @@ class Exported(BaseModel):
     model_config = ConfigDict(strict=True)
     inputs: dict[Name, list[int | Name]]
     output: Name
-    files: dict[Literal["model.onnx", "model_fp16.onnx", "model.pt2"], File]
+    files: dict[FileName, File]
 
 
 class Export(BaseModel):

@@ -4,6 +4,8 @@ import json
 import os
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from huggingface_hub import CommitOperationAdd, HfApi
@@ -61,11 +63,23 @@ def push(
     api = HfApi(token=token)
     if dry_run:
         return f"{api.endpoint}/{repo_id}"
-    connect()
     files = [CommitOperationAdd(name, str(member(folder, name))) for name in names]
-    try:
+    with uploading(repo_id):
         url = api.create_repo(repo_id, private=private, exist_ok=True)
         api.create_commit(url.repo_id, files, commit_message="Upload with genhub", revision=revision)
+    return str(url)
+
+
+@contextmanager
+def uploading(repo_id: str) -> Iterator[None]:
+    """Connects to the Hub for the block, which uploads.
+
+    Raises:
+        RepositoryError: there is no valid token, `repo_id` is no name, or the Hub cannot be reached.
+    """
+    connect()
+    try:
+        yield
     except HFValidationError as error:
         raise RepositoryError(f"`repo_id` must be user/name: {error}") from error
     except Exception as error:  # the client raises errors of several HTTP libraries, which change with its version
@@ -73,7 +87,6 @@ def push(
             f"Could not upload to {repo_id} ({one_line(error)}). "
             "Check the network and the token (`hf auth login`, `HF_TOKEN`)."
         ) from error
-    return str(url)
 
 
 def files_to_push(folder: Path) -> list[str]:

@@ -5,7 +5,7 @@ import html
 from pathlib import Path
 from typing import Any
 
-from genhub.repository.card_evaluation import full_name, protocol_of
+from genhub.repository.card_evaluation import full_name, protocol_of, value_and_spread
 from genhub.repository.metrics import read_metrics
 
 ROWS = 12  # of the newest evaluation
@@ -44,14 +44,9 @@ def _image(path: Path, kind: str) -> str:
 def _tables(metrics: dict[str, Any]) -> str:
     losses = [(f"{row['name']} ({row['split']})", f"{row['value']:.4g}") for row in metrics.get("results", [])]
     newest = metrics.get("evaluations", [])[-1:]
-    measured = [_metric(metric) for evaluation in newest for metric in evaluation["figures"][:ROWS]]
+    measured = [(full_name(x), value_and_spread(x)) for evaluation in newest for x in evaluation["figures"][:ROWS]]
     titles = [protocol_of(evaluation) for evaluation in newest]
     return _table("", losses) + _table("".join(titles), measured)
-
-
-def _metric(metric: dict[str, Any]) -> tuple[str, str]:
-    spread = "" if metric["spread"] is None else f" ± {metric['spread']:.2g}"
-    return full_name(metric), f"{metric['value']:.4g}{spread}"
 
 
 def _table(title: str, rows: list[tuple[str, str]]) -> str:

@@ -5,12 +5,9 @@ import sys
 from pathlib import Path
 
 from huggingface_hub import HfApi, SpaceCardData
-from huggingface_hub.errors import HFValidationError
 
-from genhub.repository.format import RepositoryError
+from genhub.repository.push import uploading
 from genhub.utils.files import expanded
-from genhub.utils.network import connect
-from genhub.utils.reading import one_line
 
 
 def last_name(repo: str | os.PathLike) -> str:
@@ -51,17 +48,9 @@ def push_space(
             print(f"{path.stat().st_size:>15,} {path.relative_to(folder).as_posix()}", file=sys.stderr)
     if dry_run:
         return f"{api.endpoint}/spaces/{repo_id}"
-    connect()
-    try:
+    with uploading(repo_id):
         url = api.create_repo(repo_id, repo_type="space", space_sdk=sdk, private=private, exist_ok=True)
         api.upload_folder(
             repo_id=url.repo_id, folder_path=folder, repo_type="space", commit_message="Upload with genhub"
         )
-    except HFValidationError as error:
-        raise RepositoryError(f"`repo_id` must be user/name: {error}") from error
-    except Exception as error:  # the client raises errors of several HTTP libraries, which change with its version
-        raise RepositoryError(
-            f"Could not upload to {repo_id} ({one_line(error)}). "
-            "Check the network and the token (`hf auth login`, `HF_TOKEN`)."
-        ) from error
     return str(url)

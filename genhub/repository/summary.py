@@ -80,7 +80,12 @@ def training_of(metrics: dict[str, Any]) -> dict[str, Any] | None:
         return None
     return {
         "minutes": max(1, math.ceil(training["seconds"] / 60)),
-        "device": " and ".join(training.get("steps_on") or [hardware["device"]]),
+        "device": device_of(metrics),
         "processes": hardware["processes"],
         "threads": hardware["threads"],
     }
+
+
+def device_of(metrics: dict[str, Any]) -> str:
+    """Returns the names of the devices that a model was trained on."""
+    return " and ".join(metrics["training"].get("steps_on") or [metrics["hardware"]["device"]])

@@ -1,10 +1,8 @@
 """Pages made from stored files: the API reference, the gallery, the list of studies, the index of papers."""
 
 import ast
-import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import papers
 import yaml
@@ -12,6 +10,7 @@ from links import ROOT
 
 import genhub
 from genhub.recipes import describe, published
+from genhub.repository.summary import summarise
 
 CARDS = ROOT / "model_cards"
 ROOMS = {  # page of the API reference -> what stands there
@@ -25,13 +24,13 @@ ROOMS = {  # page of the API reference -> what stands there
     "plotting": "Drawing of what comes as arguments.",
 }
 TRAVELLING = ("pipelines", "models", "schedulers")
-FAMILIES = {  # heading of the gallery -> the pipelines under it
-    "Diffusion": ("CosineDDPMPipeline", "DDPMPipeline", "StableDiffusionPipeline"),
-    "Adversarial networks": ("GANPipeline",),
-    "Variational autoencoders": ("VAEPipeline",),
-    "Autoencoders": ("AutoencoderPipeline",),
-    "Boltzmann machines": ("BoltzmannPipeline",),
-    "Classifiers": ("ImageClassificationPipeline",),
+FAMILIES = {  # heading of the gallery -> the family under it
+    "Diffusion": "diffusion",
+    "Adversarial networks": "GAN",
+    "Variational autoencoders": "VAE",
+    "Autoencoders": "autoencoder",
+    "Boltzmann machines": "Boltzmann machine",
+    "Classifiers": "classifier",
 }
 PICTURES = ("classes.png", "samples.png", "plane.png")  # the first that a repository has stands for it
 
@@ -96,12 +95,12 @@ def _exported(room: str) -> Iterator[tuple[str, str]]:
 def gallery() -> str:
     """Returns the page of all published models: picture, description, what training took and gave."""
     lines = ["# Gallery\n", "Every published model: one seed, samples not selected. The name leads to its card.\n"]
-    repositories = {path.name: _pipeline(path) for path in sorted(CARDS.iterdir()) if path.is_dir()}
+    families = {path.name: summarise(path)["family"] for path in sorted(CARDS.iterdir()) if path.is_dir()}
     told = published()
-    for family, pipelines in FAMILIES.items():
-        names = [name for name, pipeline in repositories.items() if pipeline in pipelines]
+    for heading, family in FAMILIES.items():
+        names = [name for name, found in families.items() if found == family]
         cards = "\n".join(_card(name, told.get(name)) for name in names)
-        lines += [f"## {family}\n", f'<div class="grid cards" markdown>\n\n{cards}\n</div>\n'] if names else []
+        lines += [f"## {heading}\n", f'<div class="grid cards" markdown>\n\n{cards}\n</div>\n'] if names else []
     return "\n".join(lines)
 
 
@@ -121,12 +120,6 @@ def picture_of(name: str) -> str | None:
 def pictures() -> set[str]:
     """Returns the pictures of the gallery."""
     return {picture for path in CARDS.iterdir() if (picture := picture_of(path.name))}
-
-
-def _pipeline(repository: Path) -> str:
-    """Returns the class of a repository's pipeline: a list names the file that it travels in first."""
-    recorded = json.loads((repository / "model_index.json").read_text(encoding="utf-8"))["_class_name"]
-    return recorded if isinstance(recorded, str) else recorded[-1]
 
 
 def studies() -> str:

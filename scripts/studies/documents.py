@@ -12,7 +12,7 @@ from genhub.evaluation import references
 from genhub.repository.card_evaluation import guidance_of
 from genhub.repository.card_results import to_show
 from genhub.repository.exported import FILES, differences
-from genhub.repository.summary import family_of
+from genhub.repository.summary import device_of, family_of
 
 RECONSTRUCTIONS = "FD-FM of reconstructions"  # by the autoencoder of a model of latents
 ROOT = Path(__file__).parents[2]
@@ -73,7 +73,7 @@ def _leaderboard(models: dict[str, dict]) -> str:
                 f"{rate:,.0f}" if rate > 100 else f"{rate:.1f}",
                 _machine(evaluation["hardware"]),
                 f"{training['seconds'] / 60:.1f}",
-                " and ".join(training.get("steps_on") or [metrics["hardware"]["device"]]),
+                device_of(metrics),
             ]
         )
     return _table(head, rows)
@@ -147,7 +147,7 @@ def _gans(models: dict[str, dict]) -> str:
                 *(f"{training['parameters'][part]:,}" for part in ("generator", "discriminator")),
                 f"{training['images'] / training['train_images']:.1f}",
                 f"{training['seconds'] / 60:.1f}",
-                " and ".join(training.get("steps_on") or [metrics["hardware"]["device"]]),
+                device_of(metrics),
                 f"{values['FD-FM']:.3f}",
                 f"{values['KID x 1000']:.1f}",
                 f"{values['recall']:.3f}",

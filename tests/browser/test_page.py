@@ -76,7 +76,7 @@ def test_a_page_that_cannot_be_made_ends_in_one_line_and_leaves_nothing(words, r
     (tmp_path / "full/file").write_text("")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GENHUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("genhub.commands.page._check_packages", lambda: None)
+    monkeypatch.setattr("genhub.commands.page.check_packages", lambda *what: None)
 
     assert main(["page", *(word.format(cards=PUBLISHED, tmp=tmp_path) for word in words)]) == 1
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("genhub:")]
